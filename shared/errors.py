@@ -1,0 +1,106 @@
+"""The one tree of errors: what went wrong, what was got, what was expected.
+
+ChainruleError
+├── InvalidInput            what a user sent is wrong, field by field      (422)
+│   └── MalformedInput      it cannot even be read as what it claims to be (400)
+├── NotFound                no such job, data set or file                  (404)
+├── Conflict                the move is impossible in the present state    (409)
+├── TooLarge                more than the service accepts                  (413)
+├── UnsupportedMedia        a content type or encoding that is not taken   (415)
+├── Unavailable             cannot be answered now; try again              (503)
+└── TrainingError           an attempt to train ended early
+    ├── Diverged            the loss became NaN or infinite: the user's
+    ├── BadData             the data cannot be trained on: the user's
+    └── DataMissing         a file of the data set is gone: the user's
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GOT_LIMIT = 100  # characters of a refused value that are repeated to the user
+
+
+def shown(value: Any) -> Any:
+    """`value` as it may be repeated in an error: short scalars as they are, all else as text cut to 100 characters."""
+    if value is None or isinstance(value, bool | int | float):
+        text = str(value)
+        return value if len(text) <= GOT_LIMIT and text not in ("nan", "inf", "-inf") else text[:GOT_LIMIT]
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= GOT_LIMIT else text[: GOT_LIMIT - 1] + "…"
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One wrong field: its path as a user would write it (`layers[1].units`), what was got, what was expected."""
+
+    field: str
+    got: Any
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: got {shown(self.got)!r}, expected {self.expected}"
+
+
+class ChainruleError(Exception):
+    """The root of all errors that Chainrule raises on purpose; `str(error)` may be shown to the user."""
+
+
+class InvalidInput(ChainruleError):
+    """What a user sent is wrong, field by field."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(map(str, self.errors)))
+
+    @classmethod
+    def of(cls, field: str, got: Any, expected: str) -> "InvalidInput":
+        return cls([FieldError(field, got, expected)])
+
+
+class MalformedInput(InvalidInput):
+    """The bytes cannot be read as what they claim to be."""
+
+
+class NotFound(ChainruleError):
+    """No such job, data set or file."""
+
+
+class Conflict(ChainruleError):
+    """The move is impossible in the present state."""
+
+
+class TooLarge(ChainruleError):
+    """More than the service accepts."""
+
+
+class UnsupportedMedia(ChainruleError):
+    """A content type or encoding that is not taken."""
+
+
+class Unavailable(ChainruleError):
+    """Cannot be answered now; the same request may succeed later."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class TrainingError(ChainruleError):
+    """An attempt to train ended early."""
+
+
+class Diverged(TrainingError):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(f"diverged at step {step}: the loss is no longer a finite number; try a lower learning rate")
+
+
+class BadData(TrainingError):
+    """The data cannot be trained on."""
+
+
+class DataMissing(TrainingError):
+    """A file of the data set is gone."""

@@ -1,0 +1,92 @@
+"""One training job as the control plane hands it to the engine, and what the engine tells back."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from shared.plan import Plan
+from shared.table import TableFile
+
+__all__ = ["AttemptLost", "Cluster", "Node", "Report", "RunningJob", "StopRequest", "TrainingJob"]
+
+StopRequest = Literal["pause", "cancel"]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One attempt at one job: everything that the engine needs to know.
+
+    `folder` is the job's own folder; the engine keeps `prepared/`, `checkpoints/` and at the end `model.safetensors`
+    in it. An attempt resumes from the newest whole checkpoint that it finds there.
+    """
+
+    id: str
+    attempt: int
+    plan: Plan
+    training: TableFile
+    validation: TableFile | None
+    folder: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """One thing that happened to a running job. `number` counts from 1 within the attempt.
+
+    type        data
+    started     parameters: int, resumed_from_step: int, environment: {blas_kernel, version, …}
+    progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric
+    metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
+                samples_per_s, validation_…}; after a resume some come again, with the same step and values
+    checkpoint  {step}
+    ended       outcome: succeeded | paused | cancelled | failed; reason: str | None; for succeeded also
+                parameters_sha256, metrics (of the weights that were kept) and progress
+    """
+
+    number: int
+    type: Literal["started", "progress", "metrics", "checkpoint", "ended"]
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster."""
+
+    id: str
+    address: str
+    cpus: float
+    memory_bytes: int
+    blas_kernel: str | None
+
+
+class AttemptLost(Exception):
+    """The machinery of an attempt died (a process, a node); the job itself may be tried again."""
+
+
+class RunningJob(Protocol):
+    """A handle on one attempt that has been launched. Every method may block, none may be called on the event loop."""
+
+    def reports(self, after: int, wait_s: float) -> list[Report]:
+        """Reports with a number above `after`, waiting up to `wait_s` for the first; [] when none came.
+        Raises AttemptLost when the machinery died."""
+
+    def request(self, stop: StopRequest) -> None:
+        """Asks the attempt to stop at the next step; it then reports `ended`. Repeating is harmless."""
+
+    def close(self) -> None:
+        """Ends every process of the attempt, at once, and gives its CPUs back. Repeating is harmless."""
+
+
+class Cluster(Protocol):
+    """Where jobs run. Every method may block, none may be called on the event loop."""
+
+    def start(self) -> None:
+        """Starts or joins the cluster; returns when jobs can be launched."""
+
+    def stop(self) -> None:
+        """Ends what `start` started, and every attempt with it. Repeating is harmless."""
+
+    def nodes(self) -> list[Node]:
+        """The machines that are alive now. Raises Unavailable when the cluster does not answer."""
+
+    def launch(self, job: TrainingJob) -> RunningJob:
+        """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains."""
