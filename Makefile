@@ -1,0 +1,79 @@
+# Everything that a newcomer, a developer or CI does with this repository; `make help` lists it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# uv makes the environment: the one on the machine, or a pinned one that is installed into .uv when there is none.
+UV_VERSION := 0.13.9
+UV ?= $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+# The first Python on the machine that is new enough; `make setup PYTHON=/path/to/python3.12` names another.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$python; break; }; done)
+
+# An environment that somebody activated, and a Python that uv would download, are none of ours.
+unexport VIRTUAL_ENV CONDA_PREFIX
+export UV_PYTHON_DOWNLOADS := never
+
+HOST := 127.0.0.1
+PORT := 8400
+DATA_DIR := data
+
+.PHONY: help setup demo test lint format serve lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+setup: .venv/.ready ## make the environment .venv from the lock file (again only when that changed)
+
+demo: setup ## train networks on real data through the real service, and check what comes out
+	@.venv/bin/python examples/demo.py
+
+test: setup ## run the whole test suite; `make test ARGS="-k predict"` runs a part
+	@.venv/bin/pytest $(ARGS)
+
+lint: setup ## look for mistakes: ruff, its format, strict types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy -p service -p workers -p shared -p chainrule
+
+format: setup ## lay the code out as `make lint` wants it
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+serve: setup ## start the service on HOST=127.0.0.1 PORT=8400, keeping everything under DATA_DIR=data
+	@.venv/bin/chainrule serve --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
+
+# Versions that are locked stay; `make lock ARGS=--upgrade` takes the newest. Why two files: docs/adr/0004.
+LOCK = $(UV) pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-emit-package chainrule
+lock: | $(UV) ## write both lock files anew from pyproject.toml and client/pyproject.toml
+	@$(LOCK) --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
+	@$(LOCK) -c requirements-dev.lock pyproject.toml client/pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and every cache, not your data
+	@rm -rf .venv .uv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- the environment
+# Nothing is built in isolation, so that the build backend comes from the lock file too.
+.venv/.ready: requirements-dev.lock pyproject.toml client/pyproject.toml | $(UV)
+	@$(check_python)
+	@[ -x .venv/bin/python ] || $(UV) venv --quiet --clear --no-project --python "$(PYTHON)" .venv
+	@echo "Installing what requirements-dev.lock names into .venv ..."
+	@$(UV) pip sync --quiet --python .venv --require-hashes requirements-dev.lock
+	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable client --editable .
+	@touch $@
+
+.uv/bin/uv:
+	@$(check_python)
+	@echo "Installing uv $(UV_VERSION) into .uv ..."
+	@"$(PYTHON)" -m venv --clear .uv || { rm -rf .uv; echo \
+		"make: this Python cannot make an environment: on Debian and Ubuntu, apt-get install python3-venv; or install uv" >&2; exit 1; }
+	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+define check_python
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "make: Chainrule needs Python 3.11 or newer; got $$("$(or $(PYTHON),python3)" --version 2>&1 || echo none)." >&2; \
+	echo "      Install one, or name one that is not on the PATH: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+endef
