@@ -16,6 +16,11 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3
 unexport VIRTUAL_ENV CONDA_PREFIX
 export UV_PYTHON_DOWNLOADS := never
 
+# Where the machine keeps certificates of its own, a company's registry may need them.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
+
 HOST := 127.0.0.1
 PORT := 8400
 DATA_DIR := data
@@ -73,7 +78,8 @@ clean: ## remove the environment and every cache, not your data
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 define check_python
-"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	echo "make: Chainrule needs Python 3.11 or newer; got $$("$(or $(PYTHON),python3)" --version 2>&1 || echo none)." >&2; \
+python="$(or $(PYTHON),python3)"; "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	got=$$(command -v "$$python" >/dev/null && "$$python" --version 2>&1 || echo "none"); \
+	echo "make: Chainrule needs Python 3.11 or newer, got: $$got." >&2; \
 	echo "      Install one, or name one that is not on the PATH: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 endef
