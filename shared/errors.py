@@ -93,9 +93,9 @@ class TrainingError(ChainruleError):
 class Diverged(TrainingError):
     """The loss became NaN or infinite."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
-        super().__init__(f"diverged at step {step}: the loss is no longer a finite number; try a lower learning rate")
+    @classmethod
+    def at(cls, step: int) -> "Diverged":
+        return cls(f"diverged at step {step}: the loss is no longer a finite number; try a lower learning rate")
 
 
 class BadData(TrainingError):

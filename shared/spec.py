@@ -133,7 +133,7 @@ Loss = Annotated[AutoLoss | CrossEntropyLoss | MseLoss | MaeLoss | HuberLoss, Fi
 
 # ---------------------------------------------------------------- optimizers
 class Sgd(Record):
-    """Gradient descent, with momentum if asked for: v ← momentum v + g; w ← w - lr v (nesterov: lr (g + momentum v))."""
+    """Gradient descent: v ← momentum v + g; w ← w - lr v (with nesterov: w ← w - lr (g + momentum v))."""
 
     type: Literal["sgd"]
     learning_rate: LearningRate = 0.01
@@ -289,7 +289,7 @@ class Preprocessing(Record):
 
 
 class InitialParameters(Record):
-    """Where training starts: one weight matrix (inputs × outputs) and one bias vector for each dense layer, output last."""
+    """Where training starts: a weight matrix (inputs × outputs) and a bias vector for each dense layer, output last."""
 
     weights: Annotated[list[list[list[float]]], Field(min_length=1)]
     """For each dense layer, one row for each input, one number in it for each output."""
@@ -325,7 +325,9 @@ class JobSpec(Record):
     """A flat map to filter jobs by."""
     dataset: Name
     """Id or name of the data set to train on; a name means its newest version."""
-    target: Annotated[Name | Annotated[list[Name], Field(min_length=1, max_length=10_000)], AfterValidator(_one_or_many)]
+    target: Annotated[
+        Name | Annotated[list[Name], Field(min_length=1, max_length=10_000)], AfterValidator(_one_or_many)
+    ]
     """The column to learn, or a list of columns for several outputs (regression)."""
     features: Annotated[list[Name], Field(min_length=1, max_length=100_000), AfterValidator(_one_or_many)] | None = None
     """The columns to learn from; by default all others that can be used (text and timestamps cannot)."""
@@ -378,7 +380,9 @@ class JobSpec(Record):
     def _early_stopping_needs_validation(self) -> "JobSpec":
         if self.early_stopping is not None and self.validation is None:
             raise PydanticCustomError(
-                "field", "a spec with validation", {"field": "early_stopping", "got": "early_stopping without validation"}
+                "field",
+                "a spec with validation",
+                {"field": "early_stopping", "got": "early_stopping without validation"},
             )
         return self
 

@@ -41,7 +41,8 @@ class TableFile(BaseModel):
 
     The file at `path` is one uncompressed Arrow IPC *file*, memory-mappable. Columns by type: number float64, integer
     int64, boolean bool, category int32 codes into `categories[name]`, text large_string, timestamp timestamp[us, UTC],
-    tensor fixed_size_list of its dtype, flattened in row-major order. A missing value is an Arrow null; tensors have none.
+    tensor fixed_size_list of its dtype, flattened in row-major order. A missing value is an Arrow null; tensors have
+    none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,248 @@
+"""The coordinator: it drives one attempt at a job from its data to its model, and tells how it is going."""
+
+import hashlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ChainruleError, Diverged
+from shared.metrics import summarize
+from shared.schedules import learning_rate_at
+from workers import checkpoint
+from workers.blas import describe, kernel_in_use
+from workers.checkpoint import Checkpoint
+from workers.data import prepare
+from workers.gradient_worker import network_of
+from workers.job import StopRequest, TrainingJob
+from workers.model import write_model
+from workers.parameter_server import ServerState
+from workers.reports import ReportLog
+from workers.transport import Transport
+
+__all__ = ["Coordinator"]
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_EVERY_S = 0.1  # how often the coordinator looks up from stepping: to stop, to write a checkpoint, to tell
+TELL_EVERY_FRACTION = 0.005  # progress is told when it has moved this much …
+TELL_EVERY_S = 10.0  # … or this time has passed
+ITEM_EVERY_STEPS = 1000  # long epochs give more than one item of metrics
+HIGHER_IS_BETTER = frozenset({"accuracy", "auc", "r2"})
+
+
+@dataclass
+class Memory:
+    """What the coordinator must remember across attempts, as JSON data; the rest follows from the plan."""
+
+    blas_kernel: str
+    elapsed_s: float = 0.0
+    loss_sum: float = 0.0  # of the losses since the last item of metrics, each times its batch's rows
+    loss_rows: int = 0
+    item_elapsed_s: float = 0.0  # when the last item was made
+    latest: dict[str, float] = field(default_factory=dict)  # the newest value of each metric
+    best: dict[str, float] = field(default_factory=dict)  # the metrics of the best epoch; has "epoch"
+    epochs_without_improvement: int = 0
+    stopped_early: bool = False
+
+
+class Stopped(Exception):
+    """The attempt was asked to stop."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request: StopRequest = request
+
+
+class Coordinator:
+    """Runs one attempt. `run` blocks; `reports` and `request` may be called from other threads meanwhile."""
+
+    def __init__(self, job: TrainingJob, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job, self._plan, self._spec = job, job.plan, job.plan.spec
+        self._transport, self._clock = transport, clock
+        self._folder = Path(job.folder)
+        self._checkpoints = self._folder / "checkpoints"
+        self._log = ReportLog()
+        self.reports = self._log.after
+        self._stop: StopRequest | None = None
+        self._lock = threading.Lock()
+        self._step = 0
+        self._told_fraction, self._told_at = -1.0, clock()
+
+    def request(self, stop: StopRequest) -> None:
+        """Asks the run to stop between two steps; a cancel is stronger than a pause."""
+        with self._lock:
+            if self._stop != "cancel":
+                self._stop = stop
+
+    def run(self) -> None:
+        """Trains until the end, a stop or an error; the last report is always `ended`."""
+        try:
+            self._train()
+        except Stopped as stopped:
+            self._end(outcome={"pause": "paused", "cancel": "cancelled"}[stopped.request])
+        except ChainruleError as error:
+            self._end(outcome="failed", reason=str(error), error=type(error).__name__)
+
+    # ------------------------------------------------------------ the course of an attempt
+    def _train(self) -> None:
+        self._prepared = prepare(self._plan, self._job.training, self._job.validation, self._folder / "prepared")
+        self._open()
+        while self._step < self._plan.steps and not self._memory.stopped_early:
+            self._heed_requests()
+            count = self._steps_until_look_up()
+            began = self._clock()
+            losses = self._transport.steps(self._step, count)
+            now = self._clock()
+            self._step_s = max((now - began) / count, 1e-9)
+            self._memory.elapsed_s += now - began
+            self._take_in(losses)
+            self._tell_progress()
+            self._checkpoint_if_due()
+        self._finish()
+
+    def _open(self) -> None:
+        """Starts from the newest whole checkpoint, or from the initial weights."""
+        kernel = kernel_in_use()
+        found = checkpoint.newest(self._checkpoints)
+        if found is None:
+            parameters = network_of(self._plan).initial_parameters(self._spec.seed, self._spec.initial_parameters)
+            state, self._memory = ServerState(parameters), Memory(kernel)
+        else:
+            state, self._memory, self._step = found.server, Memory(**found.memory), found.step
+        self._transport.open(self._plan, self._prepared.folder, state, self._step)
+        self._checkpointed_at, self._step_s = self._clock(), LOOK_UP_EVERY_S
+        told = describe()
+        if self._memory.blas_kernel != kernel:
+            told["note"] = (
+                f"began on the BLAS kernel {self._memory.blas_kernel}, continues on {kernel}: not bit-identical"
+            )
+        self._log.add("started", parameters=self._plan.parameters, resumed_from_step=self._step, environment=told)
+        self._tell_progress()
+
+    def _heed_requests(self) -> None:
+        with self._lock:
+            stop = self._stop
+        if stop == "pause":
+            self._write_checkpoint()
+        if stop is not None:
+            raise Stopped(stop)
+        limit = self._spec.max_runtime_s
+        if limit is not None and self._memory.elapsed_s > limit:
+            raise ChainruleError(f"max_runtime_s: trained for {self._memory.elapsed_s:.1f} s, allowed {limit:g} s")
+
+    def _steps_until_look_up(self) -> int:
+        """As many steps as take about LOOK_UP_EVERY_S, but none past the end of an epoch that is validated on."""
+        count = min(max(1, int(LOOK_UP_EVERY_S / self._step_s)), self._plan.steps - self._step)
+        if self._plan.validation_rows:
+            count = min(count, self._plan.steps_per_epoch - self._step % self._plan.steps_per_epoch)
+        return count
+
+    # ------------------------------------------------------------ metrics
+    def _take_in(self, losses: list[float]) -> None:
+        """Counts the losses of the steps just done, and makes the items of metrics that fall due."""
+        per_epoch, memory = self._plan.steps_per_epoch, self._memory
+        for loss in losses:
+            batch = self._step % per_epoch
+            rows = min(self._spec.batch_size, self._plan.training_rows - batch * self._spec.batch_size)
+            memory.loss_sum += loss * rows
+            memory.loss_rows += rows
+            self._step += 1
+            epoch_ends = batch + 1 == per_epoch
+            if epoch_ends or (batch + 1) % ITEM_EVERY_STEPS == 0:
+                self._make_item(validate=epoch_ends)
+
+    def _make_item(self, *, validate: bool) -> None:
+        memory, epoch = self._memory, -(-self._step // self._plan.steps_per_epoch)
+        elapsed = max(memory.elapsed_s - memory.item_elapsed_s, self._step_s)
+        metrics = {
+            "train_loss": memory.loss_sum / memory.loss_rows,
+            "learning_rate": self._learning_rate(),
+            "samples_per_s": round(memory.loss_rows / elapsed, 1),
+        }
+        memory.loss_sum, memory.loss_rows, memory.item_elapsed_s = 0.0, 0, memory.elapsed_s
+        if validate and self._plan.validation_rows:
+            began = self._clock()
+            metrics |= self._validate()
+            memory.elapsed_s += self._clock() - began
+            memory.item_elapsed_s = memory.elapsed_s
+            if self._spec.early_stopping is not None:
+                self._judge(metrics, epoch)
+        memory.latest |= metrics
+        self._log.add("metrics", step=self._step, epoch=epoch, elapsed_s=round(memory.elapsed_s, 6), **metrics)
+
+    def _learning_rate(self) -> float:
+        """The rate of the step just done."""
+        spec, plan = self._spec, self._plan
+        return learning_rate_at(
+            spec.schedule, spec.optimizer.learning_rate, self._step - 1, plan.steps_per_epoch, plan.steps
+        )
+
+    def _validate(self) -> dict[str, float]:
+        scales = [target.scale for target in self._prepared.preprocessing.targets]
+        metrics = summarize(self._transport.evaluate(), scales)
+        metrics["validation_loss"] += self._transport.penalty()
+        if not math.isfinite(metrics["validation_loss"]):
+            raise Diverged.at(self._step)
+        return metrics
+
+    def _judge(self, metrics: dict[str, float], epoch: int) -> None:
+        """Early stopping: keeps the best weights, and stops when nothing has improved for too long."""
+        rule, memory = self._spec.early_stopping, self._memory
+        assert rule is not None
+        name = f"validation_{rule.metric}"
+        value, sign = metrics.get(name, math.nan), -1.0 if rule.metric in HIGHER_IS_BETTER else 1.0
+        if not memory.best or sign * (memory.best[name] - value) > rule.min_delta:
+            memory.best = {**metrics, "epoch": float(epoch)}
+            memory.epochs_without_improvement = 0
+            self._transport.keep_best()
+        else:
+            memory.epochs_without_improvement += 1
+            memory.stopped_early = memory.epochs_without_improvement >= rule.patience
+
+    # ------------------------------------------------------------ telling and keeping
+    def _progress(self, *, done: bool = False) -> dict[str, Any]:
+        plan, step = self._plan, self._step
+        return {
+            "fraction": 1.0 if done else round(step / plan.steps, 6),
+            "step": step,
+            "steps": plan.steps,
+            "epoch": -(-step // plan.steps_per_epoch),
+            "epochs": self._spec.epochs,
+            "eta_s": 0.0 if done else round((plan.steps - step) * self._pace_s(), 3),
+        }
+
+    def _pace_s(self) -> float:
+        """Seconds a step, validation included, over the whole job so far."""
+        return self._memory.elapsed_s / self._step if self._step else self._step_s
+
+    def _tell_progress(self) -> None:
+        fraction, now = self._step / self._plan.steps, self._clock()
+        if fraction - self._told_fraction >= TELL_EVERY_FRACTION or now - self._told_at >= TELL_EVERY_S:
+            self._told_fraction, self._told_at = fraction, now
+            self._log.add("progress", **self._progress(), metrics=dict(self._memory.latest))
+
+    def _checkpoint_if_due(self) -> None:
+        if self._clock() - self._checkpointed_at >= self._spec.checkpoint.every_s and self._step < self._plan.steps:
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        checkpoint.write(self._checkpoints, Checkpoint(self._step, self._transport.state(), asdict(self._memory)))
+        self._checkpointed_at = self._clock()
+        self._log.add("checkpoint", step=self._step)
+
+    def _finish(self) -> None:
+        self._write_checkpoint()
+        state = self._transport.state()
+        kept = state.parameters if state.best is None else state.best
+        digest = hashlib.sha256(kept.astype(kept.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+        write_model(self._folder / "model.safetensors", self._plan, self._prepared.preprocessing, kept, digest)
+        metrics = self._memory.latest | self._memory.best
+        metrics.pop("epoch", None)
+        self._end(outcome="succeeded", parameters_sha256=digest, metrics=metrics, progress=self._progress(done=True))
+
+    def _end(self, *, outcome: str, reason: str | None = None, **data: Any) -> None:
+        self._log.add("ended", outcome=outcome, reason=reason, **data)
