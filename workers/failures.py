@@ -24,7 +24,7 @@ class GiveUp:
 def after_loss(message: str, losses_without_progress: int) -> Retry | GiveUp:
     """Decides what follows when the machinery of an attempt died with `message`.
 
-    `losses_without_progress` counts this loss and those before it since the job last wrote a checkpoint: a job that kills
+    `losses_without_progress` counts this loss and those before it since the last checkpoint: a job that kills
     its workers each time before it gets anywhere would do so for ever.
     """
     if losses_without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:
