@@ -1,0 +1,24 @@
+"""One service for all end-to-end tests that do not kill it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from end_to_end.running_service import RunningService
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """8 CPUs on paper, so that 8 workers run on a machine of 2."""
+    running = RunningService(tmp_path_factory.mktemp("service"), cpus=8).start()
+    try:
+        yield running.until_ready()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    """For a service that the test may kill."""
+    return tmp_path
