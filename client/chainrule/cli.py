@@ -1,0 +1,94 @@
+"""The command line: `chainrule COMMAND`. Loads only what the command needs, so that `serve` answers at once."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from chainrule import __version__
+from chainrule.commands import jobs, models
+from chainrule.commands.datasets import datasets
+from chainrule.commands.serve import serve
+from chainrule.errors import ChainruleError
+from chainrule.session import Json, Session, exit_code, print_json, report
+
+__all__ = ["app", "main"]
+
+EPILOG = (
+    "Exit codes: 0 done · 1 the job failed or was cancelled (train --follow, watch) · 2 wrong usage, or the input was "
+    "refused · 3 not found · 4 not possible in the present state · 5 the service does not answer, or not now · "
+    "130 interrupted"
+)
+
+
+class Commands(TyperGroup):
+    """The commands; an expected error becomes a line on stderr and an exit code, never a stack trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ChainruleError as error:
+            report(error)
+            raise typer.Exit(exit_code(error)) from error
+
+
+app = typer.Typer(
+    name="chainrule",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chainrule {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Option(envvar="CHAINRULE_URL", help="The service; http://127.0.0.1:8400 by default.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the client's version.")
+    ] = False,
+) -> None:
+    """Train neural networks through a Chainrule service: a table and a spec in, the same bits out."""
+    if url is not None:
+        ctx.ensure_object(Session).url = url
+
+
+def version(ctx: typer.Context, as_json: Json = False) -> None:
+    """Print the versions of client and service."""
+    with ctx.ensure_object(Session).client() as client:
+        service = client.version()
+    if as_json:
+        print_json({"client": __version__, "service": service})
+    else:
+        typer.echo(f"client {__version__}\nservice {service.get('version')} at {client.url}")
+
+
+app.command()(serve)
+app.add_typer(datasets, name="datasets")
+app.command()(jobs.train)
+app.command()(jobs.jobs)
+app.command()(jobs.watch)
+app.command()(jobs.show)
+app.command()(jobs.cancel)
+app.command()(jobs.pause)
+app.command()(jobs.resume)
+app.command()(jobs.rm)
+app.command()(models.predict)
+app.command()(models.download)
+app.command()(version)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,396 @@
+"""A client of the REST API: one method for each thing that the service can do."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+
+from chainrule import files
+from chainrule.errors import ChainruleError, InvalidFile, Refused, ServiceError, Unavailable, Unreachable
+from chainrule.records import (
+    TERMINAL_STATES,
+    Cluster,
+    Dataset,
+    Event,
+    Job,
+    Metric,
+    Move,
+    Page,
+    Plan,
+    Prediction,
+    Version,
+)
+from chainrule.sse import EventParser
+
+__all__ = ["DEFAULT_URL", "Client"]
+
+DEFAULT_URL = "http://127.0.0.1:8400"
+REQUEST_TIMEOUT_S = 60.0
+EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
+RETRIES = 3  # of requests that may be repeated without harm
+LONGEST_WAIT_S = 5.0  # between two tries
+PREDICT_BODY_BYTES = 768 * 1024  # the service takes JSON up to 1 MiB
+PREDICT_ROWS = 1_000
+
+
+class Client:
+    """Speaks to one Chainrule service; use it in a `with` block, or `close` it.
+
+    The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. `transport` and `sleep` are the
+    seams for tests. All methods raise `Unreachable` when no answer comes and `ServiceError` when it is an error.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
+        self._sleep = sleep
+        # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
+        self._http = httpx.Client(
+            base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; repeating is harmless."""
+        self._http.close()
+
+    # ------------------------------------------------------------------ data sets
+    def add_dataset(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        *,
+        header: bool | None = None,
+        delimiter: str | None = None,
+        missing: str | None = None,
+        types: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Dataset:
+        """Uploads a CSV (also .csv.gz), Parquet or npz file, as a stream, under `name` (default: the file's own).
+
+        `header` (is there one), `delimiter`, `missing` (a further cell that means no value) and `types` (by column)
+        override what the service infers. `progress(sent, total)` is called with bytes. The same bytes under the same
+        name again are the same data set. Raises InvalidFile if there is no such file or its suffix is none of these.
+        """
+        path = Path(path)
+        media = files.media_of(path)
+        if not path.is_file():
+            raise InvalidFile(f"{path}: no such file")
+        options = {
+            "header": None if header is None else str(header).lower(),
+            "delimiter": delimiter,
+            "missing": missing,
+            "types": ",".join(f"{column}:{kind}" for column, kind in types.items()) if types else None,
+        }
+        headers = {"Content-Type": media.type, "Content-Length": str(path.stat().st_size)}
+        if media.encoding:
+            headers["Content-Encoding"] = media.encoding
+        response = self._send(
+            "POST",
+            "/v1/datasets",
+            params={"name": name or files.name_of(path), **media.options, **_given(options)},
+            headers=headers,
+            content=files.chunks(path, progress),
+            timeout=httpx.Timeout(600.0, connect=10.0),
+        )
+        return cast(Dataset, response.json())
+
+    def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
+        """One page of the data sets, newest first."""
+        return self._page("/v1/datasets", {"limit": limit, "cursor": cursor})
+
+    def dataset(self, id_or_name: str) -> Dataset:
+        """A data set with its columns' profile; a name means its newest version."""
+        return cast(Dataset, self._get(f"/v1/datasets/{_segment(id_or_name)}"))
+
+    def preview(self, id_or_name: str, rows: int = 20) -> dict[str, Any]:
+        """The first rows of a data set, as the service answers them."""
+        return cast(dict[str, Any], self._get(f"/v1/datasets/{_segment(id_or_name)}/preview", {"rows": rows}))
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Removes a data set. Raises Conflict while a job that has not ended uses it."""
+        self._repeatable("DELETE", f"/v1/datasets/{_segment(dataset_id)}")
+
+    # ------------------------------------------------------------------ jobs
+    def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Submits a job and returns it, queued. With the same key and spec again, the same job.
+
+        Without a key of yours a random one is sent, so that a connection that breaks cannot make two jobs.
+        Raises Refused with one FieldProblem for each wrong field.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return cast(Job, self._repeatable("POST", "/v1/jobs", **_json(spec, headers)).json())
+
+    def plan(self, spec: Mapping[str, Any]) -> Plan:
+        """A dry run: validates and plans only. Raises as `submit`."""
+        return cast(Plan, self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **_json(spec)).json())
+
+    def job(self, job_id: str) -> Job:
+        """One job as it is now."""
+        return cast(Job, self._get(f"/v1/jobs/{_segment(job_id)}"))
+
+    def jobs(
+        self,
+        *,
+        state: str | None = None,
+        label: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """One page of the jobs, newest first; `state` and `label` (key=value) filter."""
+        return self._page("/v1/jobs", {"state": state, "label": label, "limit": limit, "cursor": cursor})
+
+    def delete_job(self, job_id: str) -> None:
+        """Removes an ended job and its files. Raises Conflict for one that has not ended."""
+        self._repeatable("DELETE", f"/v1/jobs/{_segment(job_id)}")
+
+    def cancel(self, job_id: str) -> Job:
+        """Asks a job to stop for good; repeating is harmless. Raises Conflict if it has ended otherwise."""
+        return self._move(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        """Asks a running job to stop at the next step and keep its place; repeating is harmless."""
+        return self._move(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Lets a paused job go on; repeating is harmless."""
+        return self._move(job_id, "resume")
+
+    def metrics(self, job_id: str, after: int | None = None) -> list[Metric]:
+        """The job's metrics so far, oldest first; only steps above `after` if given."""
+        return cast(list[Metric], self._get(f"/v1/jobs/{_segment(job_id)}/metrics", {"after": after})["items"])
+
+    def history(self, job_id: str) -> list[Move]:
+        """Every move of the job: from, to, when, why."""
+        return cast(list[Move], self._get(f"/v1/jobs/{_segment(job_id)}/history")["items"])
+
+    def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> Job:
+        """The job once it has succeeded, failed or been cancelled.
+
+        A service that goes away meanwhile is waited for, `patience_s` at most. Raises TimeoutError after `timeout_s`.
+        """
+        start = answered = time.monotonic()
+        pause_s = 0.05
+        while True:
+            try:
+                job = self.job(job_id)
+                answered = time.monotonic()
+                if job["state"] in TERMINAL_STATES:
+                    return job
+            except (Unreachable, Unavailable):
+                if time.monotonic() - answered > patience_s:
+                    raise
+            if timeout_s is not None and time.monotonic() - start > timeout_s:
+                raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
+            self._sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 1.0)
+
+    def events(
+        self,
+        job_id: str,
+        last_event_id: str | None = None,
+        *,
+        patience_s: float = 60.0,
+        on_break: Callable[[ChainruleError], None] | None = None,
+    ) -> Iterator[Event]:
+        """The job's events, live, until it has ended; nothing is lost or doubled when the connection breaks.
+
+        `last_event_id` resumes after an event seen earlier. A service that goes away is waited for, `patience_s` at
+        most; then Unreachable or Unavailable is raised; `on_break` is told of each try that failed. Raises NotFound for
+        a job that is not there.
+        """
+        parser = EventParser(last_id=last_event_id or "")
+        failing_since: float | None = None
+        while True:
+            ended, silent = False, True
+            try:
+                for event in self._stream(job_id, parser):
+                    failing_since, silent = None, False
+                    ended = event.type == "state" and event.data.get("state") in TERMINAL_STATES
+                    yield event
+                # A stream that ends without a word may have been resumed after its last event.
+                if ended or (silent and self.job(job_id)["state"] in TERMINAL_STATES):
+                    return
+                failing_since = None
+            except (Unreachable, Unavailable) as broken:
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > patience_s:
+                    raise
+                if on_break:
+                    on_break(broken)
+            self._sleep(min(parser.retry_s or 0.5, LONGEST_WAIT_S))
+            parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
+
+    def _stream(self, job_id: str, parser: EventParser) -> Iterator[Event]:
+        """The events of one connection; returns when it ends, or says nothing for too long."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if parser.last_id:
+            headers["Last-Event-ID"] = parser.last_id
+        timeout = httpx.Timeout(EVENT_SILENCE_S, connect=10.0)
+        with self._open(f"/v1/jobs/{_segment(job_id)}/events", headers=headers, timeout=timeout) as response:
+            try:
+                for chunk in response.iter_bytes():
+                    for event in parser.feed(chunk):
+                        yield Event(event.type, json.loads(event.data), event.id)
+            except httpx.ReadTimeout:
+                return
+
+    # ------------------------------------------------------------------ models
+    def predict(self, job_id: str, rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
+        """Predictions for `rows`, in order; many rows are sent in several requests of a bounded size each.
+
+        Raises Refused with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
+        """
+        path = f"/v1/jobs/{_segment(job_id)}/predict"
+        predictions: list[Prediction] = []
+        for batch in _batches(rows):
+            body = b'{"rows":[' + b",".join(batch) + b"]}"
+            try:
+                answer = self._repeatable("POST", path, content=body, headers={"Content-Type": "application/json"})
+            except Refused as refused:
+                raise refused.shifted(len(predictions)) from None
+            predictions.extend(answer.json()["predictions"])
+        return predictions
+
+    def download_model(
+        self, job_id: str, path: str | Path, *, progress: Callable[[int, int], None] | None = None
+    ) -> Path:
+        """Writes the model, one safetensors file, to `path`: whole, or not at all."""
+        path = Path(path)
+        with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+            total = int(response.headers.get("Content-Length", 0))
+            files.write_whole(path, response.iter_bytes(), progress and (lambda written: progress(written, total)))
+        return path
+
+    def model_metadata(self, job_id: str) -> dict[str, str]:
+        """What the model says of itself (spec, preprocessing, classes, digest): only the head of the file is read."""
+        with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+            return files.safetensors_metadata(response.iter_bytes())
+
+    # ------------------------------------------------------------------ the service
+    def ready(self) -> bool:
+        """Whether the service takes jobs now. Raises Unreachable when nothing answers."""
+        return self._send("GET", "/readyz", refuse=False).status_code == 200
+
+    def version(self) -> Version:
+        """Which service answers."""
+        return cast(Version, self._get("/v1/version"))
+
+    def cluster(self) -> Cluster:
+        """The machines, their CPUs, how many are free, their BLAS kernels."""
+        return cast(Cluster, self._get("/v1/cluster"))
+
+    # ------------------------------------------------------------------ how requests go
+    def _move(self, job_id: str, move: str) -> Job:
+        return cast(Job, self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}").json())
+
+    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._repeatable("GET", path, params=_given(params or {})).json()
+
+    def _page(self, path: str, params: Mapping[str, Any]) -> Page[Any]:
+        answer = self._get(path, params)
+        return Page(answer["items"], answer.get("next_cursor"))
+
+    def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""
+        for attempt in range(RETRIES):
+            try:
+                return self._send(method, path, **request)
+            except Unavailable as busy:
+                if busy.retry_after_s is None or busy.retry_after_s > LONGEST_WAIT_S:
+                    raise
+                self._sleep(busy.retry_after_s)
+            except Unreachable as broken:
+                if isinstance(broken.__cause__, httpx.ConnectError | httpx.TimeoutException):
+                    raise  # nothing listens there, or it does not answer: waiting longer is the caller's choice
+                self._sleep(0.1 * 2**attempt)
+        return self._send(method, path, **request)
+
+    @contextmanager
+    def _open(self, path: str, **request: Any) -> Iterator[httpx.Response]:
+        """A GET whose body is read piece by piece."""
+        try:
+            with self._http.stream("GET", path, **request) as response:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                yield response
+        except httpx.TransportError as broken:
+            raise Unreachable(self.url, _why(broken)) from broken
+
+    def _send(self, method: str, path: str, *, refuse: bool = True, **request: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.TransportError as broken:
+            raise Unreachable(self.url, _why(broken)) from broken
+        except httpx.InvalidURL as wrong:
+            raise Unreachable(self.url, str(wrong)) from wrong
+        if refuse and response.is_error:
+            raise _error(response)
+        return response
+
+
+def _segment(text: str) -> str:
+    """`text` as one segment of a path: an id with a slash in it must not reach another resource."""
+    return quote(text, safe="")
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _json(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A JSON body. NaN and infinity are no JSON: ValueError."""
+    content = json.dumps(spec, allow_nan=False).encode()
+    return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
+
+
+def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
+    """The rows as JSON, in lists that each fit into one request."""
+    batch: list[bytes] = []
+    size = 0
+    for row in rows:
+        text = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
+        if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) == PREDICT_ROWS):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text) + 1
+    if batch:
+        yield batch
+
+
+def _error(response: httpx.Response) -> ServiceError:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    retry_after = response.headers.get("Retry-After")
+    return ServiceError.of(response.status_code, body, response.reason_phrase, retry_after)
+
+
+def _why(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "timed out"
+    return str(error) or type(error).__name__

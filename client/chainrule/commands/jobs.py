@@ -1,0 +1,159 @@
+"""Commands on jobs: train, jobs, watch, show, cancel, pause, resume, rm."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainrule.session import ExitCode, Json, Session, print_json
+
+if TYPE_CHECKING:
+    from chainrule.client import Client
+    from chainrule.records import Job
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, job_…")]
+
+
+def train(
+    ctx: typer.Context,
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="The job's spec, a YAML or JSON file.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change a field: optimizer.learning_rate=1e-3. Repeatable."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch the job until it ends.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and plan; nothing is trained.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and spec again give the same job, not a second one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a job. With --follow, exit code 1 if it fails or is cancelled."""
+    from chainrule.specs import read_spec, with_settings
+
+    session = ctx.ensure_object(Session)
+    spec = with_settings(read_spec(spec_file), settings or [])
+    with session.client() as client:
+        if dry_run:
+            _plan(session, client, spec, as_json)
+            return
+        job = client.submit(spec, idempotency_key=idempotency_key)
+        if follow:
+            _follow(session, client, job, as_json)
+        elif as_json:
+            print_json(job)
+        else:
+            typer.echo(f"{job['id']}  {job['name']}: {job['state']}")
+
+
+def _plan(session: Session, client: "Client", spec: dict[str, object], as_json: bool) -> None:
+    plan = client.plan(spec)
+    if as_json:
+        print_json(plan)
+        return
+    from chainrule.show import plan_details
+
+    session.console().print(plan_details(plan))
+
+
+def watch(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Follow a job live until it ends; Ctrl-C leaves it running. Exit code 1 if it fails or is cancelled."""
+    session = ctx.ensure_object(Session)
+    with session.client() as client:
+        _follow(session, client, client.job(job_id), as_json)
+
+
+def _follow(session: Session, client: "Client", job: "Job", as_json: bool) -> None:
+    """Watches until the end; leaves by typer.Exit with the code that fits."""
+    from chainrule.show import number_text
+    from chainrule.watch import follow
+
+    try:
+        if as_json:
+            for event in client.events(job["id"]):
+                typer.echo(json.dumps({"type": event.type, "id": event.id, "data": event.data}, ensure_ascii=False))
+            job = client.job(job["id"])
+        else:
+            job = follow(client, job, session.console(stderr=True))
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\n{job['id']} goes on without being watched. Again: chainrule watch {job['id']}"
+            f"   Stop it: chainrule cancel {job['id']}",
+            err=True,
+        )
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    if not as_json:
+        reason = f" ({job['reason']})" if job.get("reason") else ""
+        metrics = "".join(f"  {name} {number_text(value)}" for name, value in (job.get("metrics") or {}).items())
+        typer.echo(f"{job['id']}  {job['name']}: {job['state']}{reason}{metrics}")
+        if job.get("parameters_sha256"):
+            typer.echo(f"sha256 {job['parameters_sha256']}")
+    if job["state"] != "succeeded":
+        raise typer.Exit(ExitCode.JOB_FAILED)
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[
+        str | None, typer.Option(help="Only these: queued, running, paused, succeeded, failed, cancelled.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    session = ctx.ensure_object(Session)
+    with session.client() as client:
+        page = client.jobs(state=state, label=label, limit=limit)
+    if as_json:
+        print_json({"items": page.items, "next_cursor": page.next_cursor})
+        return
+    from chainrule.show import jobs_table
+
+    session.console().print(jobs_table(page))
+
+
+def show(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Show everything about a job: progress, spec, metrics, history."""
+    session = ctx.ensure_object(Session)
+    with session.client() as client:
+        job, metrics, history = client.job(job_id), client.metrics(job_id), client.history(job_id)
+    if as_json:
+        print_json({"job": job, "metrics": metrics, "history": history})
+        return
+    from chainrule.show import job_details
+
+    session.console().print(job_details(job, metrics, history))
+
+
+def cancel(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Stop a job for good."""
+    with ctx.ensure_object(Session).client() as client:
+        _moved(client.cancel(job_id), as_json)
+
+
+def pause(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Stop a running job at its next step; resume goes on from there, to the same bits."""
+    with ctx.ensure_object(Session).client() as client:
+        _moved(client.pause(job_id), as_json)
+
+
+def resume(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Let a paused job go on."""
+    with ctx.ensure_object(Session).client() as client:
+        _moved(client.resume(job_id), as_json)
+
+
+def _moved(job: "Job", as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        typer.echo(f"{job['id']}  {job['name']}: {job['state']}" + (f" ({job['reason']})" if job.get("reason") else ""))
+
+
+def rm(ctx: typer.Context, job_id: JobId) -> None:
+    """Remove an ended job and its files."""
+    with ctx.ensure_object(Session).client() as client:
+        client.delete_job(job_id)
+    typer.echo(f"removed {job_id}")

@@ -1,0 +1,45 @@
+"""`chainrule serve`: the service itself, if it is installed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chainrule.errors import ChainruleError
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [env: CHAINRULE_HOST; 127.0.0.1]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on. [env: CHAINRULE_PORT; 8400]")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder that holds everything the service keeps. [env: CHAINRULE_DATA_DIR]")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="Database; SQLite in the data folder by default. [env: CHAINRULE_DATABASE_URL]")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to join; embedded Ray by default. [env: CHAINRULE_RAY_ADDRESS]")
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs that embedded Ray offers; the machine's. [env: CHAINRULE_CPUS]")
+    ] = None,
+) -> None:
+    """Start the service; Ctrl-C or SIGTERM ends it and all that it started."""
+    try:
+        from service.main import serve as run
+        from service.settings import Settings
+    except ModuleNotFoundError as error:
+        if error.name not in ("service", "service.main", "service.settings"):
+            raise
+        raise ChainruleError("the service is not installed here: pip install chainrule-service") from error
+    given = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "ray_address": ray_address,
+        "cpus": cpus,
+    }
+    run(Settings(**{name: value for name, value in given.items() if value is not None}))

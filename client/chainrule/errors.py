@@ -1,0 +1,133 @@
+"""The one tree of errors of the client.
+
+ChainruleError
+├── InvalidFile             a file on this side cannot be read as what it should be
+├── Unreachable             no answer came from the service
+└── ServiceError            the service answered with an error
+    ├── Refused             the request is wrong                               (400, 413, 415, 422, …)
+    ├── NotFound            no such job, data set or file                      (404)
+    ├── Conflict            the move is impossible in the present state        (409)
+    └── Unavailable         the service cannot answer now; try again later     (429, 5xx)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "ChainruleError",
+    "Conflict",
+    "FieldProblem",
+    "InvalidFile",
+    "NotFound",
+    "Refused",
+    "ServiceError",
+    "Unavailable",
+    "Unreachable",
+]
+
+
+_ROW = re.compile(r"^rows\[(\d+)\]")
+
+
+class ChainruleError(Exception):
+    """The root of all errors that the client raises on purpose; `str(error)` may be shown to the user."""
+
+
+class InvalidFile(ChainruleError):
+    """A file on this side cannot be read as what it should be; the message names file, line and column."""
+
+
+class Unreachable(ChainruleError):
+    """No answer came from the service: nothing listens there, or the connection broke."""
+
+    def __init__(self, url: str, why: str) -> None:
+        self.url = url
+        super().__init__(f"no answer from {url} ({why}); is the service running? Start one with: chainrule serve")
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One wrong field of a refused request: its path, what the service got, what it expected."""
+
+    field: str
+    got: Any
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: got {self.got if self.got is not None else 'null'}, expected {self.expected}"
+
+
+class ServiceError(ChainruleError):
+    """The service answered with an error: a problem document as of RFC 9457, where it sent one."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        fields: Sequence[FieldProblem] = (),
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.fields = tuple(fields)
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        super().__init__("\n".join(map(str, self.fields)) or detail or title)
+
+    @staticmethod
+    def of(status: int, body: Any, fallback: str, retry_after: str | None = None) -> "ServiceError":
+        """The error for an answer; `body` is its JSON if it had any, `fallback` its reason phrase."""
+        problem = body if isinstance(body, dict) else {}
+        fields = [
+            FieldProblem(str(error.get("field", "")), error.get("got"), str(error.get("expected", "")))
+            for error in problem.get("errors") or []
+            if isinstance(error, dict)
+        ]
+        seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
+        return _class_for(status)(
+            status,
+            str(problem.get("title") or fallback),
+            str(problem.get("detail") or ""),
+            fields,
+            problem.get("request_id"),
+            seconds,
+        )
+
+
+class Refused(ServiceError):
+    """The request is wrong; sending it again will not help."""
+
+    def shifted(self, rows: int) -> "Refused":
+        """The same refusal with every `rows[i]` counted `rows` higher: the request held a later part of the rows."""
+        fields = [
+            FieldProblem(
+                _ROW.sub(lambda row: f"rows[{int(row[1]) + rows}]", problem.field), problem.got, problem.expected
+            )
+            for problem in self.fields
+        ]
+        return Refused(self.status, self.title, self.detail, fields, self.request_id, self.retry_after_s)
+
+
+class NotFound(ServiceError):
+    """No such job, data set or file."""
+
+
+class Conflict(ServiceError):
+    """The move is impossible in the present state."""
+
+
+class Unavailable(ServiceError):
+    """The service cannot answer now; the same request may succeed later."""
+
+
+def _class_for(status: int) -> type[ServiceError]:
+    if status == 404:
+        return NotFound
+    if status == 409:
+        return Conflict
+    return Unavailable if status == 429 or status >= 500 else Refused

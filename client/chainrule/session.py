@@ -1,0 +1,83 @@
+"""What every command shares: which service it speaks to, where it prints, and how it ends."""
+
+import json
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainrule.errors import ChainruleError, Conflict, NotFound, ServiceError, Unavailable, Unreachable
+
+if TYPE_CHECKING:
+    import httpx
+    from rich.console import Console
+
+    from chainrule.client import Client
+
+__all__ = ["ExitCode", "Json", "Session", "exit_code", "print_json", "report"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for scripts."""
+
+    OK = 0
+    JOB_FAILED = 1  # train --follow, watch: the job failed or was cancelled
+    REFUSED = 2  # wrong usage, an unreadable file, or the service refused the input
+    NOT_FOUND = 3
+    CONFLICT = 4
+    UNAVAILABLE = 5  # nothing answers, or not now
+    INTERRUPTED = 130  # Ctrl-C
+
+
+@dataclass
+class Session:
+    """The context object of the command line; tests pass one with a transport of their own."""
+
+    url: str | None = None
+    transport: "httpx.BaseTransport | None" = None
+
+    def client(self) -> "Client":
+        """A client of the chosen service, to be used in a `with` block."""
+        from chainrule.client import Client  # late, because it loads httpx, which `chainrule serve` does not need
+
+        return Client(self.url, transport=self.transport)
+
+    def console(self, *, stderr: bool = False) -> "Console":
+        """Where results (or, on stderr, notes and progress) are printed."""
+        from chainrule.show import make_console
+
+        return make_console(stderr=stderr)
+
+
+def exit_code(error: ChainruleError) -> ExitCode:
+    """The exit code for an error."""
+    if isinstance(error, NotFound):
+        return ExitCode.NOT_FOUND
+    if isinstance(error, Conflict):
+        return ExitCode.CONFLICT
+    return ExitCode.UNAVAILABLE if isinstance(error, Unreachable | Unavailable) else ExitCode.REFUSED
+
+
+def report(error: ChainruleError) -> None:
+    """Prints an expected error on stderr: one line, or one for each wrong field."""
+    if isinstance(error, ServiceError) and error.fields:
+        for problem in error.fields:
+            _line(str(problem))
+        return
+    detail = f": {error.detail}" if isinstance(error, ServiceError) and error.detail else ""
+    text = f"{error.title}{detail}" if isinstance(error, ServiceError) else str(error)
+    request = f" (request {error.request_id})" if isinstance(error, Unavailable) and error.request_id else ""
+    _line(text + request)
+
+
+def _line(text: str) -> None:
+    # Text of the service may repeat what a user sent: no control characters reach the terminal.
+    typer.echo("error: " + "".join(letter if letter.isprintable() else " " for letter in text), err=True)
+
+
+def print_json(document: Any) -> None:
+    """Prints one JSON document on stdout."""
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))

@@ -1,0 +1,295 @@
+"""How data sets, jobs and metrics look in a terminal."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from chainrule.records import Column, Dataset, Job, Metric, Move, Plan
+
+__all__ = [
+    "bytes_text",
+    "dataset_details",
+    "datasets_table",
+    "duration_text",
+    "job_details",
+    "jobs_table",
+    "make_console",
+    "number_text",
+    "plain",
+    "plan_details",
+    "state_text",
+    "values_table",
+]
+
+STATE_STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "paused": "magenta",
+    "succeeded": "green",
+    "failed": "bold red",
+    "cancelled": "dim",
+}
+LOG_WIDTH = 160  # columns, where no terminal sets a width
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console on stdout (or stderr): a user's text is never markup, and a file or pipe gets lines of full length."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_WIDTH
+    return console
+
+
+def plain(text: object) -> str:
+    """`text` on one line, without the control characters by which a name could steer the terminal."""
+    return "".join(letter if letter.isprintable() else "�" for letter in str(text))
+
+
+def number_text(value: Any) -> str:
+    """A number as short as it stays readable; '—' for none."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool | str):
+        return plain(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value == 0 or 1e-4 <= abs(value) < 1e4:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.2e}"
+
+
+def bytes_text(size: float) -> str:
+    """A size in the largest unit that leaves a digit before the point."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration_text(seconds: float | None) -> str:
+    """A duration in its two largest units; '—' for none."""
+    if seconds is None:
+        return "—"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = int(seconds)
+    for unit, size, smaller, smaller_size in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // smaller_size
+            return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def age_text(time: str | None, now: datetime | None = None) -> str:
+    """How long ago an RFC 3339 time was."""
+    if not time:
+        return "—"
+    return duration_text(((now or datetime.now(UTC)) - datetime.fromisoformat(time)).total_seconds())
+
+
+def state_text(state: str) -> Text:
+    """A job's state in its colour."""
+    return Text(plain(state), style=STATE_STYLES.get(state, ""))
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == "id"
+        )
+    return table
+
+
+# ---------------------------------------------------------------- data sets
+def datasets_table(datasets: Iterable[Dataset]) -> Table:
+    """One line a data set."""
+    table = _table(
+        "id", "name", "version", "rows", "columns", "size", "age", right=("version", "rows", "columns", "size")
+    )
+    for dataset in datasets:
+        table.add_row(
+            dataset["id"],
+            plain(dataset["name"]),
+            str(dataset["version"]),
+            number_text(dataset["rows"]),
+            number_text(len(dataset["columns"])),
+            bytes_text(dataset["size_bytes"]),
+            age_text(dataset["created_at"]),
+        )
+    return table
+
+
+def dataset_details(dataset: Dataset) -> RenderableType:
+    """A data set and the profile of each column."""
+    table = _table(
+        "column", "type", "missing", "min", "max", "mean", "distinct", "details", right=("missing", "distinct")
+    )
+    for column in dataset["columns"]:
+        table.add_row(
+            plain(column["name"]),
+            column["type"],
+            number_text(column.get("missing")),
+            number_text(column.get("min")),
+            number_text(column.get("max")),
+            number_text(column.get("mean")),
+            number_text(column.get("distinct")),
+            Text(_column_details(column)),
+        )
+    facts = _facts(
+        {
+            "id": dataset["id"],
+            "name": f"{plain(dataset['name'])}, version {dataset['version']}",
+            "rows": number_text(dataset["rows"]),
+            "size": bytes_text(dataset["size_bytes"]),
+            "sha256": dataset["sha256"],
+            "created": dataset["created_at"],
+        }
+    )
+    return Group(facts, table)
+
+
+def _column_details(column: Column) -> str:
+    if column.get("shape") is not None:
+        return f"{' × '.join(map(str, column['shape'] or []))} {column.get('dtype') or ''}".strip()
+    most_common = column.get("most_common") or []
+    return plain(", ".join(most_common[:3]) + (", …" if len(most_common) > 3 else ""))
+
+
+# ---------------------------------------------------------------- jobs
+def best_loss(metrics: Mapping[str, Any]) -> Any:
+    """The loss to show where there is room for one: the validation's if there is one."""
+    return metrics.get("validation_loss", metrics.get("train_loss"))
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """One line a job."""
+    table = _table("id", "name", "state", "progress", "loss", "age", right=("progress", "loss", "age"))
+    for job in jobs:
+        progress = job.get("progress")
+        table.add_row(
+            job["id"],
+            plain(job["name"]),
+            state_text(job["state"]),
+            f"{progress['fraction']:.0%}" if progress else "—",
+            number_text(best_loss(job.get("metrics") or {})),
+            age_text(job["created_at"]),
+        )
+    return table
+
+
+def job_details(job: Job, metrics: Sequence[Metric], history: Sequence[Move], tail: int = 10) -> RenderableType:
+    """Everything about a job: facts, spec, the last `tail` metrics, every move."""
+    progress = job.get("progress")
+    environment = job.get("environment") or {}
+    facts: dict[str, str | Text | None] = {
+        "id": job["id"],
+        "name": plain(job["name"]),
+        "state": state_text(job["state"]),
+        "reason": plain(job["reason"]) if job.get("reason") else None,
+        "error": plain(_error_text(job["error"])) if job.get("error") else None,
+        "progress": _progress_text(progress) if progress else None,
+        "workers": number_text(job.get("workers")),
+        "attempt": number_text(job.get("attempt")),
+        "parameters": number_text(job.get("parameters")),
+        "parameters_sha256": job.get("parameters_sha256"),
+        "environment": ", ".join(f"{key} {plain(value)}" for key, value in environment.items()) or None,
+        "created": job["created_at"],
+        "started": job.get("started_at"),
+        "finished": job.get("finished_at"),
+        "final metrics": ", ".join(f"{key} {number_text(value)}" for key, value in (job.get("metrics") or {}).items())
+        or None,
+    }
+    parts: list[RenderableType] = [_facts(facts), Text("\nSpec", style="bold"), _facts(_spec_facts(job["spec"]))]
+    if metrics:
+        cut = f" (the last {tail} of {len(metrics)})" if len(metrics) > tail else ""
+        parts += [Text(f"\nMetrics{cut}", style="bold"), metrics_table(metrics[-tail:])]
+    if history:
+        parts += [Text("\nHistory", style="bold"), history_table(history)]
+    return Group(*parts)
+
+
+def metrics_table(metrics: Sequence[Metric]) -> Table:
+    """One line a measurement, one column a metric, in the order in which they first occur."""
+    names = list(dict.fromkeys(name for metric in metrics for name in metric))
+    table = _table(*names, right=names)
+    for metric in metrics:
+        table.add_row(*(number_text(metric.get(name)) for name in names))
+    return table
+
+
+def values_table(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> Table:
+    """Any values under their names."""
+    table = _table(*map(plain, names))
+    for line in lines:
+        table.add_row(*map(number_text, line))
+    return table
+
+
+def history_table(history: Sequence[Move]) -> Table:
+    """One line a move."""
+    table = _table("when", "from", "to", "why")
+    for move in history:
+        before = move.get("from")
+        table.add_row(
+            str(move.get("when")),
+            state_text(before) if before else "",
+            state_text(str(move.get("to"))),
+            plain(move.get("why") or ""),
+        )
+    return table
+
+
+def plan_details(plan: Plan) -> RenderableType:
+    """What a job would cost, and its spec with every default filled in."""
+    facts = {
+        name.replace("_bytes", "").replace("_", " "): bytes_text(value)
+        if name.endswith("_bytes")
+        else number_text(value)
+        for name, value in plan.items()
+        if isinstance(value, int | float)
+    }
+    notes = [Text(f"note: {plain(note)}", style="yellow") for note in plan.get("notes", [])]
+    return Group(_facts(facts), *notes, Text("\nSpec", style="bold"), _facts(_spec_facts(plan["spec"])))
+
+
+def _spec_facts(spec: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _short(value) for name, value in spec.items() if value not in (None, {}) or name == "validation"}
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return plain(text if len(text) <= 400 else text[:399] + "…")
+
+
+def _progress_text(progress: Mapping[str, Any]) -> str:
+    eta = progress.get("eta_s")
+    left = f", {duration_text(eta)} left" if eta is not None and progress["fraction"] < 1 else ""
+    return (
+        f"{progress['fraction']:.0%}, step {progress['step']:,} of {progress['steps']:,}, "
+        f"epoch {progress['epoch']:,} of {progress['epochs']:,}{left}"
+    )
+
+
+def _error_text(error: Any) -> str:
+    if isinstance(error, dict):
+        return str(error.get("detail") or error.get("message") or json.dumps(error))
+    return str(error)
+
+
+def _facts(facts: Mapping[str, str | Text | None]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value is not None:
+            grid.add_row(name, value if isinstance(value, Text) else Text(value))
+    return grid

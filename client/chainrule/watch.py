@@ -1,0 +1,145 @@
+"""A job followed live: a moving bar in a terminal, a line for each measurement in a log."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
+
+from chainrule.client import Client
+from chainrule.errors import ChainruleError
+from chainrule.records import Job
+from chainrule.show import best_loss, duration_text, number_text, plain, state_text
+
+__all__ = ["follow"]
+
+
+def follow(client: Client, job: Job, console: Console) -> Job:
+    """Shows the job on `console` until it has ended, and returns it as it ended. Raises what `Client.events` raises."""
+    view: View
+    with _Bar(job, console) if console.is_terminal else _Lines(job, console) as view:
+        for event in client.events(job["id"], on_break=view.broken):
+            view.show(event.type, event.data)
+        ended = client.job(job["id"])
+        view.end(ended)
+    return ended
+
+
+class View(Protocol):
+    """What shows a job's events."""
+
+    def show(self, kind: str, data: Mapping[str, Any]) -> None: ...
+
+    def broken(self, error: ChainruleError) -> None: ...
+
+    def end(self, job: Job) -> None: ...
+
+
+class _Rate(ProgressColumn):
+    """Loss, accuracy, samples/s and time left, as far as they are known."""
+
+    def render(self, task: Task) -> Text:
+        metrics, eta_s = task.fields["metrics"], task.fields["eta_s"]
+        parts = []
+        if (loss := best_loss(metrics)) is not None:
+            parts.append(f"loss {number_text(loss)}")
+        if (accuracy := metrics.get("validation_accuracy")) is not None:
+            parts.append(f"accuracy {accuracy:.2%}")
+        if (rate := metrics.get("samples_per_s")) is not None:
+            parts.append(f"{rate:,.0f} samples/s")
+        parts.append(f"{duration_text(eta_s)} left" if eta_s is not None else f"{duration_text(task.elapsed)}")
+        return Text("  ".join(parts))
+
+
+class _Bar:
+    """One moving line."""
+
+    def __init__(self, job: Job, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.fields[job]}", markup=False, style="bold"),
+            TextColumn("{task.fields[state]}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%", markup=False),
+            TextColumn("{task.fields[epoch]}", markup=False),
+            _Rate(),
+            console=console,
+        )
+        self._task = self._progress.add_task(
+            "", total=1.0, job=plain(job["name"])[:30], state=job["state"], epoch="", metrics={}, eta_s=None
+        )
+        self._apply(job.get("progress"), job.get("metrics"))
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def _apply(self, progress: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) -> None:
+        if progress:
+            self._progress.update(
+                self._task,
+                completed=progress["fraction"],
+                epoch=f"epoch {progress['epoch']:,}/{progress['epochs']:,}",
+                eta_s=progress.get("eta_s"),
+            )
+        if metrics:
+            known = self._progress.tasks[0].fields["metrics"]
+            self._progress.update(self._task, metrics={**known, **metrics})
+
+    def show(self, kind: str, data: Mapping[str, Any]) -> None:
+        if kind == "state":
+            reason = data.get("reason")
+            self._progress.update(self._task, state=plain(f"{data['state']}: {reason}" if reason else data["state"]))
+        elif kind == "progress":
+            self._apply(data, data.get("metrics"))
+        elif kind == "metrics":
+            self._apply(None, data)
+
+    def broken(self, error: ChainruleError) -> None:
+        self._progress.update(self._task, state="no answer, trying again")
+
+    def end(self, job: Job) -> None:
+        self._apply(job.get("progress"), job.get("metrics"))
+        self._progress.update(self._task, state=job["state"], eta_s=None)
+        if job["state"] == "succeeded":  # also where early stopping left epochs out
+            self._progress.update(self._task, completed=1.0)
+
+
+class _Lines:
+    """A line for each move and each measurement."""
+
+    def __init__(self, job: Job, console: Console) -> None:
+        self._console, self._name = console, plain(job["name"])
+        self._broken = False
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def show(self, kind: str, data: Mapping[str, Any]) -> None:
+        self._broken = False
+        if kind == "state":
+            reason = f" ({plain(data['reason'])})" if data.get("reason") else ""
+            self._console.print(Text.assemble(f"{self._name}: ", state_text(data["state"]), reason))
+        elif kind == "metrics":
+            numbers = "  ".join(f"{name} {number_text(value)}" for name, value in data.items() if name != "epoch")
+            self._console.print(Text(f"{self._name}: epoch {data.get('epoch')}  {numbers}"))
+
+    def broken(self, error: ChainruleError) -> None:
+        if not self._broken:
+            self._console.print(Text(f"{self._name}: no answer, trying again"))
+        self._broken = True
+
+    def end(self, job: Job) -> None:
+        return
