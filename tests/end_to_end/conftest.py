@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.running_service import RunningService
+from support.running_service import RunningService
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from end_to_end.running_service import ROOT, RunningService
+from support.running_service import ROOT, RunningService
 
 pytestmark = pytest.mark.ray
 

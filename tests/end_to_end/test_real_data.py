@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from end_to_end.running_service import DATA, ROOT, RunningService
+from support.running_service import DATA, ROOT, RunningService
 
 pytestmark = pytest.mark.ray
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from end_to_end.running_service import DATA, RunningService
+from support.running_service import DATA, RunningService
 
 pytestmark = pytest.mark.ray
 
@@ -18,7 +18,7 @@ WINE: dict[str, Any] = {
         {"type": "dense", "units": 16, "activation": "tanh"},
     ],
     "batch_size": 100,
-    "epochs": 6,
+    "epochs": 8,
     "validation": {"fraction": 0.1},
     "seed": 3,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from end_to_end.running_service import DATA, RunningService
+from support.running_service import DATA, RunningService
 
 pytestmark = pytest.mark.ray
 

@@ -1,0 +1,155 @@
+"""An attempt from data to model, in this process: bits, early stopping, pauses, ends."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from shared.metrics import SliceMeasure
+from support.training import ended, job_of, run
+from workers.coordinator import Coordinator
+from workers.job import Report
+from workers.parameter_server import ServerState
+from workers.transport import LocalTransport
+
+
+def digest(reports: list[Report]) -> str:
+    end = ended(reports)
+    assert end["outcome"] == "succeeded", end
+    return str(end["parameters_sha256"])
+
+
+def items(reports: list[Report]) -> list[dict[str, Any]]:
+    return [report.data for report in reports if report.type == "metrics"]
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+def test_the_number_of_workers_does_not_change_the_bits(tmp_path: Path, workers: int) -> None:
+    alone = digest(run(job_of(tmp_path / "alone")))
+    assert digest(run(job_of(tmp_path / "together"), LocalTransport(workers))) == alone
+
+
+def test_the_seed_and_the_number_of_shards_are_part_of_the_bits(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, {"seed": 1}, {"shards": 4}]
+    digests = {digest(run(job_of(tmp_path / str(n), **change))) for n, change in enumerate(changes)}
+    assert len(digests) == 3
+
+
+class StoppedAt(LocalTransport):
+    """Asks its coordinator to stop when a step has been done."""
+
+    def __init__(self, step: int, request: str) -> None:
+        super().__init__(1)
+        self._at, self._request = step, request
+        self.coordinator: Coordinator | None = None
+
+    def steps(self, first: int, count: int) -> list[float]:
+        losses = super().steps(first, 1)
+        if first + 1 == self._at:
+            assert self.coordinator is not None
+            self.coordinator.request(self._request)  # type: ignore[arg-type]
+        return losses + (super().steps(first + 1, count - 1) if count > 1 else [])
+
+
+def stop_at(folder: Path, step: int, request: str = "pause", **changes: Any) -> list[Report]:
+    transport = StoppedAt(step, request)
+    transport.coordinator = Coordinator(job_of(folder, **changes), transport)
+    transport.coordinator.run()
+    return transport.coordinator.reports(0, 0)
+
+
+def test_a_job_paused_in_the_middle_of_an_epoch_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    undisturbed = run(job_of(tmp_path / "undisturbed", shuffle=True))
+    first = stop_at(tmp_path / "paused", 7)
+    assert ended(first)["outcome"] == "paused"
+    second = run(job_of(tmp_path / "paused", attempt=2))
+    resumed = next(report.data["resumed_from_step"] for report in second if report.type == "started")
+    assert resumed >= 7
+    assert digest(second) == digest(undisturbed)
+    timing = {"elapsed_s", "samples_per_s"}
+    without_timing = [
+        [{k: v for k, v in item.items() if k not in timing} for item in told]
+        for told in (items(undisturbed), items(first) + items(second))
+    ]
+    assert without_timing[0] == without_timing[1], "metrics are neither lost nor changed by a pause"
+
+
+def test_a_cancelled_job_ends_without_a_model(tmp_path: Path) -> None:
+    assert ended(stop_at(tmp_path / "job", 3, "cancel"))["outcome"] == "cancelled"
+    assert not (tmp_path / "job" / "model.safetensors").exists()
+
+
+def test_the_model_holds_the_parameters_that_the_digest_is_of(tmp_path: Path) -> None:
+    import hashlib
+
+    told = digest(run(job_of(tmp_path / "job", dtype="float64")))
+    tensors = load_file(tmp_path / "job" / "model.safetensors")
+    flat = b"".join(tensors[f"layers.{n}.{part}"].tobytes() for n in (0, 1) for part in ("weights", "bias"))
+    assert hashlib.sha256(flat).hexdigest() == told
+
+
+def test_a_diverging_job_fails_at_once_and_names_the_step(tmp_path: Path) -> None:
+    end = ended(run(job_of(tmp_path / "job", optimizer={"type": "sgd", "learning_rate": 1e6}, layers=[])))
+    assert end["outcome"] == "failed"
+    assert end["reason"].startswith("diverged at step ")
+    assert end["error"] == "Diverged"
+
+
+class Scripted(LocalTransport):
+    """Trains, but its validation losses are as a test wants them."""
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__(1)
+        self._losses = iter(losses)
+        self.best: list[ServerState] = []
+
+    def evaluate(self) -> list[SliceMeasure]:
+        measured, loss = super().evaluate(), next(self._losses)
+        return [dataclasses.replace(part, loss_sum=loss * part.rows) for part in measured]
+
+    def keep_best(self) -> None:
+        super().keep_best()
+        self.best.append(ServerState(self.state().parameters.copy()))
+
+
+def test_early_stopping_waits_for_its_patience_and_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
+    transport = Scripted([0.5, 0.3, 0.4, 0.29, 0.35, 0.36, 0.1])
+    job = job_of(tmp_path / "job", epochs=7, early_stopping={"patience": 2, "min_delta": 0.02})
+    reports = run(job, transport)
+    assert [item["epoch"] for item in items(reports)] == [1, 2, 3, 4], "0.29 improves on 0.3 by less than min_delta"
+    assert ended(reports)["metrics"]["validation_loss"] == pytest.approx(0.3)
+    kept = load_file(tmp_path / "job" / "model.safetensors")["layers.0.weights"]
+    assert len(transport.best) == 2
+    np.testing.assert_array_equal(kept.ravel(), transport.best[1].parameters[: kept.size])
+
+
+def test_progress_never_goes_back_and_ends_at_one(tmp_path: Path) -> None:
+    reports = run(job_of(tmp_path / "job"))
+    fractions = [report.data["fraction"] for report in reports if report.type == "progress"]
+    assert fractions == sorted(fractions)
+    end = ended(reports)["progress"]
+    assert (end["fraction"], end["step"], end["steps"], end["epoch"]) == (1.0, 20, 20, 4)
+
+
+def test_a_job_that_may_not_run_longer_fails_and_says_so(tmp_path: Path) -> None:
+    end = ended(run(job_of(tmp_path / "job", max_runtime_s=1e-6)))
+    assert end["outcome"] == "failed"
+    assert end["reason"].startswith("max_runtime_s: trained for ")
+
+
+def test_long_epochs_give_more_than_one_item_of_metrics(tmp_path: Path) -> None:
+    told = items(run(job_of(tmp_path / "job", batch_size=1, epochs=5, layers=[], validation=None)))
+    assert [item["step"] for item in told] == [300, 600, 900, 1200, 1500]
+
+
+def test_the_penalty_is_part_of_the_losses_that_are_told(tmp_path: Path) -> None:
+    frozen = {"optimizer": {"type": "sgd", "learning_rate": 0}, "epochs": 1, "layers": [], "dtype": "float64"}
+    plain = items(run(job_of(tmp_path / "plain", **frozen)))[0]
+    told = items(run(job_of(tmp_path / "penalized", **frozen, l1=0.5, l2=3.0)))[0]
+    weights = load_file(tmp_path / "plain" / "model.safetensors")["layers.0.weights"]
+    penalty = 0.5 * np.abs(weights).sum() + 1.5 * np.square(weights).sum()
+    assert told["train_loss"] - plain["train_loss"] == pytest.approx(penalty)
+    assert told["validation_loss"] - plain["validation_loss"] == pytest.approx(penalty)
