@@ -1,0 +1,49 @@
+# One image for the control plane and for every Ray node: the code that a node runs must be the control plane's own.
+
+FROM python:3.11-slim AS build
+ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_CACHE=1
+RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+WORKDIR /build
+
+# Dependencies first: they change seldom, and this layer is then kept.
+COPY requirements.lock ./
+RUN uv venv --no-project /opt/chainrule \
+    && uv pip install --python /opt/chainrule --compile-bytecode --require-hashes -r requirements.lock
+
+# The build backend comes from the development lock, hashes checked; none of it gets into the image.
+COPY requirements-dev.lock pyproject.toml README.md LICENSE ./
+COPY client client
+COPY shared shared
+COPY workers workers
+COPY service service
+RUN for package in . client; do \
+        uv build --wheel --build-constraints requirements-dev.lock --require-hashes --out-dir dist "$package" || exit 1; \
+    done \
+    && uv pip install --python /opt/chainrule --compile-bytecode --no-deps dist/*.whl
+
+
+FROM python:3.11-slim
+# A fixed number, so that a volume shared by several machines has one owner.
+RUN groupadd --gid 10001 chainrule \
+    && useradd --uid 10001 --gid 10001 --create-home chainrule \
+    && install -d -o chainrule -g chainrule -m 0700 /var/lib/chainrule \
+    && install -d -o chainrule -g chainrule /var/cache/chainrule
+COPY --from=build /opt/chainrule /opt/chainrule
+
+# numba keeps compiled kernels beside the source when it can; here the source belongs to root.
+ENV PATH=/opt/chainrule/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/var/cache/chainrule \
+    RAY_USAGE_STATS_ENABLED=0 \
+    CHAINRULE_HOST=0.0.0.0 \
+    CHAINRULE_PORT=8400 \
+    CHAINRULE_DATA_DIR=/var/lib/chainrule
+
+USER chainrule
+WORKDIR /home/chainrule
+VOLUME /var/lib/chainrule
+EXPOSE 8400
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['CHAINRULE_PORT']}/healthz\", timeout=4)"]
+CMD ["chainrule", "serve"]
