@@ -1,0 +1,97 @@
+"""Whether a training can be validated as its spec asks: columns alike, classes that are known, a metric that exists."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shared.errors import InvalidInput
+from shared.spec import JobSpec, ValidationDataset
+from shared.table import Column, TableFile
+from workers.columns import NUMERIC, open_table, positions
+from workers.fitting import Mask
+
+__all__ = ["check_early_stopping", "check_validation"]
+
+STRINGS = frozenset({"category", "text"})
+METRICS = {"classification": ("loss", "accuracy", "auc"), "regression": ("loss", "rmse", "mae", "r2")}
+
+
+def check_validation(
+    spec: JobSpec,
+    validation: TableFile,
+    features: Sequence[Column],
+    targets: Sequence[Column],
+    classes: Sequence[Any] | None,
+) -> None:
+    """Raises InvalidInput unless the validation data set has all the columns, of types that can be encoded alike."""
+    if not validation.rows:
+        raise _refused(spec, "a data set with rows")
+    for wanted in (*features, *targets):
+        column = validation.column(wanted.name)
+        kind = wanted.type if wanted.shape is None else f"{wanted.type} of shape {wanted.shape}"
+        if column is None:
+            raise _refused(spec, f"a data set with a column {wanted.name!r} of type {kind}")
+        if not _alike(wanted, column, validation.rows):
+            has = column.type if column.shape is None else f"{column.type} of shape {column.shape}"
+            raise _refused(spec, f"a data set whose column {wanted.name!r} is of type {kind}; it is of type {has}")
+        strict = spec.preprocessing.missing == "error" and wanted.type != "category"
+        if column.missing and (strict or wanted.name in spec.targets):
+            raise _refused(spec, f"no missing values in column {wanted.name!r}; {column.missing:,} are missing")
+    if classes is not None:
+        _check_classes(spec, validation, classes)
+
+
+def _refused(spec: JobSpec, expected: str) -> InvalidInput:
+    assert isinstance(spec.validation, ValidationDataset)
+    return InvalidInput.of("validation.dataset", spec.validation.dataset, expected)
+
+
+def _alike(wanted: Column, column: Column, rows: int) -> bool:
+    if wanted.type == "tensor" or column.type == "tensor":
+        return wanted.type == column.type and wanted.shape == column.shape
+    if column.missing == rows:
+        return True
+    groups = (NUMERIC, STRINGS)
+    return wanted.type == column.type or any(wanted.type in group and column.type in group for group in groups)
+
+
+def _check_classes(spec: JobSpec, validation: TableFile, classes: Sequence[Any]) -> None:
+    name = spec.targets[0]
+    column = validation.column(name)
+    assert column is not None
+    read = positions(validation, column, classes)
+    row = 0
+    for chunk in open_table(validation).column(name).chunks:
+        unseen = np.flatnonzero(read(pa.chunked_array([chunk])) < 0)
+        if len(unseen):
+            value = chunk[int(unseen[0])].as_py()
+            shown = validation.categories[name][value] if column.type == "category" else value
+            where = f"row {row + int(unseen[0]) + 1} of column {name!r} holds {shown!r}"
+            raise _refused(spec, f"only classes that the training data set has; {where}")
+        row += len(chunk)
+
+
+def check_early_stopping(spec: JobSpec, classes: Sequence[Any] | None, file: TableFile, rows: Mask | None) -> None:
+    """Raises InvalidInput for a metric that the validation rows, those of `file` that `rows` chooses, do not have."""
+    if spec.early_stopping is None:
+        return
+    assert spec.task != "auto", "the spec is completed"
+    metric, known = spec.early_stopping.metric, METRICS[spec.task]
+    if metric not in known or (metric == "auc" and len(classes or ()) != 2):
+        possible = [name for name in known if name != "auc" or len(classes or ()) == 2]
+        kind = spec.task if classes is None else f"{spec.task} of {len(classes)} classes"
+        raise InvalidInput.of("early_stopping.metric", metric, f"{', '.join(possible)}: this is a {kind}")
+    if metric in ("auc", "r2"):
+        for name in spec.targets:
+            if _constant(file, name, rows):
+                expected = f"another metric: all validation rows have the same {name!r}, so {metric} is not defined"
+                raise InvalidInput.of("early_stopping.metric", metric, expected)
+
+
+def _constant(file: TableFile, name: str, rows: Mask | None) -> bool:
+    values = open_table(file).column(name)
+    if rows is not None:
+        values = values.filter(pa.array(rows))
+    return len(values.unique()) < 2
