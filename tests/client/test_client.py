@@ -1,0 +1,316 @@
+"""The client speaks the REST contract, and repeats only what may be repeated."""
+
+import gzip
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from chainrule import (
+    ChainruleError,
+    Client,
+    Conflict,
+    Event,
+    FieldProblem,
+    InvalidFile,
+    NotFound,
+    Refused,
+    ServiceError,
+    Unavailable,
+    Unreachable,
+)
+from support.fake_service import FakeService, event, problem
+
+CSV = b"age,workclass\n39,State-gov\n50,Private\n"
+SPEC: dict[str, Any] = {"dataset": "adult", "layers": []}
+
+
+# ---------------------------------------------------------------- uploads
+@pytest.mark.parametrize(
+    ("file", "content_type", "encoding"),
+    [
+        ("adult.csv", "text/csv", None),
+        ("adult.CSV.GZ", "text/csv", "gzip"),
+        ("adult.parquet", "application/vnd.apache.parquet", None),
+        ("adult.npz", "application/x-npz", None),
+    ],
+)
+def test_an_upload_says_what_it_is_by_its_suffix(
+    service: FakeService, client: Client, tmp_path: Path, file: str, content_type: str, encoding: str | None
+) -> None:
+    path = tmp_path / file
+    path.write_bytes(gzip.compress(CSV) if encoding else CSV)
+    assert client.add_dataset(path)["name"] == "adult"
+    sent = service.requests[-1].headers
+    assert (sent["Content-Type"], sent.get("Content-Encoding")) == (content_type, encoding)
+    assert sent["Content-Length"] == str(path.stat().st_size)
+    assert "Transfer-Encoding" not in sent
+
+
+def test_an_upload_carries_what_overrides_the_inference(service: FakeService, client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(CSV)
+    client.add_dataset(path, "a name", header=True, missing="-999", types={"zip": "category", "day": "text"})
+    assert dict(service.requests[-1].url.params) == {
+        "name": "a name",
+        "header": "true",
+        "delimiter": "\t",
+        "missing": "-999",
+        "types": "zip:category,day:text",
+    }
+
+
+def test_progress_counts_every_byte_of_an_upload(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "big.csv"
+    path.write_bytes(b"x\n" * 500_000)
+    seen: list[tuple[int, int]] = []
+    client.add_dataset(path, progress=lambda sent, total: seen.append((sent, total)))
+    assert len(seen) > 2
+    assert seen == sorted(seen)
+    assert seen[-1] == (1_000_000, 1_000_000)
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_sent(
+    service: FakeService, client: Client, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidFile, match=r"got the suffix \.pkl, expected one of \.csv"):
+        client.add_dataset(tmp_path / "model.pkl")
+    with pytest.raises(InvalidFile, match="no such file"):
+        client.add_dataset(tmp_path / "nowhere.csv")
+    assert service.requests == []
+
+
+# ---------------------------------------------------------------- errors and repetition
+def test_a_refusal_carries_every_wrong_field(client: Client) -> None:
+    with pytest.raises(Refused) as refused:
+        client.submit({"dataset": "nowhere", "layers": [{"units": -3}]})
+    assert refused.value.status == 422
+    assert refused.value.request_id == "req_1"
+    assert refused.value.fields == (
+        FieldProblem("layers[0].units", -3, "an integer from 1 to 1,000,000"),
+        FieldProblem("dataset", "nowhere", "the id or name of a data set"),
+    )
+    assert str(refused.value.fields[0]) == "layers[0].units: got -3, expected an integer from 1 to 1,000,000"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, Refused) for status in (400, 401, 413, 415, 422)),
+        (404, NotFound),
+        (409, Conflict),
+        *((status, Unavailable) for status in (429, 500, 503)),
+    ],
+)
+def test_each_status_has_its_error(service: FakeService, client: Client, status: int, kind: type[ServiceError]) -> None:
+    service.answers = [problem(status, "Title", "a detail")]
+    with pytest.raises(kind) as error:
+        client.jobs()
+    assert (type(error.value), error.value.status, str(error.value)) == (kind, status, "a detail")
+
+
+def test_an_answer_that_is_no_problem_document_is_an_error_all_the_same(service: FakeService, client: Client) -> None:
+    service.answers = [httpx.Response(502, text="<html>proxy</html>")]
+    with pytest.raises(Unavailable, match="Bad Gateway"):
+        client.jobs()
+
+
+def test_a_service_that_asks_to_wait_is_asked_again_after_that_time(
+    service: FakeService, client: Client, waits: list[float]
+) -> None:
+    service.datasets["adult"] = {}
+    service.answers = [problem(503, "Service Unavailable", "the database is locked", retry_after="2")]
+    assert client.submit(SPEC)["state"] == "queued"
+    assert waits == [2.0]
+
+
+def test_a_submit_whose_answer_is_lost_makes_one_job(service: FakeService, client: Client) -> None:
+    service.datasets["adult"] = {}
+    client.submit(SPEC, idempotency_key="mine")
+    service.answers = [httpx.RemoteProtocolError("the server closed the connection")]
+    assert client.submit(SPEC, idempotency_key="mine")["id"] == "job_01"
+    assert len(service.jobs) == 1
+    service.answers = [httpx.ReadError("reset")]
+    client.submit(SPEC)
+    assert len(service.jobs) == 2
+    keys = [request.headers["Idempotency-Key"] for request in service.requests]
+    assert keys[:3] == ["mine"] * 3
+    assert keys[3] == keys[4] != "mine"
+
+
+def test_an_upload_is_not_repeated(service: FakeService, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(CSV)
+    service.answers = [httpx.WriteError("reset")]
+    with pytest.raises(Unreachable):
+        client.add_dataset(tmp_path / "t.csv")
+    assert len(service.requests) == 1
+
+
+def test_nothing_listening_is_said_at_once_with_the_url() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: a connection is refused
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with Client(url) as client, pytest.raises(Unreachable, match=f"no answer from {url}"):
+            client.jobs()
+
+
+def test_an_id_with_slashes_stays_one_segment_of_the_path(service: FakeService, client: Client) -> None:
+    with pytest.raises(NotFound):
+        client.job("../datasets/x?y")
+    assert service.requests[-1].url.raw_path == b"/v1/jobs/..%2Fdatasets%2Fx%3Fy"
+
+
+def test_nan_in_a_spec_never_leaves(service: FakeService, client: Client) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        client.submit({"l2": float("nan")})
+    assert service.requests == []
+
+
+# ---------------------------------------------------------------- events
+RUNNING = event(1, "state", {"state": "running"})
+HALF = event(2, "progress", {"fraction": 0.5})
+DONE = event(3, "state", {"state": "succeeded"})
+
+
+def seen(client: Client, **options: Any) -> list[tuple[str, str]]:
+    return [(one.id, one.type) for one in client.events("job_01", **options)]
+
+
+def test_events_come_in_order_until_the_job_ends(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC)
+    service.streams = [[RUNNING + HALF, DONE]]
+    assert list(client.events("job_01")) == [
+        Event("state", {"state": "running"}, "1"),
+        Event("progress", {"fraction": 0.5}, "2"),
+        Event("state", {"state": "succeeded"}, "3"),
+    ]
+
+
+def test_a_broken_stream_resumes_after_the_last_whole_event(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC)
+    service.streams = [[RUNNING, HALF[:20], httpx.ReadError("reset")], [HALF], [DONE]]
+    assert seen(client) == [("1", "state"), ("2", "progress"), ("3", "state")]
+    asked = [request.headers.get("Last-Event-ID") for request in service.requests]
+    assert asked == [None, "1", "2"]
+
+
+def test_events_can_be_asked_for_after_one_seen_earlier(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC)
+    service.streams = [[DONE]]
+    assert seen(client, last_event_id="2") == [("3", "state")]
+    assert service.requests[0].headers["Last-Event-ID"] == "2"
+
+
+def test_a_stream_that_has_nothing_more_to_say_of_an_ended_job_ends(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC, "succeeded")
+    service.streams = [[]]
+    assert seen(client, last_event_id="3") == []
+
+
+def test_a_service_that_restarts_is_waited_for_and_each_try_is_told(
+    service: FakeService, client: Client, waits: list[float]
+) -> None:
+    service.add_job(SPEC)
+    service.streams = [[RUNNING, DONE]]
+    service.answers = [httpx.ConnectError("refused"), problem(503, "Service Unavailable", "starting")]
+    broken: list[ChainruleError] = []
+    assert seen(client, on_break=broken.append) == [("1", "state"), ("3", "state")]
+    assert [type(error) for error in broken] == [Unreachable, Unavailable]
+    assert waits == [0.5, 0.5]
+
+
+def test_a_service_that_stays_away_is_given_up(service: FakeService, client: Client) -> None:
+    service.answers = [httpx.ConnectError("refused"), httpx.ConnectError("refused")]
+    with pytest.raises(Unreachable):
+        seen(client, patience_s=0.0)
+
+
+def test_the_events_of_no_job_are_not_found(client: Client) -> None:
+    with pytest.raises(NotFound, match="job_01"):
+        seen(client)
+
+
+# ---------------------------------------------------------------- waiting
+def test_wait_returns_the_job_as_it_ended(service: FakeService, client: Client, waits: list[float]) -> None:
+    running = service.add_job(SPEC, "running")
+    service.answers = [
+        httpx.Response(200, json=running),
+        httpx.ConnectError("refused"),
+        httpx.Response(200, json=running),
+    ]
+    service.jobs["job_01"] = {**running, "state": "succeeded"}
+    assert client.wait("job_01")["state"] == "succeeded"
+    assert waits == sorted(waits)
+    assert len(waits) == 3
+
+
+def test_wait_gives_up_after_its_timeout(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC, "running")
+    with pytest.raises(TimeoutError, match="job_01 has not ended within 0 s"):
+        client.wait("job_01", timeout_s=0)
+
+
+# ---------------------------------------------------------------- models
+def test_many_rows_are_predicted_in_requests_of_bounded_size_and_in_order(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC, "succeeded")
+    rows: list[dict[str, Any]] = [{"age": age % 80, "image": [0] * 500} for age in range(2_500)]
+    predictions = client.predict("job_01", iter(rows))
+    assert [one["value"] for one in predictions] == [">50K" if row["age"] > 40 else "<=50K" for row in rows]
+    assert len(service.requests) > 3
+    assert all(len(request.content) < 2**20 for request in service.requests)
+
+
+def test_a_wrong_row_is_named_by_its_place_among_all_rows(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC, "succeeded")
+    with pytest.raises(Refused) as refused:
+        client.predict("job_01", [{"age": 1}] * 1_200 + [{"age": -1}])
+    assert [one.field for one in refused.value.fields] == ["rows[1200].age"]
+
+
+def test_a_model_is_downloaded_whole_with_its_metadata(service: FakeService, client: Client, tmp_path: Path) -> None:
+    service.add_job(SPEC, "succeeded")
+    path = client.download_model("job_01", tmp_path / "model.safetensors")
+    head = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
+    assert client.model_metadata("job_01") == head["__metadata__"]
+    assert head["__metadata__"]["format"] == "chainrule-model-1"
+
+
+def test_a_download_that_breaks_leaves_the_old_file_and_nothing_else(
+    service: FakeService, client: Client, tmp_path: Path
+) -> None:
+    def half() -> Any:
+        yield b"half"
+        raise httpx.ReadError("reset")
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    service.answers = [httpx.Response(200, content=half())]
+    with pytest.raises(Unreachable):
+        client.download_model("job_01", path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100, (50).to_bytes(8, "little") + b"{"])
+def test_an_answer_that_is_no_safetensors_file_is_said(service: FakeService, client: Client, content: bytes) -> None:
+    service.answers = [httpx.Response(200, content=content)]
+    with pytest.raises(ChainruleError, match="not a safetensors file"):
+        client.model_metadata("job_01")
+
+
+# ---------------------------------------------------------------- the service
+def test_ready_is_a_yes_or_a_no(service: FakeService, client: Client) -> None:
+    assert client.ready()
+    service.answers = [problem(503, "Service Unavailable", "Ray is starting")]
+    assert not client.ready()
+
+
+def test_the_url_comes_from_the_argument_then_the_environment_then_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHAINRULE_URL", raising=False)
+    assert Client().url == "http://127.0.0.1:8400"
+    monkeypatch.setenv("CHAINRULE_URL", "http://elsewhere:1/")
+    assert Client().url == "http://elsewhere:1"
+    assert Client("http://here:2").url == "http://here:2"

@@ -1,0 +1,267 @@
+"""A service in memory that answers as the REST contract says, as far as a client can see; it trains nothing."""
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import httpx
+
+CREATED = "2026-11-23T10:00:00Z"
+FEATURES = [{"name": "age", "type": "integer"}, {"name": "workclass", "type": "category"}]
+
+
+def safetensors_file(metadata: dict[str, str]) -> bytes:
+    """A whole model file with one tensor in it."""
+    tensors = {"layers.0.weights": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}
+    head = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    return len(head).to_bytes(8, "little") + head + b"\0\0\x80?"
+
+
+def event(number: int, kind: str, data: dict[str, Any]) -> bytes:
+    """One server-sent event as bytes."""
+    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def problem(
+    status: int, title: str, detail: str, errors: Sequence[dict[str, Any]] = (), retry_after: str | None = None
+) -> httpx.Response:
+    """An error as RFC 9457 describes it."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": "req_1"}
+    return httpx.Response(
+        status,
+        headers={"Content-Type": "application/problem+json", **({"Retry-After": retry_after} if retry_after else {})},
+        content=json.dumps({**body, **({"errors": list(errors)} if errors else {})}),
+    )
+
+
+@dataclass
+class FakeService:
+    """Data sets and jobs in dictionaries. `answers` are given first, in order, whatever is asked; `streams` are the
+    event streams of successive connections, and `end` the state that a job is in once one was read to its end."""
+
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    requests: list[httpx.Request] = field(default_factory=list)
+    answers: list[httpx.Response | httpx.TransportError] = field(default_factory=list)
+    streams: list[Sequence[bytes | httpx.TransportError]] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    end: str | None = None
+
+    def transport(self) -> httpx.MockTransport:
+        """What a client is made with to speak to this service."""
+        return httpx.MockTransport(self.handle)
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, httpx.TransportError):
+                raise answer
+            return answer
+        path = request.url.raw_path.decode().partition("?")[0]
+        for method, pattern, act in self.routes:
+            if request.method == method and (match := re.fullmatch(pattern, path)):
+                return act(self, request, *match.groups())
+        return problem(404, "Not Found", f"there is no {path}")
+
+    # ---------------------------------------------------------------- data sets
+    def add_dataset(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.params["name"]
+        body = request.content
+        if int(request.headers["Content-Length"]) != len(body):
+            return problem(400, "Bad Request", "the length does not match")
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        digest = hashlib.sha256(body).hexdigest()
+        there = self.datasets.get(name)
+        if there and there["sha256"] == digest:
+            return httpx.Response(200, json=there)
+        self.datasets[name] = {
+            "id": f"ds_{len(self.datasets) + 1:02}",
+            "name": name,
+            "version": there["version"] + 1 if there else 1,
+            "rows": body.count(b"\n") - 1,
+            "size_bytes": len(body),
+            "sha256": digest,
+            "created_at": CREATED,
+            "columns": [
+                {"name": "age", "type": "integer", "missing": 0, "min": 17, "max": 90, "mean": 38.6},
+                {"name": "workclass", "type": "category", "missing": 1, "distinct": 8, "most_common": ["Private"]},
+                {"name": "image", "type": "tensor", "missing": 0, "shape": [28, 28], "dtype": "uint8"},
+            ],
+        }
+        return httpx.Response(201, json=self.datasets[name])
+
+    def _dataset(self, which: str) -> dict[str, Any] | None:
+        return next((one for one in self.datasets.values() if which in (one["id"], one["name"])), None)
+
+    def list_datasets(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"items": list(self.datasets.values())[::-1], "next_cursor": None})
+
+    def get_dataset(self, request: httpx.Request, which: str) -> httpx.Response:
+        dataset = self._dataset(which)
+        return (
+            httpx.Response(200, json=dataset) if dataset else problem(404, "Not Found", f"there is no data set {which}")
+        )
+
+    def delete_dataset(self, request: httpx.Request, which: str) -> httpx.Response:
+        dataset = self._dataset(which)
+        if dataset is None:
+            return problem(404, "Not Found", f"there is no data set {which}")
+        users = [job["id"] for job in self.jobs.values() if job["state"] in ("queued", "running", "paused")]
+        if users:
+            return problem(409, "Conflict", f"data set {which} is used by {users[0]}, which has not ended")
+        del self.datasets[dataset["name"]]
+        return httpx.Response(204)
+
+    # ---------------------------------------------------------------- jobs
+    def submit(self, request: httpx.Request) -> httpx.Response:
+        spec = json.loads(request.content)
+        errors = [
+            {"field": f"layers[{number}].units", "got": layer["units"], "expected": "an integer from 1 to 1,000,000"}
+            for number, layer in enumerate(spec.get("layers", []))
+            if layer["units"] < 1
+        ]
+        if spec.get("dataset") not in self.datasets:
+            errors.append({"field": "dataset", "got": spec.get("dataset"), "expected": "the id or name of a data set"})
+        if errors:
+            return problem(422, "Unprocessable Content", "the spec is wrong", errors)
+        if request.url.params.get("dry_run") == "true":
+            return httpx.Response(
+                200, json={"spec": spec, "parameters": 9025, "steps": 2540, "memory_bytes": 10**8, "notes": []}
+            )
+        key = request.headers["Idempotency-Key"]
+        if key in self.keys:
+            return httpx.Response(200, json=self.jobs[self.keys[key]])
+        job = self.add_job(spec)
+        self.keys[key] = job["id"]
+        return httpx.Response(202, headers={"Location": f"/v1/jobs/{job['id']}"}, json=job)
+
+    def add_job(self, spec: dict[str, Any], state: str = "queued") -> dict[str, Any]:
+        """A job, made directly."""
+        job = {
+            "id": f"job_{len(self.jobs) + 1:02}",
+            "name": spec.get("name", "untitled"),
+            "state": state,
+            "reason": None,
+            "spec": spec,
+            "dataset_sha256": "d" * 64,
+            "progress": {"fraction": 0.42, "step": 1068, "steps": 2540, "epoch": 8, "epochs": 20, "eta_s": 3.1},
+            "metrics": {"train_loss": 0.31, "validation_loss": 0.33},
+            "workers": 2,
+            "attempt": 1,
+            "parameters": 9025,
+            "parameters_sha256": "a" * 64 if state == "succeeded" else None,
+            "environment": {"blas_kernel": "SkylakeX", "version": "0.1.0"},
+            "created_at": CREATED,
+            "started_at": None,
+            "finished_at": None,
+            "error": None,
+        }
+        self.jobs[job["id"]] = job
+        return job
+
+    def list_jobs(self, request: httpx.Request) -> httpx.Response:
+        state = request.url.params.get("state")
+        items = [job for job in list(self.jobs.values())[::-1] if state in (None, job["state"])]
+        return httpx.Response(
+            200, json={"items": items[: int(request.url.params.get("limit", 50))], "next_cursor": None}
+        )
+
+    def get_job(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        return self._with(job_id, lambda job: httpx.Response(200, json=job))
+
+    def _with(self, job_id: str, act: Callable[[dict[str, Any]], httpx.Response]) -> httpx.Response:
+        job = self.jobs.get(job_id)
+        return act(job) if job else problem(404, "Not Found", f"there is no job {job_id}")
+
+    def delete_job(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        def act(job: dict[str, Any]) -> httpx.Response:
+            if job["state"] in ("queued", "running", "paused"):
+                return problem(409, "Conflict", f"job {job_id} is {job['state']}; cancel it first")
+            del self.jobs[job_id]
+            return httpx.Response(204)
+
+        return self._with(job_id, act)
+
+    def move(self, request: httpx.Request, job_id: str, move: str) -> httpx.Response:
+        target = {"cancel": "cancelled", "pause": "paused", "resume": "queued"}[move]
+
+        def act(job: dict[str, Any]) -> httpx.Response:
+            if job["state"] in ("succeeded", "failed"):
+                return problem(409, "Conflict", f"job {job_id} is {job['state']} and cannot {move}")
+            job["state"] = target
+            return httpx.Response(202, json=job)
+
+        return self._with(job_id, act)
+
+    def metrics(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        items = [{"step": 127 * epoch, "epoch": epoch, "train_loss": 1 / epoch} for epoch in range(1, 13)]
+        return self._with(job_id, lambda job: httpx.Response(200, json={"items": items}))
+
+    def history(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        items = [{"from": "queued", "to": "running", "when": CREATED, "why": "2 CPUs are free"}]
+        return self._with(job_id, lambda job: httpx.Response(200, json={"items": items}))
+
+    def events(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        def pieces() -> Iterator[bytes]:
+            for piece in self.streams.pop(0) if self.streams else ():
+                if isinstance(piece, httpx.TransportError):
+                    raise piece
+                yield piece
+            if self.end is not None:
+                self.jobs[job_id]["state"] = self.end
+
+        headers = {"Content-Type": "text/event-stream"}
+        return self._with(job_id, lambda job: httpx.Response(200, headers=headers, content=pieces()))
+
+    # ---------------------------------------------------------------- models and the rest
+    def model(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        metadata = {"format": "chainrule-model-1", "preprocessing": json.dumps({"features": FEATURES})}
+
+        def act(job: dict[str, Any]) -> httpx.Response:
+            if job["state"] != "succeeded":
+                return problem(409, "Conflict", f"job {job_id} is {job['state']}; it has no model yet")
+            return httpx.Response(200, content=safetensors_file(metadata))
+
+        return self._with(job_id, act)
+
+    def predict(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        rows = json.loads(request.content)["rows"]
+        for number, row in enumerate(rows):
+            if row["age"] is not None and row["age"] < 0:
+                error = {"field": f"rows[{number}].age", "got": row["age"], "expected": "an age"}
+                return problem(422, "Unprocessable Content", "a row is wrong", [error])
+        young = {"value": "<=50K", "probabilities": {"<=50K": 0.9, ">50K": 0.1}}
+        old = {"value": ">50K", "probabilities": {"<=50K": 0.2, ">50K": 0.8}}
+        predictions = [old if row["age"] is not None and row["age"] > 40 else young for row in rows]
+        return self._with(job_id, lambda job: httpx.Response(200, json={"predictions": predictions}))
+
+    def ready(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"status": "ready"})
+
+    def version(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"version": "0.1.0"})
+
+    routes: ClassVar[tuple[tuple[str, str, Callable[..., httpx.Response]], ...]] = (
+        ("POST", "/v1/datasets", add_dataset),
+        ("GET", "/v1/datasets", list_datasets),
+        ("GET", "/v1/datasets/([^/]+)", get_dataset),
+        ("DELETE", "/v1/datasets/([^/]+)", delete_dataset),
+        ("POST", "/v1/jobs", submit),
+        ("GET", "/v1/jobs", list_jobs),
+        ("GET", "/v1/jobs/([^/]+)", get_job),
+        ("DELETE", "/v1/jobs/([^/]+)", delete_job),
+        ("POST", "/v1/jobs/([^/]+)/(cancel|pause|resume)", move),
+        ("GET", "/v1/jobs/([^/]+)/metrics", metrics),
+        ("GET", "/v1/jobs/([^/]+)/history", history),
+        ("GET", "/v1/jobs/([^/]+)/events", events),
+        ("GET", "/v1/jobs/([^/]+)/model", model),
+        ("POST", "/v1/jobs/([^/]+)/predict", predict),
+        ("GET", "/readyz", ready),
+        ("GET", "/v1/version", version),
+    )
