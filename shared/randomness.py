@@ -1,0 +1,64 @@
+"""All randomness of a job, as a pure function of (seed, purpose, epoch or step, shard, layer).
+
+The generator is Philox4x64-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
+which is counter-based: where a draw lies in the stream depends on its key and counter, never on what was drawn before
+or by whom. So any worker can draw the numbers of any shard.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+__all__ = ["Purpose", "permutation", "philox", "split", "uniform"]
+
+WORD = 2**64
+
+
+class Purpose(IntEnum):
+    """What numbers are drawn for; different purposes never share a number. Their values are part of every result."""
+
+    SPLIT = 1
+    SHUFFLE = 2
+    DROPOUT = 3
+    INITIAL_WEIGHTS = 4
+
+
+def philox(seed: int, purpose: Purpose, *, index: int = 0, shard: int = 0, layer: int = 0) -> np.random.Philox:
+    """The stream of one purpose: key (seed, purpose), counter (0, index, shard, layer), the lowest word counting draws.
+
+    `index` is the epoch or the step. Raises ValueError for a number that is not from 0 to 2⁶⁴ - 1.
+    """
+    words = (seed, int(purpose), index, shard, layer)
+    if not all(0 <= word < WORD for word in words):
+        raise ValueError(f"got {words} as seed, purpose, index, shard and layer, expected numbers from 0 to 2**64 - 1")
+    key = np.array([seed, int(purpose)], dtype=np.uint64)
+    counter = np.array([0, index, shard, layer], dtype=np.uint64)
+    return np.random.Philox(counter=counter, key=key)
+
+
+def permutation(n: int, seed: int, purpose: Purpose, index: int = 0) -> np.ndarray:
+    """The numbers from 0 to n - 1 in random order, int64.
+
+    Sorts n raw 64-bit draws, so that it depends on Philox alone and not on how a version of numpy shuffles.
+    """
+    draws = philox(seed, purpose, index=index).random_raw(n)
+    return np.argsort(draws, kind="stable").astype(np.int64, copy=False)
+
+
+def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are trained on and which are validated on: two sorted int64 arrays of row numbers.
+
+    About `fraction` of the rows are validated on: rows · fraction rounded half to even, at least 1, and at least 1 row
+    is left to train on. Raises ValueError for fewer than 2 rows.
+    """
+    if rows < 2:
+        raise ValueError(f"got {rows} rows to split, expected at least 2: one to train on and one to validate on")
+    validation = min(max(round(rows * fraction), 1), rows - 1)
+    order = permutation(rows, seed, Purpose.SPLIT)
+    return np.sort(order[validation:]), np.sort(order[:validation])
+
+
+def uniform(generator: np.random.Philox, n: int, limit: float) -> np.ndarray:
+    """n float64 numbers, uniform in [-limit, limit): the upper 53 bits of raw draws, scaled."""
+    unit = (generator.random_raw(n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (2.0 * unit - 1.0) * limit
