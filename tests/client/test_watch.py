@@ -1,0 +1,59 @@
+"""A job followed live shows how it is going, in a terminal and in a log."""
+
+import io
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from chainrule import Client
+from chainrule.watch import follow
+from support.fake_service import FakeService, event
+
+PROGRESS = {"fraction": 0.5, "step": 1270, "steps": 2540, "epoch": 10, "epochs": 20, "eta_s": 75.0}
+METRICS = {"step": 1270, "epoch": 10, "validation_loss": 0.25, "validation_accuracy": 0.861, "samples_per_s": 141000.0}
+
+
+def followed(service: FakeService, client: Client, *, terminal: bool) -> str:
+    """What `follow` prints for a job whose connection breaks once."""
+    job = service.add_job({"name": "[b]adult"}, "running")
+    service.streams = [
+        [event(1, "state", {"state": "running"}), event(2, "progress", PROGRESS), httpx.ReadError("reset")],
+        [event(3, "metrics", METRICS), event(4, "state", {"state": "succeeded"})],
+    ]
+    service.end = "succeeded"
+    console = Console(
+        file=io.StringIO(), force_terminal=terminal, width=160, markup=False, highlight=False, color_system=None
+    )
+    assert follow(client, job, console)["state"] == "succeeded"
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_terminal_shows_a_bar_that_ends_full(service: FakeService, client: Client) -> None:
+    last = followed(service, client, terminal=True).rstrip("\x1b[?25h\n").splitlines()[-1]
+    for word in ("[b]adult", "succeeded", "100%", "loss 0.33", "accuracy 86.10%", "141,000 samples/s"):
+        assert word in last
+
+
+def test_a_log_gets_a_line_for_each_measurement_and_each_break(service: FakeService, client: Client) -> None:
+    assert followed(service, client, terminal=False).splitlines() == [
+        "[b]adult: running",
+        "[b]adult: no answer, trying again",
+        "[b]adult: epoch 10  step 1,270  validation_loss 0.25  validation_accuracy 0.861  samples_per_s 141,000",
+        "[b]adult: succeeded",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_paused_job_is_followed_on(service: FakeService, client: Client, terminal: bool) -> None:
+    service.add_job({}, "paused")
+    service.streams = [
+        [event(1, "state", {"state": "paused", "reason": "asked to"})],
+        [event(2, "state", {"state": "failed"})],
+    ]
+    service.end = "failed"
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+    assert follow(client, service.jobs["job_01"], console)["state"] == "failed"
+    assert not service.streams
