@@ -1,7 +1,6 @@
 """A job followed live shows how it is going, in a terminal and in a log."""
 
 import io
-from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +16,7 @@ METRICS = {"step": 1270, "epoch": 10, "validation_loss": 0.25, "validation_accur
 
 def followed(service: FakeService, client: Client, *, terminal: bool) -> str:
     """What `follow` prints for a job whose connection breaks once."""
-    job = service.add_job({"name": "[b]adult"}, "running")
+    service.add_job({"name": "[b]adult"}, "running")
     service.streams = [
         [event(1, "state", {"state": "running"}), event(2, "progress", PROGRESS), httpx.ReadError("reset")],
         [event(3, "metrics", METRICS), event(4, "state", {"state": "succeeded"})],
@@ -26,7 +25,7 @@ def followed(service: FakeService, client: Client, *, terminal: bool) -> str:
     console = Console(
         file=io.StringIO(), force_terminal=terminal, width=160, markup=False, highlight=False, color_system=None
     )
-    assert follow(client, job, console)["state"] == "succeeded"
+    assert follow(client, client.job("job_01"), console)["state"] == "succeeded"
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -55,5 +54,5 @@ def test_a_paused_job_is_followed_on(service: FakeService, client: Client, termi
     ]
     service.end = "failed"
     console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
-    assert follow(client, service.jobs["job_01"], console)["state"] == "failed"
+    assert follow(client, client.job("job_01"), console)["state"] == "failed"
     assert not service.streams
