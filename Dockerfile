@@ -45,5 +45,7 @@ VOLUME /var/lib/chainrule
 EXPOSE 8400
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['CHAINRULE_PORT']}/healthz\", timeout=4)"]
+    CMD ["python", "-c", "import http.client, os, sys; \
+c = http.client.HTTPConnection('127.0.0.1', int(os.environ['CHAINRULE_PORT']), timeout=4); \
+c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 CMD ["chainrule", "serve"]
