@@ -13,7 +13,7 @@ from chainrule.errors import InvalidFile
 
 __all__ = ["MISSING", "read_rows"]
 
-MISSING = frozenset({"", "?", "NA", "NaN", "null"})
+MISSING = frozenset({"", "?", "NA", "NaN", "nan", "null", "NULL"})
 """Cells that mean: no value (as the service reads CSV)."""
 
 csv.field_size_limit(16 * 1024 * 1024)  # a tensor in one cell is long
@@ -69,12 +69,12 @@ def _value(cell: str, kind: str, missing: Collection[str], where: str) -> Any:
     if kind in ("number", "integer"):
         return _number(text, kind, where)
     if kind == "boolean":
-        if text.lower() not in ("true", "false"):
+        if text.lower() not in ("true", "false", "1", "0"):
             raise InvalidFile(f"{where}: got {text[:100]!r}, expected true or false")
-        return text.lower() == "true"
+        return text.lower() in ("true", "1")
     if kind == "tensor":
         return _array(text, where)
-    return cell
+    return text
 
 
 def _number(text: str, kind: str, where: str) -> int | float:

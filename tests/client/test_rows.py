@@ -27,6 +27,8 @@ def one(folder: Path, cell: str, kind: str) -> Any:
         ("3", "number", 3.0),
         ("True", "boolean", True),
         ("false", "boolean", False),
+        ("1", "boolean", True),
+        (" Private ", "category", "Private"),
         ("State-gov", "category", "State-gov"),
         ("7", "category", "7"),
         ("?", "category", None),
