@@ -4,11 +4,7 @@ Ray places, starts and supervises the processes of a job and reports their death
 CPU for each gradient worker; the parameter server and the coordinator, which mostly wait, share the first one.
 """
 
-import hashlib
-import os
-import secrets
 import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -29,61 +25,43 @@ NAMESPACE = "chainrule"
 PLACED_WITHIN_S = 60.0
 ANSWERS_WITHIN_S = 60.0  # a coordinator that says nothing for longer is given up
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
-MAX_SOCKET_FOLDER = 40  # Ray's socket paths are about 67 characters longer, and Linux allows 107
-
-# Loopback listeners only, a token on every connection, nothing phoned home.
-EMBEDDED = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
-}
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 class RayCluster:
-    """A Ray cluster: one of its own inside this process, or one that runs already at `address`.
+    """A Ray cluster: one that runs already at `address`, or one of our own whose sockets and logs are in `folder`.
 
-    `start` must be called on a thread that lives as long as the cluster is to live: Ray's processes end with it.
+    Made by `workers.ray_environment.ray_cluster`. `start` must be called on a thread that lives as long as the cluster
+    is to live: Ray's processes end with it.
     """
 
-    def __init__(self, data_dir: Path, address: str | None = None, cpus: int | None = None) -> None:
-        self._data_dir, self._address, self._cpus = data_dir, address, cpus
+
+    def __init__(self, address: str | None, cpus: int | None, folder: Path | None) -> None:
+        self._address, self._cpus, self._folder = address, cpus, folder
         self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
         self._lock = threading.Lock()
-        self._temporary: Path | None = None
 
     def start(self) -> None:
-        os.environ.update(QUIET)
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
-        if self._address is not None:
+        if self._folder is None:
             ray.init(address=self._address, **options)
             return
-        self._temporary = _session_folder(self._data_dir)
-        token = self._temporary / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
-        os.environ.update(EMBEDDED, RAY_AUTH_TOKEN_PATH=str(token))
         ray.init(
             num_cpus=self._cpus,
             num_gpus=0,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(self._temporary),
+            _temp_dir=str(self._folder),
             **options,
         )
 
     def stop(self) -> None:
         ray.shutdown()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def nodes(self) -> list[Node]:
         try:
-            alive = [node for node in ray.nodes() if node["Alive"]]
+            alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise Unavailable("the cluster does not answer", retry_after_s=5) from error
         return [
@@ -114,20 +92,6 @@ class RayCluster:
                     del self._kernels[node_id]
             known = self._kernels.get(node_id)
         return known if isinstance(known, str) else None
-
-
-def _session_folder(data_dir: Path) -> Path:
-    """An empty 0700 folder for Ray's sockets and logs: in the data folder; where its path is too long for a socket, in
-    the system's temporary folder, under a name that follows from it, so that a killed service's leftovers are found."""
-    folder = data_dir.resolve() / "ray"
-    if len(str(folder)) > MAX_SOCKET_FOLDER:
-        name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"chainrule-{os.getuid()}-{name}"
-    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
-        raise Unavailable(f"{folder} belongs to somebody else; remove it or choose another data folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    return folder
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -273,7 +237,7 @@ class RayRunningJob:
     def _actor(self, kind: type, bundle: int, cpus: int, *arguments: Any, max_concurrency: int = 1) -> Any:
         where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
         options = {"num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": max_concurrency}
-        return ray.remote(kind).options(scheduling_strategy=where, **options).remote(*arguments)  # type: ignore[arg-type]
+        return ray.remote(kind).options(scheduling_strategy=where, **options).remote(*arguments)
 
     def reports(self, after: int, wait_s: float) -> list[Report]:
         self._check_placed(wait_s)

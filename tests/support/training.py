@@ -47,12 +47,12 @@ SPEC: dict[str, Any] = {
 }
 
 
-def job_of(folder: Path, attempt: int = 1, **changes: Any) -> TrainingJob:
+def job_of(folder: Path, attempt: int = 1, workers: int = 1, **changes: Any) -> TrainingJob:
     """A job on the wave, in a folder of its own."""
     folder.mkdir(exist_ok=True)
     table = wave(folder)
     planned = plan(JobSpec.model_validate({**SPEC, **changes}), table, None)
-    return TrainingJob("job_test", attempt, planned, table, None, str(folder), workers=1)
+    return TrainingJob("job_test", attempt, planned, table, None, str(folder), workers)
 
 
 def run(job: TrainingJob, transport: Transport | None = None) -> list[Report]:
@@ -66,3 +66,10 @@ def ended(reports: list[Report]) -> dict[str, Any]:
     """The last report, which is how the attempt ended."""
     assert reports[-1].type == "ended"
     return reports[-1].data
+
+
+def digest_of(reports: list[Report]) -> str:
+    """The digest that a successful attempt told."""
+    end = ended(reports)
+    assert end["outcome"] == "succeeded", end
+    return str(end["parameters_sha256"])

@@ -1,6 +1,5 @@
 """An attempt from data to model, in this process: bits, early stopping, pauses, ends."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from shared.metrics import SliceMeasure
-from support.training import ended, job_of, run
+from support.training import digest_of, ended, job_of, run
 from workers.coordinator import Coordinator
-from workers.job import Report
+from workers.job import Report, StopRequest
 from workers.parameter_server import ServerState
 from workers.transport import LocalTransport
-
-
-def digest(reports: list[Report]) -> str:
-    end = ended(reports)
-    assert end["outcome"] == "succeeded", end
-    return str(end["parameters_sha256"])
 
 
 def items(reports: list[Report]) -> list[dict[str, Any]]:
@@ -28,33 +21,32 @@ def items(reports: list[Report]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("workers", [2, 3, 8])
 def test_the_number_of_workers_does_not_change_the_bits(tmp_path: Path, workers: int) -> None:
-    alone = digest(run(job_of(tmp_path / "alone")))
-    assert digest(run(job_of(tmp_path / "together"), LocalTransport(workers))) == alone
+    alone = digest_of(run(job_of(tmp_path / "alone")))
+    assert digest_of(run(job_of(tmp_path / "together"), LocalTransport(workers))) == alone
 
 
 def test_the_seed_and_the_number_of_shards_are_part_of_the_bits(tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [{}, {"seed": 1}, {"shards": 4}]
-    digests = {digest(run(job_of(tmp_path / str(n), **change))) for n, change in enumerate(changes)}
+    digests = {digest_of(run(job_of(tmp_path / str(n), **change))) for n, change in enumerate(changes)}
     assert len(digests) == 3
 
 
 class StoppedAt(LocalTransport):
-    """Asks its coordinator to stop when a step has been done."""
+    """Asks its coordinator to stop while a step is being done."""
 
-    def __init__(self, step: int, request: str) -> None:
+    def __init__(self, step: int, request: StopRequest) -> None:
         super().__init__(1)
         self._at, self._request = step, request
         self.coordinator: Coordinator | None = None
 
     def steps(self, first: int, count: int) -> list[float]:
-        losses = super().steps(first, 1)
-        if first + 1 == self._at:
+        if first < self._at <= first + count:
             assert self.coordinator is not None
-            self.coordinator.request(self._request)  # type: ignore[arg-type]
-        return losses + (super().steps(first + 1, count - 1) if count > 1 else [])
+            self.coordinator.request(self._request)
+        return super().steps(first, count)
 
 
-def stop_at(folder: Path, step: int, request: str = "pause", **changes: Any) -> list[Report]:
+def stop_at(folder: Path, step: int, request: StopRequest = "pause", **changes: Any) -> list[Report]:
     transport = StoppedAt(step, request)
     transport.coordinator = Coordinator(job_of(folder, **changes), transport)
     transport.coordinator.run()
@@ -68,7 +60,7 @@ def test_a_job_paused_in_the_middle_of_an_epoch_goes_on_with_the_same_bits(tmp_p
     second = run(job_of(tmp_path / "paused", attempt=2))
     resumed = next(report.data["resumed_from_step"] for report in second if report.type == "started")
     assert resumed >= 7
-    assert digest(second) == digest(undisturbed)
+    assert digest_of(second) == digest_of(undisturbed)
     timing = {"elapsed_s", "samples_per_s"}
     without_timing = [
         [{k: v for k, v in item.items() if k not in timing} for item in told]
@@ -85,7 +77,7 @@ def test_a_cancelled_job_ends_without_a_model(tmp_path: Path) -> None:
 def test_the_model_holds_the_parameters_that_the_digest_is_of(tmp_path: Path) -> None:
     import hashlib
 
-    told = digest(run(job_of(tmp_path / "job", dtype="float64")))
+    told = digest_of(run(job_of(tmp_path / "job", dtype="float64")))
     tensors = load_file(tmp_path / "job" / "model.safetensors")
     flat = b"".join(tensors[f"layers.{n}.{part}"].tobytes() for n in (0, 1) for part in ("weights", "bias"))
     assert hashlib.sha256(flat).hexdigest() == told
@@ -108,7 +100,9 @@ class Scripted(LocalTransport):
 
     def evaluate(self) -> list[SliceMeasure]:
         measured, loss = super().evaluate(), next(self._losses)
-        return [dataclasses.replace(part, loss_sum=loss * part.rows) for part in measured]
+        for part in measured:
+            part["loss_sum"] = loss * part["rows"]
+        return measured
 
     def keep_best(self) -> None:
         super().keep_best()

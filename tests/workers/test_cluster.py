@@ -1,0 +1,88 @@
+"""Jobs on Ray: the same bits as in one process, and the death of a process is told."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.training import digest_of, job_of, run
+from workers.blas import kernel_in_use
+from workers.job import AttemptLost, Cluster, Report, RunningJob
+from workers.ray_environment import ray_cluster
+
+pytestmark = pytest.mark.ray
+
+LONG = {"epochs": 100_000, "checkpoint": {"every_s": 3600}}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = ray_cluster(tmp_path_factory.mktemp("cluster"), cpus=4)
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+def reports_until(running: RunningJob, kind: str) -> list[Report]:
+    """All reports up to the first of that type."""
+    told: list[Report] = []
+    while not told or told[-1].type != kind:
+        told += running.reports(told[-1].number if told else 0, 10)[:1]
+    return told
+
+
+def test_ray_and_one_process_give_the_same_bits(cluster: Cluster, tmp_path: Path) -> None:
+    running = cluster.launch(job_of(tmp_path / "ray", workers=3))
+    told = reports_until(running, "ended")
+    running.close()
+    assert digest_of(told) == digest_of(run(job_of(tmp_path / "local")))
+
+
+def test_what_is_told_over_ray_is_what_is_told_in_one_process(cluster: Cluster, tmp_path: Path) -> None:
+    running = cluster.launch(job_of(tmp_path / "ray"))
+    told = reports_until(running, "ended")
+    running.close()
+    assert [report.number for report in told] == list(range(1, len(told) + 1))
+    assert {"started", "progress", "metrics", "checkpoint", "ended"} == {report.type for report in told}
+    started = next(report.data for report in told if report.type == "started")
+    assert started["parameters"] == 33
+    assert started["environment"]["blas_kernel"] == kernel_in_use()
+
+
+def test_a_running_job_heeds_a_pause(cluster: Cluster, tmp_path: Path) -> None:
+    running = cluster.launch(job_of(tmp_path / "job", **LONG))
+    reports_until(running, "metrics")
+    running.request("pause")
+    assert reports_until(running, "ended")[-1].data["outcome"] == "paused"
+    running.close()
+
+
+@pytest.mark.parametrize("victim", ["_WorkerProcess", "_ServerProcess", "_CoordinatorProcess"])
+def test_the_death_of_any_process_of_a_job_is_told_as_a_lost_attempt(
+    cluster: Cluster, tmp_path: Path, victim: str
+) -> None:
+    running = cluster.launch(job_of(tmp_path / "job", **LONG))
+    told = reports_until(running, "metrics")
+    os.kill(process_named(victim), signal.SIGKILL)
+    with pytest.raises(AttemptLost, match="died"):
+        while True:
+            told += running.reports(told[-1].number, 10)
+    running.close()
+
+
+def process_named(actor: str) -> int:
+    """The id of the one process of the embedded cluster that runs that actor."""
+    found = subprocess.run(["pgrep", "-x", "-f", f"ray::{actor}.*"], capture_output=True, text=True, check=True)
+    (pid,) = found.stdout.split()
+    return int(pid)
+
+
+def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job", optimizer={"type": "sgd", "learning_rate": 1e6}, layers=[])
+    running = cluster.launch(job)
+    end = reports_until(running, "ended")[-1].data
+    running.close()
+    assert (end["outcome"], end["error"]) == ("failed", "Diverged")

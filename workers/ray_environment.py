@@ -1,0 +1,52 @@
+"""What Ray must find in the environment before it is first imported, and the way to a cluster that sees to that."""
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+from shared.errors import Unavailable
+from workers.job import Cluster
+
+__all__ = ["ray_cluster"]
+
+MAX_SOCKET_FOLDER = 40  # Ray's socket paths are about 67 characters longer, and Linux allows 107
+
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+# Embedded: a token on every connection; and listeners on loopback only, which is what this variable's 0 brings about.
+CLOSED = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def ray_cluster(data_dir: Path, address: str | None = None, cpus: int | None = None) -> Cluster:
+    """A cluster, not started yet: the one at `address`, or one of our own with `cpus` CPUs (None: the machine's).
+
+    Must come before anything else imports Ray, which reads its settings once. Raises Unavailable when the folder for
+    Ray's sockets is somebody else's.
+    """
+    os.environ.update(QUIET)
+    folder = None
+    if address is None:
+        folder = _session_folder(data_dir)
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ.update(CLOSED, RAY_AUTH_TOKEN_PATH=str(token))
+    from workers.cluster import RayCluster
+
+    return RayCluster(address, cpus, folder)
+
+
+def _session_folder(data_dir: Path) -> Path:
+    """An empty 0700 folder for Ray's sockets and logs: in the data folder; where its path is too long for a socket, in
+    the system's temporary folder, under a name that follows from it, so that a killed service's leftovers are found."""
+    folder = data_dir.resolve() / "ray"
+    if len(str(folder)) > MAX_SOCKET_FOLDER:
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"chainrule-{os.getuid()}-{name}"
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
+        raise Unavailable(f"{folder} belongs to somebody else; remove it or choose another data folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
