@@ -1,0 +1,84 @@
+"""Data sets: from an uploaded file to a typed, profiled table on disk, and a look into it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from service.ingest.csv_table import write_csv
+from service.ingest.npz_table import write_npz
+from service.ingest.options import ReadOptions
+from service.ingest.parquet_table import write_parquet
+from service.ingest.writer import TableWriter
+from shared.errors import UnsupportedMedia
+from shared.table import Column, TableFile
+
+__all__ = ["MEDIA_TYPES", "ReadOptions", "ingest", "preview"]
+
+MEDIA_TYPES: dict[str, Callable[[Path, ReadOptions, TableWriter], None]] = {
+    "text/csv": write_csv,
+    "application/vnd.apache.parquet": write_parquet,
+    "application/x-npz": write_npz,
+}
+
+
+def ingest(
+    source: Path, media_type: str, options: ReadOptions, folder: Path, dataset_id: str, sha256: str
+) -> TableFile:
+    """Makes `folder`/table.arrow of the uploaded bytes in `source` (gzip undone), wholly or not at all.
+
+    `media_type` is one of MEDIA_TYPES, without parameters. Memory is bounded whatever the size of the file. Raises
+    UnsupportedMedia for another type; InvalidInput naming row, column and cell where the file is wrong; OSError.
+    """
+    write = MEDIA_TYPES.get(media_type)
+    if write is None:
+        raise UnsupportedMedia(f"got {media_type!r}, expected one of {', '.join(MEDIA_TYPES)}")
+    target, partial = folder / "table.arrow", folder / ".table.arrow.partial"
+    try:
+        with TableWriter(partial) as writer:
+            write(source, options, writer)
+        _flush(partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return writer.table(target, dataset_id, sha256)
+
+
+def _flush(path: Path) -> None:
+    """Waits until the file's bytes are on disk, so that its new name never stands for less."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def preview(table: TableFile, rows: int) -> list[dict[str, Any]]:
+    """The first rows as JSON values: null where missing, timestamps as RFC 3339, tensors as nested lists.
+
+    Raises FileNotFoundError when the file is gone.
+    """
+    with pa.memory_map(table.path) as file:
+        head = pa.ipc.open_file(file).read_all().slice(0, rows)
+        columns = {column.name: _shown(column, head.column(column.name), table) for column in table.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _shown(column: Column, values: Any, table: TableFile) -> list[Any]:
+    if column.type == "category":
+        names = table.categories[column.name]
+        return [None if code is None else names[code] for code in values.to_pylist()]
+    if column.type == "timestamp":
+        text = values.cast(pa.timestamp("us")).cast(pa.string()).to_pylist()
+        return [None if moment is None else moment.replace(" ", "T").removesuffix(".000000") + "Z" for moment in text]
+    if column.type == "tensor":
+        shape = column.shape or []
+        return [_nested(value, shape) for value in values.to_pylist()]
+    shown: list[Any] = values.to_pylist()
+    return shown
+
+
+def _nested(elements: list[Any], shape: list[int]) -> list[Any]:
+    """Elements in row-major order as nested lists."""
+    for length in reversed(shape[1:]):
+        elements = [elements[start : start + length] for start in range(0, len(elements), length)]
+    return elements

@@ -1,0 +1,1 @@
+"""From an uploaded file to one Arrow file of typed columns: one module for each format."""
