@@ -153,7 +153,12 @@ def lecture(client: Client) -> None:
 
 def await_all(client: Client, jobs: Sequence[Job]) -> None:
     """Waits for several jobs, which the service runs side by side as its CPUs allow."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30, finished_style="green"),
+        MofNCompleteColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("jobs, side by side", total=len(jobs))
         waiting = [job["id"] for job in jobs]

@@ -53,6 +53,17 @@ class _Rate(ProgressColumn):
         return Text("  ".join(parts))
 
 
+LINE_METRICS = ("train_loss", "validation_loss", "validation_accuracy", "validation_auc", "validation_rmse")
+
+
+def _numbers(metrics: Mapping[str, Any]) -> str:
+    """The metrics that fit into a line of a log."""
+    parts = [f"{name} {number_text(metrics[name])}" for name in LINE_METRICS if name in metrics]
+    if (rate := metrics.get("samples_per_s")) is not None:
+        parts.append(f"{rate:,.0f} samples/s")
+    return ", ".join(parts)
+
+
 class _Bar:
     """One moving line."""
 
@@ -61,7 +72,7 @@ class _Bar:
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.fields[job]}", markup=False, style="bold"),
             TextColumn("{task.fields[state]}", markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30, finished_style="green"),
             TextColumn("{task.percentage:>3.0f}%", markup=False),
             TextColumn("{task.fields[epoch]}", markup=False),
             _Rate(),
@@ -130,16 +141,17 @@ class _Lines:
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         self._broken = False
         if kind == "state":
-            reason = f" ({plain(data['reason'])})" if data.get("reason") else ""
-            self._console.print(Text.assemble(f"{self._name}: ", state_text(data["state"]), reason))
+            self._say(state_text(data["state"]), f" ({plain(data['reason'])})" if data.get("reason") else "")
         elif kind == "metrics":
-            numbers = "  ".join(f"{name} {number_text(value)}" for name, value in data.items() if name != "epoch")
-            self._console.print(Text(f"{self._name}: epoch {data.get('epoch')}  {numbers}"))
+            self._say(f"epoch {data.get('epoch')}, step {number_text(data.get('step'))}: {_numbers(data)}")
 
     def broken(self, error: ChainruleError) -> None:
         if not self._broken:
-            self._console.print(Text(f"{self._name}: no answer, trying again"))
+            self._say("no answer, trying again")
         self._broken = True
+
+    def _say(self, *parts: str | Text) -> None:
+        self._console.print(Text.assemble(f"{self._name}: ", *parts), soft_wrap=True)
 
     def end(self, job: Job) -> None:
         return

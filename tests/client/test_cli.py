@@ -139,7 +139,7 @@ def test_train_follow_ends_as_the_job_ends(run: Run, service: FakeService, spec:
     result = run("train", spec, "--follow")
     assert result.exit_code == code
     assert f"adult-income: {end}" in result.stdout
-    assert "adult-income: epoch 1  step 127  train_loss 0.5  samples_per_s 141,000" in result.stderr
+    assert "adult-income: epoch 1, step 127: train_loss 0.5, 141,000 samples/s" in result.stderr
     assert ("diverged at step 7" in result.stderr) == (end == "failed")
 
 

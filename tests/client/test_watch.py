@@ -40,7 +40,7 @@ def test_a_log_gets_a_line_for_each_measurement_and_each_break(service: FakeServ
     assert followed(service, client, terminal=False).splitlines() == [
         "[b]adult: running",
         "[b]adult: no answer, trying again",
-        "[b]adult: epoch 10  step 1,270  validation_loss 0.25  validation_accuracy 0.861  samples_per_s 141,000",
+        "[b]adult: epoch 10, step 1,270: validation_loss 0.25, validation_accuracy 0.861, 141,000 samples/s",
         "[b]adult: succeeded",
     ]
 
