@@ -12,6 +12,7 @@ __all__ = ["MISSING", "Cells", "first_misfit"]
 
 MISSING = ("", "?", "NA", "NaN", "nan", "null", "NULL")
 ZONE = r"\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
+FEW = 32
 UTC = pa.timestamp("us", tz="UTC")
 EXPECTED: dict[ColumnType, str] = {
     "number": "a finite number",
@@ -49,7 +50,9 @@ class Cells:
 
 
 def _cast(strings: Any, kind: Any) -> Any:
+    """Arrow's cast, or None. A few cells go first: a cast that fails takes long, as it goes on after a misfit."""
     try:
+        strings.slice(0, FEW).cast(kind)
         return strings.cast(kind)
     except pa.ArrowInvalid:
         return None

@@ -11,7 +11,7 @@ from shared.errors import InvalidInput
 
 __all__ = ["MAX_ROW_BYTES", "Dialect", "dialect_of"]
 
-MAX_ROW_BYTES = 8 << 20  # a row longer than this is refused
+MAX_ROW_BYTES = 4 << 20  # a row longer than this is refused
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_ROWS = 20
 
@@ -37,6 +37,10 @@ def dialect_of(source: Path, options: ReadOptions) -> Dialect:
     if len(first) > MAX_COLUMNS:
         raise InvalidInput.of("body", f"{len(first):,} columns", f"at most {MAX_COLUMNS:,} columns")
     header = options.header if options.header is not None else not all(map(_is_number, first))
+    for number, cell in enumerate(first, 1):
+        if any("\udc80" <= character <= "\udcff" for character in cell):
+            raw = cell.encode(errors="surrogateescape")
+            raise InvalidInput.of(f"the first row, cell {number}", repr(raw), "text in UTF-8")
     names = first if header else [f"c{number}" for number in range(len(first))]
     check_names(names, options.types)
     return Dialect(delimiter, header, names)
@@ -55,17 +59,10 @@ def _refuse_nul(source: Path) -> None:
 
 
 def _beginning(source: Path) -> str:
-    """The file's first rows as text, without a byte order mark; the last of them may be cut."""
+    """The file's first rows as text, without a byte order mark; the last may be cut, and none is sure to be UTF-8."""
     with source.open("rb") as file:
         sample = file.read(MAX_ROW_BYTES)
-        whole = not file.read(1)
-    sample = sample.removeprefix(codecs.BOM_UTF8)
-    try:
-        return codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
-    except UnicodeDecodeError as error:
-        line = sample.count(b"\n", 0, error.start) + 1
-        got = sample[error.start : error.start + 20]
-        raise InvalidInput.of(f"line {line}", repr(got), "a CSV table in UTF-8") from None
+    return sample.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
 
 
 def _rows(text: str, delimiter: str) -> list[list[str]]:

@@ -1,9 +1,10 @@
 """The rows of a CSV file, block after block in bounded memory, every mistake named by its row."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,6 +14,8 @@ from shared.errors import InvalidInput
 
 __all__ = ["Place", "blocks"]
 
+# Arrow's own handler of such rows cannot be used: it fails where the row is not UTF-8.
+RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 MAX_ROWS_TO_FIND_A_LINE = 1_000_000
 
 
@@ -51,13 +54,9 @@ def blocks(source: Path, dialect: Dialect, columns: Sequence[int] | None = None)
     `columns`: only these, by position. Raises InvalidInput for a row with too few or too many cells, one that is too
     long, a quote that never closes, and what is not UTF-8.
     """
-    place, ragged = Place(source, dialect), []
+    place = Place(source, dialect)
     names = [f"f{number}" for number in range(len(dialect.names))]
     wanted = list(range(len(names))) if columns is None else list(columns)
-
-    def refuse(row: Any) -> Literal["error"]:
-        ragged.append(row)
-        return "error"
 
     first = 1 - dialect.header
     try:
@@ -66,9 +65,7 @@ def blocks(source: Path, dialect: Dialect, columns: Sequence[int] | None = None)
             read_options=pa.csv.ReadOptions(
                 use_threads=False, block_size=MAX_ROW_BYTES, autogenerate_column_names=True
             ),  # only without threads are rows numbered
-            parse_options=pa.csv.ParseOptions(
-                delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=refuse
-            ),
+            parse_options=pa.csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.binary()),
                 include_columns=[names[number] for number in wanted],
@@ -87,8 +84,8 @@ def blocks(source: Path, dialect: Dialect, columns: Sequence[int] | None = None)
                 yield max(first, 1), cells
             first += batch.num_rows
             last = batch.column(batch.num_columns - 1)[-1].as_py() if batch.num_rows else last
-    except pa.ArrowInvalid as error:
-        raise _refusal(error, ragged, first, place, dialect) from None
+    except pa.ArrowException as error:
+        raise _refusal(str(error), first, place, dialect) from None
     if wanted[-1] == len(names) - 1 and _never_closed(source, dialect.delimiter, last):
         got = last.decode(errors="replace")
         raise InvalidInput.of(place.of(first - 1, dialect.names[-1]), got, "a closing quote after the cell")
@@ -109,15 +106,17 @@ def _text(values: Any, first: int, name: str, place: Place) -> Any:
         raise
 
 
-def _refusal(error: pa.ArrowInvalid, ragged: list[Any], first: int, place: Place, dialect: Dialect) -> InvalidInput:
-    if ragged:
-        row = ragged[0]
-        where = place.of(row.number - dialect.header)
-        return InvalidInput.of(where, f"{row.actual_columns:,} cells: {row.text}", f"{row.expected_columns:,} cells")
-    if "straddling" in str(error):
+def _refusal(error: str, first: int, place: Place, dialect: Dialect) -> InvalidInput:
+    """What Arrow's message means to a user."""
+    if ragged := RAGGED.search(error):
+        row, expected, got, text = ragged.groups()
+        return InvalidInput.of(place.of(int(row) - dialect.header), f"{got} cells: {text}", f"{expected} cells")
+    if "Empty CSV" in error:
+        return InvalidInput.of("body", "a header alone", "a table with at least one row")
+    if "straddling" in error:
         expected = f"a row of at most {MAX_ROW_BYTES >> 20} MiB; perhaps a quote is never closed"
         return InvalidInput.of(place.of(max(first, 1)), f"a row of more than {MAX_ROW_BYTES >> 20} MiB", expected)
-    return InvalidInput.of("body", str(error), "a CSV table")
+    return InvalidInput.of("body", error, "a CSV table")
 
 
 def _never_closed(source: Path, delimiter: str, last: bytes) -> bool:

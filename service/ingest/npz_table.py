@@ -26,6 +26,7 @@ __all__ = ["write_npz"]
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY_BYTES = 4 << 20
 MAX_HEADER_BYTES = 10_000
+MAX_AXES = 32
 BATCH_ROWS = 65_536
 BATCH_BYTES = 16 << 20
 NPY_MAGIC = b"\x93NUMPY"
@@ -58,7 +59,7 @@ def write_npz(source: Path, options: ReadOptions, writer: TableWriter) -> None:
         with zipfile.ZipFile(source) as archive:
             members = _members(archive, source.stat().st_size, options)
             _write(archive, members, writer)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InvalidInput.of("body", str(error) or type(error).__name__, "a whole npz file") from None
 
 
@@ -69,7 +70,7 @@ def _write(archive: zipfile.ZipFile, members: list[Member], writer: TableWriter)
     for _, arrays in _batches(archive, texts, rows, step) if texts else ():
         for member, values in zip(texts, arrays, strict=True):
             assert member.guess is not None
-            member.guess.gather(_strings(values))
+            member.guess.gather(_strings(member, values))
     for member in members:
         if member.guess is not None:
             member.guess.decide()
@@ -136,8 +137,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, options:
         raise InvalidInput.of(field, "dtype object", "numbers, booleans or strings: objects are never unpickled")
     if dtype.kind not in KINDS or dtype.itemsize == 0 or (dtype.kind in "iufb" and dtype.itemsize > 8):
         raise InvalidInput.of(field, f"dtype {dtype}", "integers, floats of at most 64 bits, booleans or strings")
-    if not shape or not math.prod(shape):
-        raise InvalidInput.of(field, f"shape {shape}", "at least one axis, the rows, and at least one element")
+    if not 1 <= len(shape) <= MAX_AXES or min(shape) < 1:
+        raise InvalidInput.of(field, f"shape {shape}", f"1 to {MAX_AXES} axes, the rows first, none of them empty")
     claimed = header_bytes + math.prod(shape) * dtype.itemsize
     if claimed != info.file_size:
         raise InvalidInput.of(
@@ -169,8 +170,8 @@ def _header(file: IO[bytes], field: str) -> tuple[tuple[int, ...], bool, np.dtyp
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(header, max_header_size=MAX_HEADER_BYTES)
-    except (ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise InvalidInput.of(field, str(error), "an array in npy format") from None
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        raise InvalidInput.of(field, "a header that cannot be read", "an array in npy format 1.0 or 2.0") from None
     return shape, fortran, dtype, 8 + len(length) + size
 
 
@@ -196,15 +197,18 @@ def _read(file: IO[bytes], member: Member, count: int) -> npt.NDArray[Any]:
     return values.astype(member.dtype.newbyteorder("="), copy=False)
 
 
-def _strings(values: npt.NDArray[Any]) -> Any:
-    texts = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
-    return pa.array(texts.tolist(), pa.large_string())
+def _strings(member: Member, values: npt.NDArray[Any]) -> Any:
+    try:
+        texts = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        return pa.array(texts.tolist(), pa.large_string())
+    except ValueError as error:  # UnicodeError is one
+        raise InvalidInput.of(f"array {member.name!r}", str(error), "text in UTF-8") from None
 
 
 def _convert(member: Member, values: npt.NDArray[Any], start: int) -> Any:
     """A batch's values as they are written. Raises InvalidInput for those that cannot be."""
     if member.guess is not None:
-        return member.guess.encode(_strings(values))
+        return member.guess.encode(_strings(member, values))
     finite = np.isfinite(values) if values.dtype.kind == "f" else None
     if member.kind == "tensor":
         if finite is not None and not finite.all():

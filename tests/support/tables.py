@@ -1,11 +1,15 @@
-"""Data sets for tests: an Arrow file written straight from Python values, as ingest would leave it."""
+"""Data sets for tests: written straight from Python values as ingest would leave them, or uploaded as bytes."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from service.datasets import ReadOptions, ingest
+from shared.errors import FieldError, InvalidInput
 from shared.table import Column, ColumnType, TableFile
 
 ARROW_TYPES = {
@@ -46,3 +50,25 @@ def write_table(path: Path, columns: dict[str, tuple[ColumnType, Any]], batch_ro
         columns=told,
         categories=categories,
     )
+
+
+def ingest_bytes(content: bytes | str, folder: Path, media_type: str = "text/csv", **options: Any) -> TableFile:
+    """Uploads `content`; asserts that nothing but the table is left in the folder, and nothing at all on an error."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    source = folder.with_suffix(".upload")
+    source.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        table = ingest(source, media_type, ReadOptions(**options), folder, "ds_test", "0" * 64)
+    except InvalidInput:
+        assert list(folder.iterdir()) == []
+        raise
+    assert [path.name for path in folder.iterdir()] == ["table.arrow"]
+    return table
+
+
+def refusal(content: bytes | str, folder: Path, media_type: str = "text/csv", **options: Any) -> FieldError:
+    """The first mistake for which `content` is refused."""
+    with pytest.raises(InvalidInput) as refused:
+        ingest_bytes(content, folder, media_type, **options)
+    return refused.value.errors[0]

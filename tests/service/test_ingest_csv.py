@@ -1,0 +1,184 @@
+"""CSV files become typed tables, or are refused with row, column and cell."""
+
+from pathlib import Path
+
+import pytest
+
+from service.datasets import preview
+from service.ingest.csv_dialect import MAX_ROW_BYTES
+from shared.table import Column
+from support.tables import ingest_bytes, refusal
+
+
+def column(content: str, folder: Path, **options: object) -> Column:
+    """The profile of the first column."""
+    return ingest_bytes(content, folder, **options).columns[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "ds_test"
+
+
+# ---------------------------------------------------------------- types
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "-2", "007"], "integer"),
+        (["1", "2.5", "1e3"], "number"),
+        (["1", "99999999999999999999"], "number"),
+        (["true", "FALSE"], "boolean"),
+        (["0", "1"], "integer"),
+        (["2026-11-23", "2026-11-23T01:02:03Z", "2026-11-23 01:02:03.5+02:00"], "timestamp"),
+        (["a", "b"], "category"),
+        (["1", "x"], "category"),
+        (["true", "1"], "category"),
+        (["1", "inf"], "category"),
+        (["1", "1e400"], "category"),
+        (["?", "", " NA "], "number"),
+    ],
+)
+def test_types_are_inferred(cells: list[str], kind: str, folder: Path) -> None:
+    rows = "".join(f"{cell},0\n" for cell in cells)
+    assert column(f"a,b\n{rows}", folder).type == kind
+
+
+def test_the_last_row_decides_as_much_as_the_first(folder: Path) -> None:
+    rows = MAX_ROW_BYTES // 4
+    table = ingest_bytes("a,b\n" + "1,2\n" * rows + "x,2.5\n", folder)
+    assert [(column.type, column.distinct) for column in table.columns] == [("category", 2), ("number", None)]
+    assert table.categories["a"] == ["1", "x"]
+    assert table.rows == rows + 1
+
+
+@pytest.mark.parametrize("cell", ["", "?", "NA", "NaN", "null", "  ", " ? "])
+def test_missing_cells_are_null(cell: str, folder: Path) -> None:
+    table = ingest_bytes(f"a,b\n1,x\n{cell},{cell}\n3,y\n", folder)
+    assert [column.missing for column in table.columns] == [1, 1]
+    assert preview(table, 3)[1] == {"a": None, "b": None}
+
+
+def test_a_user_can_name_more_missing_cells(folder: Path) -> None:
+    profile = column("a,b\n1,x\n-999,x\n3,x\n", folder, missing=["-999"])
+    assert (profile.type, profile.missing, profile.min, profile.max, profile.mean) == ("integer", 1, 1, 3, 2.0)
+
+
+def test_many_different_texts_are_text(folder: Path) -> None:
+    few = column("a,b\n" + "".join(f"k{row % 1000},0\n" for row in range(3000)), folder)
+    assert (few.type, few.distinct) == ("category", 1000)
+    many = column("a,b\n" + "".join(f"k{row % 1001},0\n" for row in range(3000)), folder)
+    assert (many.type, many.distinct) == ("text", 1001)
+    nearly_all = column("a,b\n" + "".join(f"k{row},0\n" for row in range(200)), folder)
+    assert nearly_all.type == "text"
+
+
+def test_types_can_be_asked_for(folder: Path) -> None:
+    types = {"zip": "category", "note": "text", "flag": "boolean", "n": "number"}
+    table = ingest_bytes("zip,note,flag,n\n02134,a,1,1\n02134,b,0,2\n", folder, types=types)
+    assert {column.name: column.type for column in table.columns} == types
+    assert preview(table, 1) == [{"zip": "02134", "note": "a", "flag": True, "n": 1.0}]
+
+
+def test_a_cell_that_does_not_fit_the_type_asked_for_is_named(folder: Path) -> None:
+    error = refusal("a,b\n1,2\n3,x7\n4,y\n", folder, types={"b": "integer"})
+    assert (error.field, error.got) == ("row 2 (line 3), column 'b'", "x7")
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("number", "inf"), ("boolean", "2"), ("timestamp", "yesterday")])
+def test_what_does_not_fit_is_refused(kind: str, cell: str, folder: Path) -> None:
+    assert refusal(f"a,b\n?,2\n{cell},3\n", folder, types={"a": kind}).got == cell
+
+
+def test_the_profile_tells_what_is_in_a_column(folder: Path) -> None:
+    table = ingest_bytes("age,job,when,ok\n20,x,2026-01-01,true\n40,y,2027-01-01,true\n30,y,?,false\n", folder)
+    age, job, when, ok = table.columns
+    assert (age.min, age.max, age.mean) == (20, 40, 30.0)
+    assert (job.distinct, job.most_common) == (2, ["y", "x"])
+    assert (when.missing, when.min, when.max) == (1, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z")
+    assert (ok.distinct, ok.mean) == (2, pytest.approx(2 / 3))
+
+
+# ---------------------------------------------------------------- how the file is written
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(delimiter: str, folder: Path) -> None:
+    table = ingest_bytes(f"a{delimiter}b\n1{delimiter}2\n", folder)
+    assert [column.name for column in table.columns] == ["a", "b"]
+
+
+def test_a_decimal_comma_does_not_hide_the_semicolon(folder: Path) -> None:
+    assert len(ingest_bytes("a;b;c\n1,5;2;x\n1,7;3;y\n", folder).columns) == 3
+
+
+def test_a_first_row_of_numbers_is_no_header(folder: Path) -> None:
+    table = ingest_bytes("1,2\n3,4\n", folder)
+    assert (table.rows, [column.name for column in table.columns]) == (2, ["c0", "c1"])
+    assert ingest_bytes("1,2\n3,4\n", folder, header=True).rows == 1
+    assert ingest_bytes("a,b\n3,4\n", folder, header=False).rows == 2
+
+
+def test_quotes_newlines_a_mark_and_crlf_are_fine(folder: Path) -> None:
+    table = ingest_bytes('\ufeffname,"say ""hi"""\r\n"two\r\nlines","a,b"\r\n\r\nz,""\r\n', folder)
+    assert preview(table, 9) == [
+        {"name": "two\r\nlines", 'say "hi"': "a,b"},
+        {"name": "z", 'say "hi"': None},
+    ]
+
+
+# ---------------------------------------------------------------- refusals
+@pytest.mark.parametrize(
+    ("content", "field", "got"),
+    [
+        ("a,b\n1,2\n3\n", "row 2 (line 3)", "1 cells: 3"),
+        ('a,b\n"x\ny",2\n\n3,4,5\n', "row 2 (line 5)", "3 cells: 3,4,5"),
+        ("1,2\n3\n", "row 2 (line 2)", "1 cells: 3"),
+        (b"a,b\n1,2\n3,\xff\n", "row 2 (line 3), column 'b'", "b'\\xff'"),
+        (b"a,b\n1,2\n3,\xff,5\n", "row 2 (line 3)", "3 cells: 3,\ufffd,5"),
+        (b"a,\xff\n1,2\n", "the first row, cell 2", "b'\\xff'"),
+        (b"a,b\n1,2\n3,\x00\n", "line 3", "a NUL byte"),
+        ("a,b\n1,2\n".encode("utf-16"), "line 1", "a NUL byte"),
+        ('a,b\n1,2\n3,"x\n4,y\n', "row 2 (line 3), column 'b'", "x\n4,y\n"),
+        ("a,a\n1,2\n", "column 2", "a"),
+        ("a,\n1,2\n", "column 2", ""),
+        ("a,b\n", "body", "a header alone"),
+        ("a", "body", "a header alone"),
+        ("", "body", "no rows"),
+        ("\n\n", "body", "no rows"),
+    ],
+)
+def test_a_mistake_is_named_by_its_row(content: bytes | str, field: str, got: str, folder: Path) -> None:
+    error = refusal(content, folder)
+    assert (error.field, error.got) == (field, got)
+
+
+def test_a_ragged_row_far_down_is_named_too(folder: Path) -> None:
+    rows = MAX_ROW_BYTES // 4 + 10
+    error = refusal("a,b\n" + "1,2\n" * rows + "1\n", folder)
+    assert error.field in (f"row {rows + 1}", f"row {rows + 1} (line {rows + 2})")
+
+
+def test_a_row_that_is_too_long_is_refused(folder: Path) -> None:
+    error = refusal("a,b\n1,2\n3," + "x" * (3 * MAX_ROW_BYTES) + "\n", folder)
+    assert error.got == "a row of more than 4 MiB"
+
+
+def test_too_many_columns_are_refused(folder: Path) -> None:
+    header = ",".join(f"c{number}" for number in range(100_001))
+    assert refusal(f"{header}\n", folder).got == "100,001 columns"
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"delimiter": "::"}, "delimiter"),
+        ({"delimiter": '"'}, "delimiter"),
+        ({"types": {"zzz": "number"}}, "types.zzz"),
+        ({"types": {"a": "tensor"}}, "types.a"),
+    ],
+)
+def test_options_that_cannot_be_followed_are_named(options: dict[str, object], field: str, folder: Path) -> None:
+    assert refusal("a,b\n1,2\n", folder, **options).field == field
+
+
+def test_too_many_categories_are_refused_where_they_were_asked_for(folder: Path) -> None:
+    rows = "".join(f"k{row},0\n" for row in range(100_001))
+    assert refusal(f"a,b\n{rows}", folder, types={"a": "category"}).field == "types.a"

@@ -1,0 +1,109 @@
+"""Parquet files become typed tables, or are refused with the column and its type."""
+
+import datetime
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from service.datasets import preview
+from support.tables import ingest_bytes, refusal
+
+PARQUET = "application/vnd.apache.parquet"
+
+
+def parquet(columns: dict[str, object]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, row_group_size=2)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "ds_test"
+
+
+def test_types_are_mapped(folder: Path) -> None:
+    columns = {
+        "int": pa.array([1, None, 3], pa.int8()),
+        "float": pa.array([1.5, float("nan"), float("inf")], pa.float32()),
+        "decimal": pa.array([Decimal("1.20"), None, None]),
+        "string": ["x", "y", "y"],
+        "dictionary": pa.array(["x", None, "z"]).dictionary_encode(),
+        "zoned": pa.array([0, 1, 2], pa.timestamp("ns", tz="Europe/Berlin")),
+        "date": [datetime.date(2026, 11, 23), None, None],
+        "boolean": [True, False, None],
+        "nothing": pa.nulls(3),
+        "vector": pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.uint8(), 2)),
+        "matrix": pa.array([[[1.0, 2.0]]] * 3, pa.list_(pa.list_(pa.float32(), 2), 1)),
+    }
+    table = ingest_bytes(parquet(columns), folder, PARQUET)
+    told = {column.name: (column.type, column.missing, column.shape, column.dtype) for column in table.columns}
+    assert told == {
+        "int": ("integer", 1, None, None),
+        "float": ("number", 2, None, None),
+        "decimal": ("number", 2, None, None),
+        "string": ("category", 0, None, None),
+        "dictionary": ("category", 1, None, None),
+        "zoned": ("timestamp", 0, None, None),
+        "date": ("timestamp", 2, None, None),
+        "boolean": ("boolean", 1, None, None),
+        "nothing": ("number", 3, None, None),
+        "vector": ("tensor", 0, [2], "uint8"),
+        "matrix": ("tensor", 0, [1, 2], "float32"),
+    }
+    first = preview(table, 1)[0]
+    assert (first["decimal"], first["date"], first["matrix"]) == (1.2, "2026-11-23T00:00:00Z", [[1.0, 2.0]])
+
+
+def test_types_can_be_asked_for(folder: Path) -> None:
+    content = parquet({"zip": [2134, 2135], "n": ["1", "2"]})
+    table = ingest_bytes(content, folder, PARQUET, types={"zip": "category", "n": "number"})
+    assert preview(table, 1) == [{"zip": "2134", "n": 1.0}]
+    assert refusal(content, folder, PARQUET, types={"zip": "tensor"}).field == "types.zip"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [[1], [2, 3]],
+        [b"bytes"],
+        [{"a": 1}],
+        [datetime.time(1)],
+        pa.array([b"0" * 16], pa.uuid()),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 3, 4), np.float32)),
+    ],
+    ids=["list", "binary", "struct", "time", "uuid", "tensor extension"],
+)
+def test_other_types_are_refused_by_name(column: object, folder: Path) -> None:
+    assert refusal(parquet({"bad": column}), folder, PARQUET).field == "column 'bad'"
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0], None], [[1.0, 2.0], [1.0, None]], [[1.0, 2.0], [float("nan"), 1.0]]])
+def test_a_tensor_without_a_number_is_named_by_its_row(values: list[object], folder: Path) -> None:
+    content = parquet({"v": pa.array(values, pa.list_(pa.float64(), 2))})
+    assert refusal(content, folder, PARQUET).field == "row 2, column 'v'"
+
+
+def test_an_integer_of_more_than_64_bits_is_refused(folder: Path) -> None:
+    assert refusal(parquet({"n": pa.array([2**64 - 1], pa.uint64())}), folder, PARQUET).field == "column 'n'"
+
+
+def test_a_file_that_expands_too_far_is_refused_before_it_is_unpacked(folder: Path) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"v": pa.array(np.zeros(20_000_000, np.int8))}), sink)
+    assert "160,000,000 bytes unpacked" in refusal(sink.getvalue(), folder, PARQUET).got
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", parquet({"a": [1, 2]})[:-20]])
+def test_what_is_no_whole_parquet_file_is_refused(content: bytes, folder: Path) -> None:
+    assert refusal(content, folder, PARQUET).field == "body"
+
+
+def test_no_rows_and_options_for_csv_are_refused(folder: Path) -> None:
+    assert refusal(parquet({"a": pa.array([], pa.int8())}), folder, PARQUET).got == "no rows"
+    assert refusal(parquet({"a": [1]}), folder, PARQUET, header=True).field == "header"
