@@ -26,8 +26,8 @@ def kernel(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Compiled into the kernels that call it."""
-    return cast(Function, numba.njit(error_model="numpy", fastmath=False, nogil=True)(function))
+    """Compiled into the loops that call it: a loop with a call in it is not turned into vector code."""
+    return cast(Function, numba.njit(error_model="numpy", fastmath=False, nogil=True, forceinline=True)(function))
 
 
 CODES: Final = {name: code for code, name in enumerate(ACTIVATIONS)}
