@@ -1,0 +1,197 @@
+"""Prepared matrices hold exactly what the columns say, however the file is cut."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import BadData, DataMissing
+from shared.preprocessing import columns_from_rows
+from shared.randomness import split
+from shared.spec import JobSpec
+from shared.table import TableFile
+from support.tables import ingest_bytes, write_table
+from workers.data import PreparedData, prepare
+from workers.planning import plan
+
+ROWS = 200
+RANDOM = np.random.default_rng(0)
+AGES = [None if row % 7 == 0 else int(RANDOM.integers(17, 90)) for row in range(ROWS)]
+JOBS = [None if row % 11 == 0 else f"job {row % 5}" for row in range(ROWS)]
+IMAGES = RANDOM.integers(0, 255, (ROWS, 2, 3)).astype(np.uint8)
+SIGNALS = RANDOM.normal(size=(ROWS, 4))
+INCOMES = [">50K" if row % 3 else "<=50K" for row in range(ROWS)]
+SIZES = [float(row) ** 2 for row in range(ROWS)]
+COLUMNS: dict[str, tuple[Any, Any]] = {
+    "age": ("integer", AGES),
+    "job": ("category", JOBS),
+    "image": ("tensor", IMAGES),
+    "signal": ("tensor", SIGNALS),
+    "income": ("category", INCOMES),
+    "size": ("number", SIZES),
+}
+
+
+def table_of(path: Path, batch_rows: int = 50, **changed: Any) -> TableFile:
+    return write_table(path, {**COLUMNS, **changed}, batch_rows)
+
+
+def prepared(table: TableFile, folder: Path, other: TableFile | None = None, /, **fields: Any) -> PreparedData:
+    spec = JobSpec.model_validate({"dataset": "d", "target": "income", **fields})
+    return prepare(plan(spec, table, other), table, other, folder)
+
+
+def test_the_matrices_are_what_numpy_says(tmp_path: Path) -> None:
+    data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", validation={"fraction": 0.25}, dtype="float64")
+    training, validation = split(ROWS, 0.25, 0)
+    ages = np.array([np.nan if age is None else age for age in AGES])
+    sizes = np.array(SIZES)
+    mean, scale = np.nanmean(ages[training]), np.nanstd(ages[training])
+    image_mean, image_scale = IMAGES[training].mean(), IMAGES[training].std()
+    jobs = [f"job {n}" for n in range(5)] + [None]
+    for rows, (x, y) in ((training, data.open_training()), (validation, data.open_validation())):
+        expected = np.hstack(
+            [
+                ((np.where(np.isnan(ages), mean, ages) - mean) / scale)[rows, None],
+                np.array([[job == JOBS[row] for job in jobs] for row in rows]),
+                (IMAGES[rows].reshape(-1, 6) - image_mean) / image_scale,
+                (SIGNALS[rows] - SIGNALS[training].mean(axis=0)) / SIGNALS[training].std(axis=0),
+                ((sizes - sizes[training].mean()) / sizes[training].std())[rows, None],
+            ]
+        )
+        np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
+        assert y.tolist() == [int(INCOMES[row] == ">50K") for row in rows]
+        assert (x.dtype, y.dtype, x.flags.c_contiguous, x.flags.writeable) == (np.float64, np.int32, True, False)
+
+
+def test_the_bits_do_not_depend_on_how_the_file_is_cut(tmp_path: Path) -> None:
+    bits = []
+    for batch_rows in (1, 7, 1000):
+        table = table_of(tmp_path / "t.arrow", batch_rows)
+        data = prepared(table, tmp_path / f"p{batch_rows}", validation={"fraction": 0.25})
+        bits.append([array.tobytes() for array in (*data.open_training(), *data.open_validation())])
+        assert data.open_training()[0].dtype == np.float32
+    assert bits[0] == bits[1] == bits[2]
+
+
+def test_predictions_see_what_training_saw(tmp_path: Path) -> None:
+    data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p")
+    rows = [
+        {"age": AGES[n], "job": JOBS[n], "image": IMAGES[n].tolist(), "signal": SIGNALS[n].tolist(), "size": SIZES[n]}
+        for n in range(ROWS)
+    ]
+    again = np.empty((ROWS, data.preprocessing.inputs), np.float32)
+    data.preprocessing.encode_features(columns_from_rows(rows, data.preprocessing), again)
+    assert again.tobytes() == data.open_training()[0].tobytes()
+
+
+def test_a_regression_is_standardized_and_can_be_mapped_back(tmp_path: Path) -> None:
+    data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", target=["size"], dtype="float64")
+    _, y = data.open_training()
+    assert y.shape == (ROWS, 1)
+    np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-12)
+    values = [prediction["value"] for prediction in data.preprocessing.decode(np.asarray(y))]
+    np.testing.assert_allclose(values, SIZES, rtol=1e-12, atol=1e-9)
+
+
+def test_nothing_is_standardized_where_it_was_not_asked_for(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.arrow")
+    options = {"preprocessing": {"standardize": False}, "dtype": "float64", "features": ["age", "image"]}
+    data = prepared(table, tmp_path / "p", target="size", **options)
+    x, y = data.open_training()
+    known = [age for age in AGES if age is not None]
+    assert x[1:7, 0].tolist() == AGES[1:7]
+    assert x[0, 0] == pytest.approx(np.mean(known))
+    assert x[:, 1:].tolist() == IMAGES.reshape(ROWS, 6).tolist()
+    assert y[:, 0].tolist() == SIZES
+
+
+def test_a_validation_data_set_is_encoded_by_what_training_fitted(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.arrow")
+    other = table_of(
+        tmp_path / "v.arrow",
+        job=("text", ["new", "job 1"] * 100),
+        income=("text", [">50K"] * ROWS),
+        size=("integer", [None] * ROWS),
+    )
+    data = prepared(table, tmp_path / "p", other, validation={"dataset": "v"}, dtype="float64")
+    x, y = data.open_validation()
+    assert x[0, 1:7].tolist() == [0] * 6
+    assert x[1, 1:7].tolist() == [0, 1, 0, 0, 0, 0]
+    assert set(x[:, -1].tolist()) == {0.0}
+    assert set(y.tolist()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "codes"),
+    [
+        ("integer", [7, 3, 7, 10], [1, 0, 1, 2]),
+        ("number", [0.5, 0.25, 0.5, 1.0], [1, 0, 1, 2]),
+        ("boolean", [True, False, True, True], [1, 0, 1, 1]),
+        ("text", ["b", "a", "b", "c"], [1, 0, 1, 2]),
+        ("integer", [2**62, 2**62 + 1, 2**62, 0], [1, 2, 1, 0]),
+    ],
+)
+def test_classes_of_any_type_become_codes_in_order(kind: str, values: Any, codes: list[int], tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.arrow", {"x": ("number", [0.0] * 4), "y": (kind, values)})
+    data = prepared(table, tmp_path / "p", target="y", task="classification")
+    assert data.open_training()[1].tolist() == codes
+    assert [(data.preprocessing.classes or ())[code] for code in codes] == values
+
+
+def test_what_is_prepared_is_used_again_and_what_is_stale_is_not(tmp_path: Path) -> None:
+    table, folder = table_of(tmp_path / "t.arrow"), tmp_path / "p"
+    prepared(table, folder)
+    written = (folder / "training_x.npy").stat().st_mtime_ns
+    assert prepared(table, folder).open_training()[0].shape == (ROWS, 18)
+    assert (folder / "training_x.npy").stat().st_mtime_ns == written
+    assert prepared(table, folder, features=["age"]).open_training()[0].shape == (ROWS, 1)
+
+
+def test_half_prepared_data_are_made_anew(tmp_path: Path) -> None:
+    table, folder = table_of(tmp_path / "t.arrow"), tmp_path / "p"
+    whole = prepared(table, folder).open_training()[0].tobytes()
+    (folder / "prepared.json").unlink()
+    (folder / "training_x.npy").write_bytes(b"half")
+    with pytest.raises(DataMissing):
+        PreparedData.load(folder)
+    assert prepared(table, folder).open_training()[0].tobytes() == whole
+
+
+def test_loading_needs_nothing_but_the_folder(tmp_path: Path) -> None:
+    data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", validation={"fraction": 0.1})
+    again = PreparedData.load(tmp_path / "p")
+    assert again == data
+    assert (again.training_rows, again.validation_rows) == (180, 20)
+    assert json.loads((tmp_path / "p" / "preprocessing.json").read_bytes())["task"] == "classification"
+
+
+def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.arrow")
+    planned = plan(JobSpec.model_validate({"dataset": "d", "target": "income"}), table, None)
+    Path(table.path).write_bytes(b"rubbish")
+    with pytest.raises(BadData, match="damaged"):
+        prepare(planned, table, None, tmp_path / "p")
+    Path(table.path).unlink()
+    with pytest.raises(DataMissing, match="gone"):
+        prepare(planned, table, None, tmp_path / "p")
+
+
+@pytest.mark.parametrize(("values", "standardize"), [([1e300] * 100 + [-1e300] * 100, True), ([1e300] * ROWS, False)])
+def test_numbers_too_large_to_train_on_are_told_by_column(
+    values: list[float], standardize: bool, tmp_path: Path
+) -> None:
+    table = table_of(tmp_path / "t.arrow", size=("number", values))
+    with pytest.raises(BadData, match="'size'"):
+        prepared(table, tmp_path / "p", preprocessing={"standardize": standardize})
+
+
+def test_an_uploaded_file_is_prepared_as_it_reads(tmp_path: Path) -> None:
+    content = "age,job,ok,y\n20,a,true,1.5\n?,b,false,2.5\n40,?,?,3.5\n"
+    table = ingest_bytes(content, tmp_path / "ds")
+    data = prepared(table, tmp_path / "p", target="y", dtype="float64", preprocessing={"standardize": False})
+    x, y = data.open_training()
+    assert x.tolist() == [[20, 1, 0, 0, 1], [30, 0, 1, 0, 0], [40, 0, 0, 1, 0.5]]
+    assert y.tolist() == [[1.5], [2.5], [3.5]]
