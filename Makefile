@@ -68,6 +68,8 @@ clean: ## remove the environment and every cache, not your data
 	@echo "Installing what requirements-dev.lock names into .venv ..."
 	@$(UV) pip sync --quiet --python .venv --require-hashes requirements-dev.lock
 	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable client --editable .
+	@echo "Compiling the kernels for this CPU ..."
+	@.venv/bin/python -m shared.warmup
 	@touch $@
 
 .uv/bin/uv:

@@ -54,3 +54,8 @@ def _one_step(network: Network, dtype: str) -> None:
                 adapter.validate_python(settings), network.size, dtype, network.penalized, clip_norm=clip_norm
             )
             rule.update(parameters, gradient, divisor=2.0, learning_rate=0.0, step=1)
+
+
+if __name__ == "__main__":
+    for real in ("float32", "float64"):
+        warm(real)

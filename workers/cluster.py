@@ -4,15 +4,16 @@ Ray places, starts and supervises the processes of a job and reports their death
 CPU for each gradient worker; the parameter server and the coordinator, which mostly wait, share the first one.
 """
 
+import gc
+import os
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from shared.errors import Unavailable
@@ -24,6 +25,7 @@ __all__ = ["RayCluster"]
 NAMESPACE = "chainrule"
 PLACED_WITHIN_S = 60.0
 ANSWERS_WITHIN_S = 60.0  # a coordinator that says nothing for longer is given up
+SPARES_PER_NODE = 4  # started processes that wait for a job: enough for one of two workers
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
 
@@ -34,11 +36,11 @@ class RayCluster:
     is to live: Ray's processes end with it.
     """
 
-
     def __init__(self, address: str | None, cpus: int | None, folder: Path | None) -> None:
         self._address, self._cpus, self._folder = address, cpus, folder
         self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
         self._lock = threading.Lock()
+        self._spares = _Spares()
 
     def start(self) -> None:
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
@@ -53,6 +55,7 @@ class RayCluster:
             _temp_dir=str(self._folder),
             **options,
         )
+        self._spares.start(ray.get_runtime_context().get_node_id())
 
     def stop(self) -> None:
         ray.shutdown()
@@ -76,7 +79,7 @@ class RayCluster:
         ]
 
     def launch(self, job: TrainingJob) -> "RayRunningJob":
-        return RayRunningJob(job)
+        return RayRunningJob(job, self._spares)
 
     def _kernel(self, node_id: str) -> str | None:
         """The BLAS kernel of a node, or None until the probe that the first question sends there has answered."""
@@ -101,71 +104,121 @@ def _probe_kernel() -> str:
     return kernel_in_use()
 
 
-# ---------------------------------------------------------------- the actors: thin wraps around plain classes
-class _WorkerProcess:
-    """A GradientWorker in a process of its own."""
+class _Process:
+    """One process of a job: a gradient worker, a parameter server or a coordinator, as it is told.
 
-    def open(self, plan: Plan, prepared: Path) -> None:
+    A started process costs seconds of imports, so one that ended its job in good order is kept as a spare for the next.
+    Calls run one after the other, in order, but for those of group "aside", which answer while others run.
+    """
+
+    def __init__(self) -> None:
         from threadpoolctl import threadpool_limits
 
+        import workers.coordinator  # noqa: F401  (what a spare has imported and compiled, no job waits for)
+        from shared.warmup import warm
+
+        threadpool_limits(1, "blas")  # for the life of the process: a shard's bits must not depend on threads
+        for dtype in ("float32", "float64"):
+            warm(dtype)
+        self._begun = threading.Event()
+        self._part: Any = None  # what this process is now: a GradientWorker, a ParameterServer or a Coordinator
+
+    def forget(self) -> None:
+        """Drops all that belonged to a job."""
+        self._part = None
+        self._begun.clear()
+        gc.collect()
+
+    @ray.method(concurrency_group="aside")
+    def process_id(self) -> int:
+        return os.getpid()
+
+    # ---- as a gradient worker
+    def open_worker(self, plan: Plan, prepared: Path) -> None:
         from workers.gradient_worker import GradientWorker
 
-        threadpool_limits(1, "blas")  # kept for the life of the process: a shard's bits must not depend on threads
-        self._worker = GradientWorker(plan, prepared)
+        self._part = GradientWorker(plan, prepared)
 
     def gradients(self, weights: Any, step: int, shards: list[int]) -> Any:
-        return self._worker.gradients(self._own(weights), step, shards)
+        # A writable copy: Ray's arrays are read-only, another type to numba, which would compile all kernels again.
+        return self._part.gradients(weights.copy(), step, shards)
 
     def evaluate(self, weights: Any, slices: range) -> Any:
-        return self._worker.evaluate(self._own(weights), slices)
+        return self._part.evaluate(weights.copy(), slices)
 
-    def _own(self, weights: Any) -> Any:
-        """A writable copy: Ray's arrays are read-only, another type to numba, which would compile all kernels again."""
-        return weights.copy()
-
-
-class _ServerProcess:
-    """A ParameterServer in a process of its own."""
-
-    def open(self, plan: Plan, state: Any, next_step: int) -> Any:
+    # ---- as a parameter server
+    def open_server(self, plan: Plan, state: Any, next_step: int) -> Any:
         from workers.parameter_server import ParameterServer
 
-        self._server = ParameterServer(plan, state, next_step)
-        return self._server.parameters
+        self._part = ParameterServer(plan, state, next_step)
+        return self._part.parameters
 
     def step(self, step: int, *sent: Any) -> Any:
         from workers.gradient_worker import Part
 
         parts = {node: Part(part.gradient.copy(), part.loss) for held in sent for node, part in held.items()}
-        loss = self._server.step(step, parts)
-        return loss, self._server.parameters
+        loss = self._part.step(step, parts)
+        return loss, self._part.parameters
 
     def penalty(self) -> float:
-        return self._server.penalty()
+        return float(self._part.penalty())
 
     def keep_best(self) -> None:
-        self._server.keep_best()
+        self._part.keep_best()
 
     def state(self) -> Any:
-        return self._server.state()
+        return self._part.state()
 
-
-class _CoordinatorProcess:
-    """A Coordinator in a process of its own, with threads for those who ask while it runs."""
-
-    def __init__(self, job: TrainingJob, server: Any, workers: list[Any]) -> None:
+    # ---- as a coordinator
+    def run(self, job: TrainingJob, server: Any, workers: list[Any]) -> None:
         from workers.coordinator import Coordinator
 
-        self._coordinator = Coordinator(job, RayTransport(server, workers))
+        self._part = Coordinator(job, RayTransport(server, workers))
+        self._begun.set()
+        self._part.run()
 
-    def run(self) -> None:
-        self._coordinator.run()
-
+    @ray.method(concurrency_group="aside")
     def reports(self, after: int, wait_s: float) -> list[Report]:
-        return self._coordinator.reports(after, wait_s)
+        found: list[Report] = self._part.reports(after, wait_s) if self._begun.wait(wait_s) else []
+        return found
 
+    @ray.method(concurrency_group="aside")
     def request(self, stop: StopRequest) -> None:
-        self._coordinator.request(stop)
+        self._begun.wait()
+        self._part.request(stop)
+
+
+_actor: Any = ray.remote  # its type hints know no concurrency groups
+_ProcessActor = _actor(concurrency_groups={"aside": 4}, num_cpus=0, max_restarts=0, max_task_retries=0)(_Process)
+
+
+class _Spares:
+    """Started processes that wait for a job, by node."""
+
+    def __init__(self) -> None:
+        self._by_node: dict[str, list[Any]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, node_id: str) -> None:
+        """Starts SPARES_PER_NODE processes on a node; returns before they have started."""
+        where = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        for _ in range(SPARES_PER_NODE):
+            self.give(node_id, _ProcessActor.options(scheduling_strategy=where).remote())
+
+    def take(self, node_id: str) -> Any | None:
+        """A spare of that node that is alive, or None."""
+        with self._lock:
+            waiting = self._by_node.get(node_id, [])
+            return waiting.pop(0) if waiting else None
+
+    def give(self, node_id: str, process: Any) -> None:
+        """Keeps a process, or ends it when there are enough."""
+        with self._lock:
+            waiting = self._by_node.setdefault(node_id, [])
+            if len(waiting) < SPARES_PER_NODE:
+                waiting.append(process)
+                return
+        ray.kill(process)
 
 
 class RayTransport:
@@ -180,8 +233,8 @@ class RayTransport:
 
     def open(self, plan: Plan, prepared: Path, state: Any, next_step: int) -> None:
         self._plan = plan
-        self._weights = self._server.open.remote(plan, state, next_step)
-        self._get([self._weights, *(worker.open.remote(plan, prepared) for worker in self._workers)])
+        self._weights = self._server.open_server.remote(plan, state, next_step)
+        self._get([self._weights, *(worker.open_worker.remote(plan, prepared) for worker in self._workers)])
 
     def steps(self, first: int, count: int) -> list[float]:
         from workers.transport import busy
@@ -223,26 +276,32 @@ class RayTransport:
 
 
 class RayRunningJob:
-    """One attempt on Ray."""
+    """One attempt on Ray: a placement group that holds its CPUs, and processes on the nodes of its bundles."""
 
-    def __init__(self, job: TrainingJob) -> None:
-        self._launched_at = time.monotonic()
-        self._placed = False
+    def __init__(self, job: TrainingJob, spares: _Spares) -> None:
+        self._spares = spares
         self._group = placement_group([{"CPU": 1}] * job.workers, strategy="PACK")
-        self._server = self._actor(_ServerProcess, bundle=0, cpus=0)
-        self._workers = [self._actor(_WorkerProcess, bundle=number, cpus=1) for number in range(job.workers)]
-        self._coordinator = self._actor(_CoordinatorProcess, 0, 0, job, self._server, self._workers, max_concurrency=8)
-        self._run = self._coordinator.run.remote()
+        self._ended_well = False
+        self._closed = False
+        self._processes: list[tuple[str, Any]] = []  # each with its node
+        if not self._group.wait(timeout_seconds=PLACED_WITHIN_S):
+            remove_placement_group(self._group)
+            raise AttemptLost(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
+        nodes: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
+        self._workers = [self._process(bundle, nodes[bundle]) for bundle in range(job.workers)]
+        self._server, self._coordinator = self._process(0, nodes[0]), self._process(0, nodes[0])
+        self._run = self._coordinator.run.remote(job, self._server, self._workers)
 
-    def _actor(self, kind: type, bundle: int, cpus: int, *arguments: Any, max_concurrency: int = 1) -> Any:
-        where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
-        options = {"num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": max_concurrency}
-        return ray.remote(kind).options(scheduling_strategy=where, **options).remote(*arguments)
+    def _process(self, bundle: int, node_id: str) -> Any:
+        """A spare of the bundle's node, or a new process there."""
+        process = self._spares.take(node_id)
+        if process is None:
+            where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
+            process = _ProcessActor.options(scheduling_strategy=where).remote()
+        self._processes.append((node_id, process))
+        return process
 
     def reports(self, after: int, wait_s: float) -> list[Report]:
-        self._check_placed(wait_s)
-        if not self._placed:
-            return []
         try:
             found: list[Report] = ray.get(
                 self._coordinator.reports.remote(after, wait_s), timeout=wait_s + ANSWERS_WITHIN_S
@@ -255,21 +314,27 @@ class RayRunningJob:
             raise AttemptLost("the job's coordinator died") from error
         except ray.exceptions.RayError as error:
             raise AttemptLost(f"the job's coordinator does not answer: {_first_line(error)}") from error
+        self._ended_well |= bool(found) and found[-1].type == "ended"
         return found
-
-    def _check_placed(self, wait_s: float) -> None:
-        if not self._placed:
-            self._placed = self._group.wait(timeout_seconds=wait_s)
-            waited = time.monotonic() - self._launched_at
-            if not self._placed and waited > PLACED_WITHIN_S:
-                raise AttemptLost(f"the cluster found no place for it within {waited:.0f} s")
 
     def request(self, stop: StopRequest) -> None:
         self._coordinator.request.remote(stop)
 
+    def process_ids(self) -> dict[str, list[int]]:
+        """The operating system's ids of the attempt's processes, by what they are."""
+        parts = {"coordinator": [self._coordinator], "server": [self._server], "workers": self._workers}
+        return {name: ray.get([part.process_id.remote() for part in actors]) for name, actors in parts.items()}
+
     def close(self) -> None:
-        for actor in (self._coordinator, self._server, *self._workers):
-            ray.kill(actor)
+        if self._closed:
+            return
+        self._closed = True
+        for node_id, process in self._processes:
+            if self._ended_well:
+                process.forget.remote()
+                self._spares.give(node_id, process)
+            else:
+                ray.kill(process)
         remove_placement_group(self._group)
 
 

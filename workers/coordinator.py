@@ -194,8 +194,10 @@ class Coordinator:
         rule, memory = self._spec.early_stopping, self._memory
         assert rule is not None
         name = f"validation_{rule.metric}"
-        value, sign = metrics.get(name, math.nan), -1.0 if rule.metric in HIGHER_IS_BETTER else 1.0
-        if not memory.best or sign * (memory.best[name] - value) > rule.min_delta:
+        sign = -1.0 if rule.metric in HIGHER_IS_BETTER else 1.0
+        # AUC is not defined while one class is absent, nor R² for a constant target: such an epoch is no improvement.
+        gain = sign * (memory.best.get(name, sign * math.inf) - metrics.get(name, sign * math.inf))
+        if not memory.best or gain > rule.min_delta:
             memory.best = {**metrics, "epoch": float(epoch)}
             memory.epochs_without_improvement = 0
             self._transport.keep_best()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,24 +59,20 @@ def test_a_running_job_heeds_a_pause(cluster: Cluster, tmp_path: Path) -> None:
     running.close()
 
 
-@pytest.mark.parametrize("victim", ["_WorkerProcess", "_ServerProcess", "_CoordinatorProcess"])
+@pytest.mark.parametrize("victim", ["workers", "server", "coordinator"])
 def test_the_death_of_any_process_of_a_job_is_told_as_a_lost_attempt(
     cluster: Cluster, tmp_path: Path, victim: str
 ) -> None:
+    from workers.cluster import RayRunningJob  # imports Ray, which the fixture must have set up before
+
     running = cluster.launch(job_of(tmp_path / "job", **LONG))
+    assert isinstance(running, RayRunningJob)
     told = reports_until(running, "metrics")
-    os.kill(process_named(victim), signal.SIGKILL)
+    os.kill(running.process_ids()[victim][0], signal.SIGKILL)
     with pytest.raises(AttemptLost, match="died"):
         while True:
             told += running.reports(told[-1].number, 10)
     running.close()
-
-
-def process_named(actor: str) -> int:
-    """The id of the one process of the embedded cluster that runs that actor."""
-    found = subprocess.run(["pgrep", "-x", "-f", f"ray::{actor}.*"], capture_output=True, text=True, check=True)
-    (pid,) = found.stdout.split()
-    return int(pid)
 
 
 def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp_path: Path) -> None:
