@@ -254,6 +254,9 @@ def _workers_from_number(value: Any) -> Any:
     return {"min": 1, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+_WorkersGiven = Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Workers
+
+
 class ValidationFraction(Record):
     """Sets aside a share of the rows, chosen by the seed."""
 
@@ -355,7 +358,7 @@ class JobSpec(Record):
     """A new order of the rows each epoch."""
     shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = 8
     """Into how many pieces each batch is cut: part of the result's identity, and the most workers that can be busy."""
-    workers: Annotated[Workers, BeforeValidator(_workers_from_number, json_schema_input_type=int | Workers)] = Workers()
+    workers: Annotated[Workers, BeforeValidator(_workers_from_number, json_schema_input_type=_WorkersGiven)] = Workers()
     """How many workers may compute at once: 4 is short for {"min": 1, "max": 4}."""
     validation: ValidationFraction | ValidationDataset | None = None
     """What to measure the network on after each epoch."""

@@ -1,0 +1,184 @@
+"""Errors as HTTP answers: problem documents (RFC 9457), one table from our tree of errors to a status."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
+
+from service.field_errors import query_errors
+from shared.errors import (
+    ChainruleError,
+    Conflict,
+    InvalidInput,
+    MalformedInput,
+    NotFound,
+    TooLarge,
+    TrainingError,
+    Unavailable,
+    UnsupportedMedia,
+    shown,
+)
+
+__all__ = ["MEDIA_TYPE", "FieldProblem", "Problem", "RequestIds", "install", "problem"]
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499  # nobody reads it; for the log
+
+log = logging.getLogger("chainrule")
+
+STATUS: dict[type[ChainruleError], int] = {  # the first that fits, so children before parents
+    MalformedInput: 400,
+    InvalidInput: 422,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Unavailable: 503,
+    TrainingError: 409,  # a data set whose file is gone, met while planning
+}
+
+
+class FieldProblem(BaseModel):
+    """One wrong field of what was sent."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    field: str = Field(examples=["layers[1].units"])
+    """Its path."""
+    got: Any = Field(examples=[-3])
+    """What stood there, cut to 100 characters; null where nothing did."""
+    expected: str = Field(examples=["an integer from 1 to 1,000,000"])
+    """What should stand there, in words."""
+
+
+class Problem(BaseModel):
+    """Why a request was refused, or could not be answered (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, title="Problem")
+
+    type: str = Field(examples=["about:blank"])
+    """Always `about:blank`: the status says what kind of problem it is."""
+    title: str = Field(examples=["Unprocessable Content"])
+    """The status in words."""
+    status: int = Field(examples=[422])
+    """The status of the answer."""
+    detail: str = Field(examples=["1 field is wrong: layers[1].units"])
+    """What is wrong, and what to do about it."""
+    request_id: str = Field(examples=["req_01K9T4Z3N7J5W8QH2M6RVYBXCD"])
+    """What the log calls this request; also in the header `X-Request-Id`."""
+    errors: list[FieldProblem] | None = None
+    """The wrong fields, where fields are wrong."""
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of `app` a problem document."""
+    app.add_exception_handler(ChainruleError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(ClientDisconnect, _gone)
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    errors: Sequence[dict[str, Any]] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The answer that says so."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _title(status),
+        "status": status,
+        "detail": detail,
+        "request_id": request.scope.get("chainrule.request_id", ""),
+    }
+    if errors:
+        body["errors"] = list(errors)
+    # ASCII: what was got may hold what UTF-8 cannot, a lone surrogate.
+    return Response(json.dumps(body), status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _title(status: int) -> str:
+    if status == 422:
+        return "Unprocessable Content"  # Python calls it by its older name
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ChainruleError)
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, InvalidInput):
+        return _invalid(request, status, error)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    return problem(request, status, str(error), headers=headers)
+
+
+def _invalid(request: Request, status: int, error: InvalidInput) -> Response:
+    fields = [
+        {"field": wrong.field, "got": shown(wrong.got), "expected": wrong.expected[:1000]} for wrong in error.errors
+    ]
+    names = ", ".join(wrong.field for wrong in error.errors[:5]) + (", …" if len(error.errors) > 5 else "")
+    if status == 400:
+        detail = f"the body cannot be read: got {shown(error.errors[0].got)}, expected {error.errors[0].expected}"
+    else:
+        detail = f"{len(fields)} fields are wrong: {names}" if len(fields) > 1 else f"1 field is wrong: {names}"
+    return problem(request, status, detail, fields)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "there is nothing at this address; /docs lists all that there is"
+    elif error.status_code == 405:
+        detail = f"{request.method} cannot be done here"
+    return problem(request, error.status_code, detail, headers=dict(error.headers or {}))
+
+
+async def _parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _invalid(request, 422, InvalidInput(query_errors(error.errors())))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return problem(request, CLIENT_CLOSED_REQUEST, "the connection was closed before the request had arrived")
+
+
+class RequestIds:
+    """Middleware around everything: an id for each request, and a plain 500 for what nobody foresaw."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["chainrule.request_id"] = f"req_{ULID()}"
+        begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            if begun:
+                raise  # too late for another answer: the connection breaks off
+            detail = f"the service failed at this request; its log says more under {request_id}"
+            await problem(Request(scope), 500, detail)(scope, receive, send_with_id)

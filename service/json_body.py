@@ -1,0 +1,90 @@
+"""Reading a request's JSON strictly: what is not plain, unambiguous JSON is refused before anything looks at it."""
+
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from shared.errors import MalformedInput, TooLarge, UnsupportedMedia
+
+__all__ = ["MAX_BODY_BYTES", "JsonBody", "parse_json"]
+
+MAX_BODY_BYTES = 1 << 20
+MAX_DEPTH = 32
+
+# Possessive, and content with a string that the body's end cuts off: one pass over whatever is sent, never n².
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+async def _read(request: Request) -> Any:
+    """The JSON of the request's body. Raises UnsupportedMedia, TooLarge or MalformedInput."""
+    _check_headers(request)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLarge(f"got a body of more than {MAX_BODY_BYTES:,} bytes, expected at most that many")
+    return parse_json(bytes(body))
+
+
+JsonBody = Annotated[Any, Depends(_read)]
+"""An endpoint's parameter that takes the body's JSON."""
+
+
+def _check_headers(request: Request) -> None:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        got = request.headers.get("content-type") or "no Content-Type"
+        raise UnsupportedMedia(f"got {got[:100]}, expected Content-Type: application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("got a compressed body, expected plain JSON")
+    length = request.headers.get("content-length", "0")
+    if len(length) > 15 or (length.isascii() and length.isdigit() and int(length) > MAX_BODY_BYTES):
+        raise TooLarge(f"got a body of {length[:30]} bytes, expected at most {MAX_BODY_BYTES:,}")
+
+
+def parse_json(body: bytes) -> Any:
+    """The value that `body` holds. NaN and infinities pass, for those who check the value to name their field.
+
+    Raises MalformedInput for anything but UTF-8 JSON, nested at most 32 deep, without duplicate keys.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedInput.of("body", f"a wrong byte at position {error.start:,}", "JSON in UTF-8") from None
+    depth = _depth(body)
+    if depth > MAX_DEPTH:
+        raise MalformedInput.of("body", f"values nested {depth:,} deep", f"at most {MAX_DEPTH}")
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        got = f"{error.msg} at line {error.lineno:,}, column {error.colno:,}" if text.strip() else "an empty body"
+        raise MalformedInput.of("body", got, "JSON") from None
+    except MalformedInput:
+        raise
+    except ValueError:  # Python's limit on the digits of an integer, against quadratic time
+        raise MalformedInput.of("body", "an integer of thousands of digits", "a number of a usual size") from None
+
+
+def _depth(body: bytes) -> int:
+    """How deep arrays and objects are nested; told without recursion, and at least the truth for broken JSON."""
+    deepest = depth = 0
+    for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise MalformedInput.of(twice, "the same key twice in one object", "each key once")
+    return found

@@ -1,0 +1,37 @@
+"""How one service is set up: arguments of `chainrule serve`, else variables of the environment, else defaults."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """One service; `CHAINRULE_` and a field's name in capitals is its variable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHAINRULE_", frozen=True, extra="forbid", env_ignore_empty=True, use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8400, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    data_dir: Path = Path("data")
+    """Folder that holds everything the service keeps."""
+    database_url: str | None = None
+    """Database, as SQLAlchemy writes it; SQLite in the data folder by default."""
+    ray_address: str | None = None
+    """A Ray cluster to join; by default the service starts one of its own."""
+    cpus: int | None = Field(default=None, ge=1)
+    """CPUs that the service's own Ray offers; the machine's by default."""
+
+    @property
+    def database(self) -> str:
+        """The database's URL with its driver."""
+        if self.database_url is None:
+            return f"sqlite:///{self.data_dir.resolve() / 'chainrule.sqlite3'}"
+        scheme, separator, rest = self.database_url.partition("://")
+        return f"postgresql+psycopg{separator}{rest}" if scheme in ("postgres", "postgresql") else self.database_url
