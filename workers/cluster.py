@@ -25,6 +25,7 @@ __all__ = ["RayCluster"]
 NAMESPACE = "chainrule"
 PLACED_WITHIN_S = 60.0
 ANSWERS_WITHIN_S = 60.0  # a coordinator that says nothing for longer is given up
+ALIVE_WITHIN_S = 0.05  # a spare that does not answer yet is still starting; a dead one is known at once
 SPARES_PER_NODE = 4  # started processes that wait for a job: enough for one of two workers
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
@@ -206,10 +207,20 @@ class _Spares:
             self.give(node_id, _ProcessActor.options(scheduling_strategy=where).remote())
 
     def take(self, node_id: str) -> Any | None:
-        """A spare of that node that is alive, or None."""
-        with self._lock:
-            waiting = self._by_node.get(node_id, [])
-            return waiting.pop(0) if waiting else None
+        """A spare of that node that has not died, or None."""
+        while True:
+            with self._lock:
+                waiting = self._by_node.get(node_id, [])
+                if not waiting:
+                    return None
+                process = waiting.pop(0)
+            answer = process.process_id.remote()
+            try:
+                if ray.wait([answer], timeout=ALIVE_WITHIN_S)[0]:
+                    ray.get(answer)
+            except ray.exceptions.RayActorError:
+                continue
+            return process
 
     def give(self, node_id: str, process: Any) -> None:
         """Keeps a process, or ends it when there are enough."""

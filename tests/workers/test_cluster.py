@@ -81,3 +81,24 @@ def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp
     end = reports_until(running, "ended")[-1].data
     running.close()
     assert (end["outcome"], end["error"]) == ("failed", "Diverged")
+
+
+def test_a_spare_that_died_while_it_waited_is_not_given_to_a_job(cluster: Cluster, tmp_path: Path) -> None:
+    from workers.cluster import RayRunningJob
+
+    first = cluster.launch(job_of(tmp_path / "first", workers=2))
+    assert isinstance(first, RayRunningJob)
+    reports_until(first, "ended")
+    killed = first.process_ids()["workers"]
+    first.close()
+    for process_id in killed:
+        os.kill(process_id, signal.SIGKILL)
+    second = cluster.launch(job_of(tmp_path / "second", workers=2))
+    assert isinstance(second, RayRunningJob)
+    assert ended_well(reports_until(second, "ended"))
+    assert not set(killed) & {process for ids in second.process_ids().values() for process in ids}
+    second.close()
+
+
+def ended_well(told: list[Report]) -> bool:
+    return bool(told[-1].data["outcome"] == "succeeded")
