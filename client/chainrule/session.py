@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainrule.errors import ChainruleError, Conflict, NotFound, ServiceError, Unavailable, Unreachable
+from chainrule.text import plain
 
 if TYPE_CHECKING:
     import httpx
@@ -74,8 +75,7 @@ def report(error: ChainruleError) -> None:
 
 
 def _line(text: str) -> None:
-    # Text of the service may repeat what a user sent: no control characters reach the terminal.
-    typer.echo("error: " + "".join(letter if letter.isprintable() else " " for letter in text), err=True)
+    typer.echo(f"error: {plain(text)}", err=True)  # it may repeat what a user sent
 
 
 def print_json(document: Any) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chainrule.records import Column, Dataset, Job, Metric, Move, Plan
+from chainrule.text import plain
 
 __all__ = [
     "bytes_text",
@@ -22,7 +23,6 @@ __all__ = [
     "jobs_table",
     "make_console",
     "number_text",
-    "plain",
     "plan_details",
     "state_text",
     "values_table",
@@ -45,11 +45,6 @@ def make_console(*, stderr: bool = False) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = LOG_WIDTH
     return console
-
-
-def plain(text: object) -> str:
-    """`text` on one line, without the control characters by which a name could steer the terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in str(text))
 
 
 def number_text(value: Any) -> str:

@@ -11,7 +11,8 @@ from rich.text import Text
 from chainrule.client import Client
 from chainrule.errors import ChainruleError
 from chainrule.records import Job
-from chainrule.show import best_loss, duration_text, number_text, plain, state_text
+from chainrule.show import best_loss, duration_text, number_text, state_text
+from chainrule.text import plain
 
 __all__ = ["follow"]
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chainrule.show import age_text, bytes_text, duration_text, number_text, plain
+from chainrule.show import age_text, bytes_text, duration_text, number_text
+from chainrule.text import plain
 
 
 @pytest.mark.parametrize(

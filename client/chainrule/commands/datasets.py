@@ -9,6 +9,7 @@ import typer
 
 from chainrule.errors import InvalidFile
 from chainrule.session import Json, Session, print_json
+from chainrule.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,8 @@ def add(
         print_json(dataset)
         return
     rows, columns = dataset["rows"], len(dataset["columns"])
-    typer.echo(f"{dataset['id']}  {dataset['name']} version {dataset['version']}: {rows:,} rows, {columns:,} columns")
+    what = f"{dataset['id']}  {dataset['name']} version {dataset['version']}"
+    typer.echo(plain(f"{what}: {rows:,} rows, {columns:,} columns"))
 
 
 def _column_types(text: str | None) -> dict[str, str]:
@@ -106,4 +108,4 @@ def rm(ctx: typer.Context, which: Which) -> None:
     with ctx.ensure_object(Session).client() as client:
         dataset = client.dataset(which)
         client.delete_dataset(dataset["id"])
-    typer.echo(f"removed {dataset['id']}: {dataset['name']} version {dataset['version']}")
+    typer.echo(plain(f"removed {dataset['id']}: {dataset['name']} version {dataset['version']}"))

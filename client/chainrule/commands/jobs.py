@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule.session import ExitCode, Json, Session, print_json
+from chainrule.text import plain
 
 if TYPE_CHECKING:
     from chainrule.client import Client
@@ -40,11 +41,11 @@ def train(
             return
         job = client.submit(spec, idempotency_key=idempotency_key)
         if follow:
-            _follow(session, client, job, as_json)
+            _follow(session, client, job["id"], as_json)
         elif as_json:
             print_json(job)
         else:
-            typer.echo(f"{job['id']}  {job['name']}: {job['state']}")
+            typer.echo(plain(f"{job['id']}  {job['name']}: {job['state']}"))
 
 
 def _plan(session: Session, client: "Client", spec: dict[str, object], as_json: bool) -> None:
@@ -61,36 +62,42 @@ def watch(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
     """Follow a job live until it ends; Ctrl-C leaves it running. Exit code 1 if it fails or is cancelled."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        _follow(session, client, client.job(job_id), as_json)
+        _follow(session, client, job_id, as_json)
 
 
-def _follow(session: Session, client: "Client", job: "Job", as_json: bool) -> None:
+def _follow(session: Session, client: "Client", job_id: str, as_json: bool) -> None:
     """Watches until the end; leaves by typer.Exit with the code that fits."""
-    from chainrule.show import number_text
-    from chainrule.watch import follow
-
     try:
+        job = client.job(job_id)
         if as_json:
-            for event in client.events(job["id"]):
+            for event in client.events(job_id):
                 typer.echo(json.dumps({"type": event.type, "id": event.id, "data": event.data}, ensure_ascii=False))
-            job = client.job(job["id"])
+            job = client.job(job_id)
         else:
+            from chainrule.watch import follow
+
             job = follow(client, job, session.console(stderr=True))
     except KeyboardInterrupt:
         typer.echo(
-            f"\n{job['id']} goes on without being watched. Again: chainrule watch {job['id']}"
-            f"   Stop it: chainrule cancel {job['id']}",
+            f"\n{job_id} goes on without being watched. Again: chainrule watch {job_id}"
+            f"   Stop it: chainrule cancel {job_id}",
             err=True,
         )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if not as_json:
-        reason = f" ({job['reason']})" if job.get("reason") else ""
-        metrics = "".join(f"  {name} {number_text(value)}" for name, value in (job.get("metrics") or {}).items())
-        typer.echo(f"{job['id']}  {job['name']}: {job['state']}{reason}{metrics}")
-        if job.get("parameters_sha256"):
-            typer.echo(f"sha256 {job['parameters_sha256']}")
+        _say_end(job)
     if job["state"] != "succeeded":
         raise typer.Exit(ExitCode.JOB_FAILED)
+
+
+def _say_end(job: "Job") -> None:
+    from chainrule.show import number_text
+
+    reason = f" ({job['reason']})" if job.get("reason") else ""
+    metrics = "".join(f"  {name} {number_text(value)}" for name, value in (job.get("metrics") or {}).items())
+    typer.echo(plain(f"{job['id']}  {job['name']}: {job['state']}{reason}{metrics}"))
+    if job.get("parameters_sha256"):
+        typer.echo(f"sha256 {job['parameters_sha256']}")
 
 
 def jobs(
@@ -149,7 +156,8 @@ def _moved(job: "Job", as_json: bool) -> None:
     if as_json:
         print_json(job)
     else:
-        typer.echo(f"{job['id']}  {job['name']}: {job['state']}" + (f" ({job['reason']})" if job.get("reason") else ""))
+        reason = f" ({job['reason']})" if job.get("reason") else ""
+        typer.echo(plain(f"{job['id']}  {job['name']}: {job['state']}{reason}"))
 
 
 def rm(ctx: typer.Context, job_id: JobId) -> None:

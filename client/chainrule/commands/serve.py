@@ -1,7 +1,7 @@
 """`chainrule serve`: the service itself, if it is installed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ def serve(
         if error.name not in ("service", "service.main", "service.settings"):
             raise
         raise ChainruleError("the service is not installed here: pip install chainrule-service") from error
-    given = {
+    given: dict[str, Any] = {
         "host": host,
         "port": port,
         "data_dir": data_dir,
