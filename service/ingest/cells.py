@@ -52,7 +52,8 @@ class Cells:
 def _cast(strings: Any, kind: Any) -> Any:
     """Arrow's cast, or None. A few cells go first: a cast that fails takes long, as it goes on after a misfit."""
     try:
-        strings.slice(0, FEW).cast(kind)
+        if len(strings) > FEW:
+            strings.slice(0, FEW).cast(kind)
         return strings.cast(kind)
     except pa.ArrowInvalid:
         return None
