@@ -1,0 +1,50 @@
+"""The web application: routes, errors and the control plane behind them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from service import docs_page, errors, openapi
+from service.control import ControlPlane
+from service.routes import datasets, jobs, models, service
+from service.routes.parameters import known_query
+from service.settings import Settings
+from workers.job import Cluster
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings, make_cluster: Callable[[], Cluster]) -> FastAPI:
+    """The application of one service. `make_cluster` is called once, in the background, when the application starts.
+
+    `app.state.control` is its ControlPlane. Starting raises Unavailable when the data folder is in use.
+    """
+    control = ControlPlane(settings, make_cluster)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        control.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(control.stop)
+
+    app = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(known_query)],
+    )
+    app.state.control = control
+    for resource in (datasets, jobs, models, service):
+        app.include_router(resource.router)
+    docs_page.install(app)
+    errors.install(app)
+    app.add_middleware(errors.RequestIds)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,144 @@
+"""The data sets that there are: their rows in the database, and where their files lie."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row, exc
+
+from service.clock import now
+from service.database import Database, datasets, jobs
+from service.jobs import JobState
+from shared.errors import Conflict, NotFound
+from shared.table import Column, TableFile
+
+if TYPE_CHECKING:
+    from service.datasets import ReadOptions
+
+__all__ = ["Catalog", "NewDataset", "digest_of_reading"]
+
+TRIES = 20  # of a version number that others took first
+ENDED = [state for state in JobState if state.is_terminal]
+
+DatasetRow = Row[Any]
+
+
+@dataclass(frozen=True)
+class NewDataset:
+    """A data set whose table is written, to be listed."""
+
+    id: str
+    name: str
+    size_bytes: int
+    read_as: str
+    table: TableFile
+
+
+def digest_of_reading(media_type: str, options: "ReadOptions") -> str:
+    """What tells two ways to read the same bytes apart."""
+    return hashlib.sha256(json.dumps([media_type, asdict(options)], sort_keys=True).encode()).hexdigest()
+
+
+class Catalog:
+    """Data sets, kept in a database; their tables are in `folder`/<id>/table.arrow."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self.folder = folder
+
+    def add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
+        """Lists a data set as the next version of its name; returns it, and whether it is new.
+
+        It is not when the same bytes were uploaded under that name, to be read in the same way, by somebody quicker.
+        """
+        for _ in range(TRIES):
+            try:
+                with self._database.writing() as connection:
+                    known = _same(connection, new.name, new.table.sha256, new.read_as)
+                    return (known, False) if known is not None else (_insert(connection, new), True)
+            except exc.IntegrityError:
+                continue
+        raise Conflict(f"too many uploads of {new.name!r} at once; try again")
+
+    def same(self, name: str, sha256: str, read_as: str) -> DatasetRow | None:
+        """The data set that the same bytes under the same name made before, read in the same way."""
+        with self._database.reading() as connection:
+            return _same(connection, name, sha256, read_as)
+
+    def find(self, id_or_name: str) -> DatasetRow:
+        """A data set by its id, or the newest version of a name. Raises NotFound."""
+        with self._database.reading() as connection:
+            return _find(connection, id_or_name)
+
+    def list(self, before: int | None, limit: int) -> Sequence[DatasetRow]:
+        """Data sets, newest first, with a number below `before`."""
+        query = sa.select(datasets).order_by(datasets.c.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(datasets.c.number < before)
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def delete(self, id_or_name: str) -> str:
+        """Takes a data set off the list and returns its id. Raises NotFound, or Conflict while a job needs it."""
+        with self._database.writing() as connection:
+            found = _find(connection, id_or_name)
+            connection.execute(sa.delete(datasets).where(datasets.c.number == found.number))
+            # After the row is locked: whoever submits a job on it now waits for us, and then finds it gone.
+            uses = sa.or_(jobs.c.dataset_id == found.id, jobs.c.validation_dataset_id == found.id)
+            user = connection.execute(
+                sa.select(jobs.c.id, jobs.c.state).where(uses, jobs.c.state.not_in(ENDED))
+            ).first()
+            if user is not None:
+                raise Conflict(f"data set {found.id} is used by {user.id}, which is {user.state}; cancel that first")
+        return str(found.id)
+
+    def table(self, dataset: DatasetRow) -> TableFile:
+        """The data set as the engine sees it."""
+        return TableFile(
+            dataset_id=dataset.id,
+            path=str(self.folder / dataset.id / "table.arrow"),
+            rows=dataset.rows,
+            sha256=dataset.sha256,
+            columns=[Column.model_validate(column) for column in dataset.columns],
+            categories=dataset.categories,
+        )
+
+
+def _find(connection: Connection, id_or_name: str) -> DatasetRow:
+    if not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in id_or_name):
+        for query in (
+            sa.select(datasets).where(datasets.c.id == id_or_name),
+            sa.select(datasets).where(datasets.c.name == id_or_name).order_by(datasets.c.version.desc()).limit(1),
+        ):
+            found = connection.execute(query).one_or_none()
+            if found is not None:
+                return found
+    raise NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
+
+
+def _same(connection: Connection, name: str, sha256: str, read_as: str) -> DatasetRow | None:
+    query = sa.select(datasets).where(
+        datasets.c.name == name, datasets.c.sha256 == sha256, datasets.c.read_as == read_as
+    )
+    return connection.execute(query.order_by(datasets.c.version.desc()).limit(1)).one_or_none()
+
+
+def _insert(connection: Connection, new: NewDataset) -> DatasetRow:
+    newest = sa.select(sa.func.max(datasets.c.version)).where(datasets.c.name == new.name)
+    values = {
+        "id": new.id,
+        "name": new.name,
+        "version": (connection.scalar(newest) or 0) + 1,
+        "rows": new.table.rows,
+        "size_bytes": new.size_bytes,
+        "sha256": new.table.sha256,
+        "read_as": new.read_as,
+        "columns": [column.model_dump(mode="json", exclude_none=True) for column in new.table.columns],
+        "categories": new.table.categories,
+        "created_at": now(),
+    }
+    return connection.execute(sa.insert(datasets).values(values).returning(datasets)).one()

@@ -1,0 +1,224 @@
+"""The control plane: what holds store, scheduler, runners and cluster together, how it starts and how it ends."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.catalog import Catalog
+from service.data_folder import DataFolder
+from service.database import Database
+from service.events import Bell
+from service.jobs import JobState, Verb, after_interruption
+from service.models import Models
+from service.runner import Attempt, Runners
+from service.scheduler import Scheduler
+from service.settings import Settings
+from service.store import JobRow, Store
+from shared.errors import Unavailable
+from shared.plan import Plan
+from workers.job import Cluster, Node, TrainingJob
+
+__all__ = ["ControlPlane"]
+
+TRY_AGAIN_S = 2.0
+PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
+ENDS_WITHIN_S = 7.5
+
+INTERRUPTED = "the service was interrupted; resumes from its checkpoint"
+
+log = logging.getLogger("chainrule")
+
+
+class ClusterState(NamedTuple):
+    """The cluster as it is now."""
+
+    nodes: list[Node]
+    cpus: int
+    cpus_free: int
+
+
+class ControlPlane:
+    """One service without its HTTP. `make_cluster` is called once, in the background, as Ray is slow to import.
+
+    Two threads start it, so that neither waits for the other: one brings the database up to date, the other the
+    cluster, and stays alive as long as that is to live, for Ray's processes end with the thread that started them.
+    """
+
+    def __init__(self, settings: Settings, make_cluster: Callable[[], Cluster]) -> None:
+        self.settings = settings
+        self.folder = DataFolder(settings.data_dir)
+        self.bell = Bell()
+        self.models = Models()
+        self._make_cluster = make_cluster
+        self._problems = {"database": "is being opened", "cluster": "is starting"}
+        self._stopping = threading.Event()
+        self._opened = threading.Event()
+        self._database: Database | None = None
+        self._store: Store | None = None
+        self._catalog: Catalog | None = None
+        self._cluster: Cluster | None = None
+        self._runners: Runners | None = None
+        self._scheduler: Scheduler | None = None
+        self._threads = [
+            threading.Thread(target=self._open_database, name="database", daemon=True),
+            threading.Thread(target=self._run_cluster, name="cluster", daemon=True),
+        ]
+
+    # ------------------------------------------------------------ what others use
+    @property
+    def store(self) -> Store:
+        """The jobs. Raises Unavailable until the database is open."""
+        if self._store is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._store
+
+    @property
+    def catalog(self) -> Catalog:
+        """The data sets. Raises Unavailable until the database is open."""
+        if self._catalog is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._catalog
+
+    def problems(self) -> list[str]:
+        """Why jobs cannot be taken and run now; nothing when they can."""
+        found = [f"the {part} {problem}" for part, problem in self._problems.items()]
+        if self._stopping.is_set():
+            found.append("the service is stopping")
+        elif not found:
+            try:
+                self.cluster_state()
+            except Unavailable as error:
+                found.append(str(error))
+        return found
+
+    def cluster_state(self) -> ClusterState:
+        """The cluster's nodes and CPUs. Raises Unavailable."""
+        if self._cluster is None or self._runners is None or "cluster" in self._problems:
+            raise Unavailable(f"the cluster {self._problems.get('cluster', 'is starting')}", retry_after_s=5)
+        nodes = self._cluster.nodes()
+        cpus = int(sum(node.cpus for node in nodes))
+        return ClusterState(nodes, cpus, max(0, cpus - self._runners.cpus_in_use()))
+
+    def request(self, job_id: str, verb: Verb) -> JobRow:
+        """Cancels, pauses or resumes a job as far as that can be done at once. Raises NotFound, Conflict."""
+        job = self.store.request(job_id, verb)
+        if self._runners is not None and job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
+            self._runners.request(job_id, job.requested)
+        self.wake()
+        return job
+
+    def wake(self) -> None:
+        """Something has changed that may let a job start."""
+        if self._scheduler is not None:
+            self._scheduler.wake()
+
+    # ------------------------------------------------------------ starting
+    def start(self) -> None:
+        """Takes the data folder, and starts all else in the background. Raises Unavailable if the folder is in use."""
+        self.folder.open()
+        for thread in self._threads:
+            thread.start()
+
+    def _open_database(self) -> None:
+        database = Database(self.settings.database)
+        while not self._stopping.is_set():
+            try:
+                database.migrate()
+                store = Store(database, self.bell.ring)
+                _requeue_interrupted(store)
+            except SQLAlchemyError as error:
+                reason = str(getattr(error, "orig", error)).splitlines()[0]
+                self._problems["database"] = f"cannot be opened: {reason}"
+                log.warning("the database cannot be opened: %s; trying again in %g s", reason, TRY_AGAIN_S)
+                self._stopping.wait(TRY_AGAIN_S)
+                continue
+            except Exception as error:
+                self._problems["database"] = f"could not be brought up to date ({type(error).__name__}); see the log"
+                log.exception("the database could not be brought up to date")
+                return
+            self._database, self._store = database, store
+            self._catalog = Catalog(database, self.folder.datasets)
+            del self._problems["database"]
+            self._opened.set()
+            return
+
+    def _run_cluster(self) -> None:
+        cluster = self._start_cluster()
+        while not self._opened.wait(0.2):
+            if self._stopping.is_set():
+                break
+        if cluster is not None and self._store is not None and not self._stopping.is_set():
+            self._cluster = cluster
+            self._runners = Runners(self._store, cluster, self._training_job, self.wake)
+            self._scheduler = Scheduler(self._store, cluster, self._runners)
+            self._scheduler.start()
+            del self._problems["cluster"]
+            log.info("ready to take jobs")
+        self._stopping.wait()
+        if self._scheduler is not None and self._runners is not None:
+            self._scheduler.stop()
+            self._runners.stop(PAUSE_WITHIN_S)
+        if cluster is not None:
+            cluster.stop()
+
+    def _start_cluster(self) -> Cluster | None:
+        """The cluster, started, however often that takes; None when the service ends before."""
+        cluster: Cluster | None = None
+        while not self._stopping.is_set():
+            try:
+                cluster = cluster or self._make_cluster()
+                cluster.start()
+            except Exception as error:  # Ray raises what it likes: a head that is not up yet is a ConnectionError
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self._problems["cluster"] = f"could not be started: {reason}"
+                log.warning("the cluster could not be started; trying again in %g s", TRY_AGAIN_S, exc_info=True)
+                self._stopping.wait(TRY_AGAIN_S)
+            else:
+                return cluster
+        return None
+
+    def _training_job(self, attempt: Attempt) -> TrainingJob:
+        """What the engine must know for an attempt. Raises NotFound when job or data set are gone."""
+        job = self.store.get(attempt.job_id)
+        tables = [
+            self.catalog.table(self.catalog.find(dataset_id)) if dataset_id is not None else None
+            for dataset_id in (job.dataset_id, job.validation_dataset_id)
+        ]
+        folder = self.folder.job(attempt.job_id)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        training, validation = tables
+        assert training is not None
+        plan = Plan.model_validate(job.plan)
+        return TrainingJob(attempt.job_id, attempt.number, plan, training, validation, str(folder), attempt.workers)
+
+    # ------------------------------------------------------------ ending
+    def begin_stop(self) -> None:
+        """Ends the event streams and asks the jobs to pause; must be followed by `stop`. Repeating is harmless."""
+        self._stopping.set()
+        self.bell.close()
+
+    def stop(self) -> None:
+        """Ends everything that `start` started: jobs write a checkpoint and are queued for the next start."""
+        self.begin_stop()
+        deadline = time.monotonic() + ENDS_WITHIN_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if self._database is not None:
+            self._database.close()
+        self.folder.close()
+
+
+def _requeue_interrupted(store: Store) -> None:
+    """Jobs that are running in the database, though nothing runs yet, were interrupted: they go on in a new attempt."""
+    for job in store.running():
+        store.move(
+            job.id,
+            job.attempt,
+            JobState.RUNNING,
+            lambda requested: after_interruption(requested, INTERRUPTED),
+        )

@@ -1,0 +1,74 @@
+"""The folder that holds everything a service keeps, and the lock that keeps a second service out of it."""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import IO
+
+from shared.errors import Unavailable
+
+__all__ = ["DataFolder"]
+
+
+class DataFolder:
+    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.datasets = self.path / "datasets"
+        self.jobs = self.path / "jobs"
+        self.uploads = self.path / "uploads"
+        self._lock: IO[str] | None = None
+
+    def open(self) -> None:
+        """Makes what is missing, locks the folder, and clears what a killed service left half done.
+
+        Repeating is harmless. Raises Unavailable when another service has it, or it cannot be written to.
+        """
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            raise Unavailable(
+                f"the data folder {self.path} is in use by another service (process {owner}); "
+                "stop that one, or choose another folder with --data-dir"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+        shutil.rmtree(self.uploads, ignore_errors=True)
+        for folder in (self.datasets, self.jobs, self.uploads):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def close(self) -> None:
+        """Lets go of the lock. Repeating is harmless."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def job(self, job_id: str) -> Path:
+        """The folder of a job, whose id must be one that we made."""
+        return self.jobs / job_id
+
+    def model(self, job_id: str) -> Path:
+        """The model file of a job that has succeeded."""
+        return self.jobs / job_id / "model.safetensors"
+
+    def remove_job(self, job_id: str) -> None:
+        """Removes all files of a job; there may be none."""
+        shutil.rmtree(self.job(job_id), ignore_errors=True)
+
+    def remove_dataset(self, dataset_id: str) -> None:
+        """Removes all files of a data set."""
+        shutil.rmtree(self.datasets / dataset_id, ignore_errors=True)

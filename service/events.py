@@ -1,0 +1,102 @@
+"""A job's events as they happen: server-sent events, as the WHATWG HTML standard, section 9.2, writes them.
+
+Every event is in the database before anybody is told of it, so a stream is a loop of "what is new there?", woken by a
+bell when this process wrote something, and by a slow clock in case another one did.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi.concurrency import run_in_threadpool
+
+from service.jobs import JobState
+from service.store import Store
+from shared.errors import NotFound
+
+__all__ = ["Bell", "stream"]
+
+POLL_S = 1.0
+HEARTBEAT_S = 10.0
+BATCH = 500  # events that are read at once
+
+
+class Bell:
+    """Wakes those on the event loop who listen for a job, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
+        self._closed = False
+
+    def ring(self, job_id: str) -> None:
+        """Something was written about the job."""
+        with self._lock:
+            self._wake(self._listeners.get(job_id, ()))
+
+    def close(self) -> None:
+        """Wakes everybody for the last time: the service ends."""
+        with self._lock:
+            self._closed = True
+            for listeners in self._listeners.values():
+                self._wake(listeners)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the service ends."""
+        return self._closed
+
+    @contextmanager
+    def listen(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event, for this thread's event loop, that is set whenever the bell rings for the job."""
+        listener = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._listeners.setdefault(job_id, set()).add(listener)
+        try:
+            yield listener[1]
+        finally:
+            with self._lock:
+                self._listeners[job_id].discard(listener)
+                if not self._listeners[job_id]:
+                    del self._listeners[job_id]
+
+    @staticmethod
+    def _wake(listeners: Any) -> None:
+        for loop, event in listeners:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+
+async def stream(store: Store, bell: Bell, job_id: str, after: int) -> AsyncIterator[bytes]:
+    """The job's events with a number above `after`, until the one of its end; comments keep the connection alive."""
+    spoke_at = time.monotonic()
+    with bell.listen(job_id) as rang:
+        while not bell.closed:
+            rang.clear()
+            try:
+                rows, state = await run_in_threadpool(store.events_after, job_id, after, BATCH)
+            except NotFound:  # deleted while we were listening
+                return
+            for row in rows:
+                after, spoke_at = row.seq, time.monotonic()
+                yield _event(row.seq, row.type, row.data)
+                if row.type == "state" and JobState(row.data["to"]).is_terminal:
+                    return
+            if len(rows) == BATCH:
+                continue
+            if state.is_terminal:
+                return
+            try:
+                await asyncio.wait_for(rang.wait(), POLL_S)
+            except TimeoutError:
+                if time.monotonic() - spoke_at >= HEARTBEAT_S:
+                    spoke_at = time.monotonic()
+                    yield b": still here\n\n"
+
+
+def _event(seq: int, kind: str, data: dict[str, Any]) -> bytes:
+    return f"id: {seq}\nevent: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

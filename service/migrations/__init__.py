@@ -1,0 +1,1 @@
+"""The database's tables, step by step, from the first release on."""

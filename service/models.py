@@ -1,0 +1,126 @@
+"""Trained models: read from their files, kept in memory while they are asked, and used to predict.
+
+Predictions go through the very preprocessing and the very network that training went through.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from shared.network import Network
+    from shared.preprocessing import FittedPreprocessing
+
+__all__ = ["Model", "Models", "load"]
+
+MAX_CACHED = 16
+MAX_CACHED_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its trained parameters, and the way from rows to its inputs and from its outputs to values."""
+
+    network: "Network"
+    parameters: "npt.NDArray[np.floating]"
+    preprocessing: "FittedPreprocessing"
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One prediction a row, as JSON data in the target's own units. Raises InvalidInput naming `rows[3].age`."""
+        from shared.preprocessing import columns_from_rows
+        from workers.gradient_worker import SLICE_ROWS  # as many rows at once as validation takes
+
+        columns = columns_from_rows(rows, self.preprocessing)
+        workspace = self.network.workspace(min(SLICE_ROWS, len(rows)), training=False)
+        predictions: list[dict[str, Any]] = []
+        for first in range(0, len(rows), SLICE_ROWS):
+            part = {name: values[first : first + SLICE_ROWS] for name, values in columns.items()}
+            try:
+                predictions += self.preprocessing.decode(self._outputs(part, workspace))
+            except InvalidInput as error:
+                raise _shifted(error, first) from None
+        return predictions
+
+    def _outputs(self, columns: "Mapping[str, npt.NDArray[Any]]", workspace: Any) -> "npt.NDArray[Any]":
+        import numpy as np
+
+        from shared.losses import probabilities
+
+        rows = len(next(iter(columns.values())))
+        x = np.empty((rows, self.network.inputs), self.network.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name, in `decode`
+            self.preprocessing.encode_features(columns, x)
+            outputs = self.network.forward(self.parameters, x, workspace)
+            classes = self.preprocessing.classes
+            return outputs if classes is None else probabilities(outputs, len(classes))
+
+
+def _shifted(error: InvalidInput, rows: int) -> InvalidInput:
+    """The same error, its `rows[i]` counted from the first row of all."""
+    if rows == 0:
+        return error
+    wrong = error.errors[0]
+    index = int(wrong.field.removeprefix("rows[").rstrip("]"))
+    return InvalidInput.of(f"rows[{index + rows}]", wrong.got, wrong.expected)
+
+
+def load(path: Path) -> Model:
+    """Reads a model file. Raises NotFound when it is gone."""
+    import numpy as np
+    from safetensors import safe_open
+
+    from shared.network import Network
+    from shared.preprocessing import FittedPreprocessing
+    from shared.spec import AutoLoss, JobSpec
+
+    if not path.is_file():
+        raise NotFound("the model's file is gone")
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+        spec = JobSpec.model_validate_json(metadata["spec"])
+        preprocessing = FittedPreprocessing.model_validate_json(metadata["preprocessing"])
+        assert not isinstance(spec.loss, AutoLoss), "a model's spec names its loss"
+        network = Network(spec.layers, preprocessing.inputs, preprocessing.outputs, spec.loss, spec.dtype)
+        parameters = np.empty(network.size, network.dtype)
+        for number, slot in enumerate(network.slots):
+            parameters[slot.weights] = file.get_tensor(f"layers.{number}.weights").ravel()
+            parameters[slot.bias] = file.get_tensor(f"layers.{number}.bias")
+    return Model(network, parameters, preprocessing)
+
+
+class Models:
+    """Models by job, those asked last kept in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._models: OrderedDict[str, Model] = OrderedDict()
+
+    def get(self, job_id: str, path: Path) -> Model:
+        """The model of a job, from memory or from its file. Raises NotFound when the file is gone."""
+        with self._lock:
+            model = self._models.get(job_id)
+            if model is not None:
+                self._models.move_to_end(job_id)
+                return model
+        model = load(path)  # two may load the same one at once, which costs time only
+        with self._lock:
+            self._models[job_id] = model
+            while len(self._models) > 1 and (len(self._models) > MAX_CACHED or self._bytes() > MAX_CACHED_BYTES):
+                self._models.popitem(last=False)
+        return model
+
+    def forget(self, job_id: str) -> None:
+        """The job is deleted."""
+        with self._lock:
+            self._models.pop(job_id, None)
+
+    def _bytes(self) -> int:
+        return sum(model.parameters.nbytes for model in self._models.values())

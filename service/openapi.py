@@ -1,0 +1,136 @@
+"""The OpenAPI document: what FastAPI tells of the routes, and what it cannot know: bodies that we parse ourselves.
+
+`python -m service.openapi docs/openapi.json` writes it to a file.
+"""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.errors import MEDIA_TYPE, Problem
+from service.views import REFERS_TO, PredictRequest
+from shared.spec import JobSpec
+from shared.table import Column
+
+__all__ = ["SPEC_EXAMPLE", "binary_body", "document", "errors", "json_body"]
+
+Json = dict[str, Any]
+
+MODELS: tuple[type[BaseModel], ...] = (JobSpec, Column, PredictRequest, Problem)
+
+DESCRIPTION = """
+Chainrule trains neural networks: send a table and a spec, watch the job, take the model or ask it for predictions.
+The trained weights are a pure function of spec and data. A job is data: nothing that is sent is ever executed.
+
+Times are RFC 3339 in UTC, durations end in `_s`, sizes in `_bytes`. Lists are `{"items": […], "next_cursor": …}`.
+Errors are problem documents (RFC 9457); unknown fields and unknown query parameters are refused.
+""".strip()
+
+SPEC_EXAMPLE: Json = {
+    "name": "adult-income",
+    "dataset": "adult",
+    "target": "income",
+    "layers": [
+        {"type": "dense", "units": 64, "activation": "relu"},
+        {"type": "dropout", "rate": 0.1},
+        {"type": "dense", "units": 32, "activation": "relu"},
+    ],
+    "optimizer": {"type": "adam", "learning_rate": 0.001},
+    "batch_size": 256,
+    "epochs": 20,
+    "validation": {"fraction": 0.1},
+    "early_stopping": {"patience": 3},
+    "workers": 2,
+    "seed": 0,
+}
+
+MEANINGS = {
+    400: "The body cannot be read as what it claims to be.",
+    404: "There is no such thing.",
+    409: "It is impossible in the present state.",
+    413: "The body is larger than the service accepts.",
+    415: "The body is of a type, or in an encoding, that is not taken.",
+    422: "A field or a parameter is wrong; `errors` names each.",
+    500: "The service failed; its log says more under the `request_id`.",
+    503: "The service cannot answer now; try again after `Retry-After` seconds.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, Json]:
+    """The errors of a route, for its `responses`; every route may also fail by itself."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": MEANINGS[status], "content": content} for status in sorted({*statuses, 500})}
+
+
+def json_body(model: type[BaseModel], example: Json) -> Json:
+    """The JSON body of a route, for its `openapi_extra`."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+def binary_body(examples: dict[str, str], description: str) -> Json:
+    """A body of bytes, with an example for each media type."""
+    schema = {"type": "string", "format": "binary"}
+    content = {kind: {"schema": schema, "example": example} for kind, example in examples.items()}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def document(app: FastAPI) -> Json:
+    """The document of `app`; made once."""
+    if not app.openapi_schema:
+        made = get_openapi(
+            title="Chainrule",
+            version=version("chainrule-service"),
+            description=DESCRIPTION,
+            routes=app.routes,
+            tags=[
+                {"name": "datasets", "description": "Tables to train on."},
+                {"name": "jobs", "description": "Training, from the spec to the end."},
+                {"name": "models", "description": "What came out of it."},
+                {"name": "service", "description": "How the service itself is."},
+            ],
+        )
+        template = "#/components/schemas/{model}"
+        _, ours = models_json_schema([(model, "validation") for model in MODELS], ref_template=template)
+        schemas = made.setdefault("components", {}).setdefault("schemas", {}) | ours["$defs"]
+        made["components"]["schemas"] = {name: _described(schemas[name]) for name in sorted(schemas)}
+        for unused in ("HTTPValidationError", "ValidationError"):
+            made["components"]["schemas"].pop(unused, None)
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _described(schema: Json) -> Json:
+    """The schema with a description on every property (`type` of a tagged union has none of its own), and with
+    references where a model says only what an object is of."""
+    for known in schema.get("properties", {}).values():
+        for place in (known, known.get("items", {})):
+            if REFERS_TO in place:
+                place["$ref"] = f"#/components/schemas/{place.pop(REFERS_TO)}"
+                place.pop("type")
+        if "description" not in known and "const" in known:
+            known["description"] = f"Always `{known['const']}`: which kind of object this is."
+    return schema
+
+
+def main() -> None:
+    """Writes the document to the file named by the first argument."""
+    from service.app import create_app
+    from service.settings import Settings
+
+    def no_cluster() -> Any:
+        raise AssertionError("the document is written without starting anything")
+
+    text = json.dumps(document(create_app(Settings(), no_cluster)), indent=1, ensure_ascii=False)
+    Path(sys.argv[1]).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Data sets: uploading, listing, looking into them."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter, ValidationError
+from ulid import ULID
+
+from service.catalog import DatasetRow, NewDataset, digest_of_reading
+from service.control import ControlPlane
+from service.openapi import binary_body, errors
+from service.routes.parameters import Control, Cursor, DatasetKey, Limit
+from service.runner import finite
+from service.uploads import MAX_BYTES, Received, receive, temporary_folder
+from service.views import Dataset, DatasetPage, Preview, cursor_of, number_of
+from shared.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from shared.spec import Name
+from shared.table import ColumnType
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+MEDIA_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/x-npz")
+MAX_PREVIEW_VALUES = 2_000_000
+NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+BODY = binary_body(
+    {
+        "text/csv": "age,workclass,income\n39,State-gov,<=50K\n",
+        "application/vnd.apache.parquet": "PAR1…",
+        "application/x-npz": "PK…",
+    },
+    "The file itself, 2 GiB at most; a CSV may be compressed with gzip (`Content-Encoding: gzip`).",
+)
+
+
+# ---------------------------------------------------------------- uploading
+@router.post(
+    "",
+    status_code=201,
+    response_model=Dataset,
+    responses={
+        200: {"model": Dataset, "description": "The same bytes under the same name again: the same data set."},
+        **errors(409, 413, 415, 422, 503),
+    },
+    openapi_extra=BODY,
+)
+async def add_dataset(
+    request: Request,
+    control: Control,
+    name: Annotated[str, Query(description="What to call it; of a name used before it is the next version.")],
+    header: Annotated[bool | None, Query(description="CSV: whether the first row holds the names.")] = None,
+    delimiter: Annotated[str | None, Query(description="CSV: what stands between cells, one character.")] = None,
+    missing: Annotated[
+        list[str] | None,
+        Query(description="CSV: a further cell that is a missing value, besides the empty one, ?, NA, NaN and null."),
+    ] = None,
+    types: Annotated[
+        str | None, Query(description="Types of columns, where another would be inferred: `zip:category,day:text`.")
+    ] = None,
+) -> Response:
+    """Upload a data set: the file as the body, streamed."""
+    from service.datasets import ReadOptions
+
+    catalog = control.catalog
+    options = ReadOptions(header, delimiter, missing or [], _types(types))
+    media_type, gzipped = _media_of(request)
+    _check_name(name)
+    read_as = digest_of_reading(media_type, options)
+    dataset_id = f"ds_{ULID()}"
+    with temporary_folder(control.folder.uploads, dataset_id) as folder:
+        received = await receive(request.stream(), folder / "upload", gzipped=gzipped)
+        known = await run_in_threadpool(catalog.same, name, received.sha256, read_as)
+        if known is not None:
+            return _answer(known, is_new=False)
+
+        def take_in() -> tuple[DatasetRow, bool]:
+            return _take_in(control, received, media_type, options, dataset_id, name, folder)
+
+        dataset, is_new = await run_in_threadpool(take_in)
+    return _answer(dataset, is_new=is_new)
+
+
+def _take_in(
+    control: ControlPlane,
+    received: Received,
+    media_type: str,
+    options: Any,
+    dataset_id: str,
+    name: str,
+    folder: Path,
+) -> tuple[DatasetRow, bool]:
+    """Makes the table and lists it. The table is moved into place before the row is committed, and taken away again
+    when it is not, so that no data set is ever listed without its file."""
+    from service.datasets import ingest
+
+    made = folder / "table"
+    made.mkdir(mode=0o700)
+    table = ingest(received.path, media_type, options, made, dataset_id, received.sha256)
+    new = NewDataset(dataset_id, name, received.size_bytes, digest_of_reading(media_type, options), table)
+    is_new = False
+    made.rename(control.folder.datasets / dataset_id)
+    try:
+        dataset, is_new = control.catalog.add(new)
+    finally:
+        if not is_new:
+            control.folder.remove_dataset(dataset_id)
+    return dataset, is_new
+
+
+def _answer(dataset: DatasetRow, *, is_new: bool) -> Response:
+    headers = {"Location": f"/v1/datasets/{dataset.id}"} if is_new else None
+    return JSONResponse(Dataset.of(dataset).model_dump(mode="json"), 201 if is_new else 200, headers)
+
+
+def _check_name(name: str) -> None:
+    try:
+        NAME.validate_python(name)
+    except ValidationError:
+        expected = "text of 1 to 200 characters, without NUL"
+        raise InvalidInput.of("name", name, expected) from None
+
+
+def _media_of(request: Request) -> tuple[str, bool]:
+    """The media type of the body, and whether it is in gzip. Raises UnsupportedMedia, TooLarge."""
+    given = request.headers.get("content-type", "")
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type not in MEDIA_TYPES:
+        raise UnsupportedMedia(
+            f"got {given[:100] or 'no Content-Type'}, expected Content-Type: {', '.join(MEDIA_TYPES[:-1])} or "
+            f"{MEDIA_TYPES[-1]}"
+        )
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip") or (encoding == "gzip" and media_type != "text/csv"):
+        expected = "none or gzip" if media_type == "text/csv" else "none: this kind of file is compressed inside"
+        raise UnsupportedMedia(f"got Content-Encoding {encoding[:100]}, expected {expected}")
+    length = request.headers.get("content-length", "")
+    if len(length) > 15 or (length.isascii() and length.isdigit() and int(length) > MAX_BYTES):
+        raise TooLarge(f"got {length[:30]} bytes, expected at most {MAX_BYTES:,}")
+    return media_type, encoding == "gzip"
+
+
+def _types(text: str | None) -> dict[str, ColumnType]:
+    """`zip:category,day:text`; a name may hold colons, but no comma."""
+    found: dict[str, ColumnType] = {}
+    kinds: tuple[ColumnType, ...] = get_args(ColumnType)
+    for part in text.split(",") if text else ():
+        name, _, kind = part.rpartition(":")
+        known = next((known for known in kinds if known == kind.strip()), None)
+        if known is None or not name.strip():
+            raise InvalidInput.of("types", part, f"column:type, with a type of {', '.join(kinds)}")
+        found[name.strip()] = known
+    return found
+
+
+# ---------------------------------------------------------------- looking
+@router.get("", responses=errors(422, 503))
+def list_datasets(control: Control, limit: Limit = 50, cursor: Cursor = None) -> DatasetPage:
+    """List data sets, newest first."""
+    rows = control.catalog.list(number_of(cursor), limit)
+    items = [Dataset.of(row) for row in rows]
+    return DatasetPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+
+
+@router.get("/{dataset}", responses=errors(404, 422, 503))
+def get_dataset(dataset: DatasetKey, control: Control) -> Dataset:
+    """Show a data set with its columns' profiles."""
+    return Dataset.of(control.catalog.find(dataset))
+
+
+@router.get("/{dataset}/preview", response_model=Preview, responses=errors(404, 422, 503))
+def preview_dataset(
+    dataset: DatasetKey,
+    control: Control,
+    rows: Annotated[int, Query(ge=1, le=100_000, description="How many; fewer are given where a row is long.")] = 20,
+) -> Response:
+    """Show the first rows of a data set."""
+    from service.datasets import preview
+
+    table = control.catalog.table(control.catalog.find(dataset))
+    values_a_row = sum(math.prod(column.shape or [1]) for column in table.columns)
+    try:
+        head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
+    except FileNotFoundError:
+        raise NotFound(f"the file of data set {table.dataset_id} is gone; upload it again") from None
+    return JSONResponse({"rows": finite(head)})
+
+
+@router.delete("/{dataset}", status_code=204, responses=errors(404, 409, 422, 503))
+def delete_dataset(dataset: DatasetKey, control: Control) -> None:
+    """Remove a data set and its file."""
+    control.folder.remove_dataset(control.catalog.delete(dataset))

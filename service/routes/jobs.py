@@ -1,0 +1,242 @@
+"""Jobs: submitting, listing, steering, and watching them."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, StreamingResponse
+from ulid import ULID
+
+from service.catalog import DatasetRow
+from service.control import ControlPlane
+from service.events import stream
+from service.field_errors import validated
+from service.jobs import JobState
+from service.json_body import JsonBody
+from service.openapi import SPEC_EXAMPLE, errors, json_body
+from service.routes.parameters import Control, Cursor, JobId, Limit
+from service.store import JobFilter, NewJob
+from service.views import (
+    DryRun,
+    HistoryItem,
+    HistoryPage,
+    Job,
+    JobPage,
+    Metric,
+    MetricPage,
+    cursor_of,
+    number_of,
+)
+from shared.errors import InvalidInput, NotFound
+from shared.plan import Plan
+from shared.spec import JobSpec, ValidationDataset
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
+MAX_STEP = 2**62
+LONG_PAGE = 10_000
+
+LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, at most.")]
+
+
+# ---------------------------------------------------------------- submitting
+@router.post(
+    "",
+    status_code=202,
+    response_model=Job,
+    responses={
+        200: {
+            "model": DryRun | Job,
+            "description": "With `dry_run`: the plan, and no job. With an `Idempotency-Key` seen before: that job.",
+        },
+        202: {
+            "description": "The job, queued.",
+            "headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}},
+        },
+        **errors(400, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=json_body(JobSpec, SPEC_EXAMPLE),
+)
+def submit_job(
+    data: JsonBody,
+    control: Control,
+    dry_run: Annotated[bool, Query(description="Only validate and plan: nothing is queued.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="1 to 255 printable characters: the same key and spec again give the same job."),
+    ] = None,
+) -> Response:
+    """Submit a job."""
+    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+        raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
+    spec = validated(JobSpec, data)
+    sent = hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    if idempotency_key is not None and not dry_run:
+        known = control.store.known_for(idempotency_key, sent)
+        if known is not None:
+            return JSONResponse(Job.of(known).model_dump(mode="json"))
+    training, validation, plan = _planned(control, spec)
+    if dry_run:
+        return JSONResponse(plan.model_dump(mode="json"))
+    new = NewJob(
+        id=f"job_{ULID()}",
+        plan=plan,
+        dataset_id=training.id,
+        dataset_sha256=training.sha256,
+        validation_dataset_id=None if validation is None else validation.id,
+        idempotency_key=idempotency_key,
+        request_sha256=sent,
+    )
+    job, is_new = control.store.add(new)
+    control.wake()
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    return JSONResponse(Job.of(job).model_dump(mode="json"), 202 if is_new else 200, headers)
+
+
+def _planned(control: ControlPlane, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
+    """The data sets that a spec names, and what it means for them. Raises InvalidInput."""
+    from workers.planning import plan
+
+    training = _dataset(control, "dataset", spec.dataset)
+    validation = None
+    if isinstance(spec.validation, ValidationDataset):
+        validation = _dataset(control, "validation.dataset", spec.validation.dataset)
+    tables = control.catalog.table(training), None if validation is None else control.catalog.table(validation)
+    return training, validation, plan(spec, *tables)
+
+
+def _dataset(control: ControlPlane, field: str, id_or_name: str) -> DatasetRow:
+    try:
+        return control.catalog.find(id_or_name)
+    except NotFound:
+        expected = "the id or the name of a data set; GET /v1/datasets lists them"
+        raise InvalidInput.of(field, id_or_name, expected) from None
+
+
+# ---------------------------------------------------------------- one job, and all of them
+@router.get("", responses=errors(422, 503))
+def list_jobs(
+    control: Control,
+    state: Annotated[list[JobState] | None, Query(description="Only jobs in these states; repeatable.")] = None,
+    label: Annotated[
+        list[str] | None,
+        Query(
+            description="Only jobs with this label, `key=value`, or any value of it, `key`; repeatable: all of them."
+        ),
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> JobPage:
+    """List jobs, newest first."""
+    which = JobFilter(states=state or (), labels=[_label(text) for text in label or ()])
+    rows = control.store.list(which, number_of(cursor), limit)
+    items = [Job.of(row) for row in rows]
+    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+
+
+def _label(text: str) -> tuple[str, str | None]:
+    """`key=value` or `key:value`; a key alone means any value."""
+    found = re.fullmatch(r"([A-Za-z0-9_.\-/]{1,63})(?:[=:]([^\x00]*))?", text, re.DOTALL)
+    if found is None:
+        raise InvalidInput.of("label", text, "key=value, or a key alone")
+    return found[1], found[2]
+
+
+@router.get("/{job_id}", responses=errors(404, 422, 503))
+def get_job(job_id: JobId, control: Control) -> Job:
+    """Show a job."""
+    return Job.of(control.store.get(job_id))
+
+
+@router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
+def delete_job(job_id: JobId, control: Control) -> None:
+    """Remove an ended job and its files."""
+    control.store.delete(job_id)
+    control.models.forget(job_id)
+    control.folder.remove_job(job_id)
+
+
+@router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))
+def cancel_job(job_id: JobId, control: Control) -> Job:
+    """Stop a job for good."""
+    return Job.of(control.request(job_id, "cancel"))
+
+
+@router.post("/{job_id}/pause", status_code=202, responses=errors(404, 409, 422, 503))
+def pause_job(job_id: JobId, control: Control) -> Job:
+    """Stop a running job at its next step; it keeps its place."""
+    return Job.of(control.request(job_id, "pause"))
+
+
+@router.post("/{job_id}/resume", status_code=202, responses=errors(404, 409, 422, 503))
+def resume_job(job_id: JobId, control: Control) -> Job:
+    """Let a paused job go on, as soon as it is given CPUs; it ends with the same bits as if it had never paused."""
+    return Job.of(control.request(job_id, "resume"))
+
+
+# ---------------------------------------------------------------- watching
+@router.get("/{job_id}/metrics", response_model_exclude_unset=True, responses=errors(404, 422, 503))
+def get_metrics(
+    job_id: JobId,
+    control: Control,
+    after: Annotated[int, Query(ge=-1, le=MAX_STEP, description="Only metrics of steps above this one.")] = -1,
+    limit: LongLimit = LONG_PAGE,
+    cursor: Cursor = None,
+) -> MetricPage:
+    """List a job's metrics by step: one item an epoch, more for long epochs."""
+    rows = control.store.metrics_after(job_id, max(after, number_of(cursor) or -1), limit)
+    items = [Metric.model_validate(row.data) for row in rows]
+    return MetricPage(items=items, next_cursor=cursor_of(rows, limit, [row.step for row in rows]))
+
+
+@router.get("/{job_id}/history", responses=errors(404, 422, 503))
+def get_history(job_id: JobId, control: Control, limit: LongLimit = LONG_PAGE, cursor: Cursor = None) -> HistoryPage:
+    """List a job's moves from state to state, oldest first."""
+    rows, _ = control.store.events_after(job_id, number_of(cursor) or 0, limit, kind="state")
+    items = [_move(row.data) for row in rows]
+    return HistoryPage(items=items, next_cursor=cursor_of(rows, limit, [row.seq for row in rows]))
+
+
+def _move(data: dict[str, Any]) -> HistoryItem:
+    told = {name: data[name] for name in ("from", "to", "attempt")}
+    return HistoryItem.model_validate(told | {"when": data["at"], "why": data["reason"]})
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events `state` (from, to, state, reason, attempt, at), `progress` (as the "
+            "job's, and its metrics) and `metrics` (an item of the job's metrics), each with JSON as its data and a "
+            "number as its id. The stream ends with the job.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **errors(404, 422, 503),
+    },
+)
+async def watch_job(
+    job_id: JobId,
+    control: Control,
+    last_event_id: Annotated[
+        str | None, Header(description="The id of the last event received: the stream goes on after it.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow a job: all its events so far, then those to come, until its end."""
+    after = _event_number(last_event_id)
+    await run_in_threadpool(control.store.get, job_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    events = stream(control.store, control.bell, job_id, after)
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+def _event_number(text: str | None) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidInput.of("Last-Event-ID", text, "the id of an event of this job: a number")
+    return int(text)

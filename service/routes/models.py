@@ -1,0 +1,60 @@
+"""Models: the file that a job ends with, and predictions by it."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from service.control import ControlPlane
+from service.field_errors import validated
+from service.jobs import JobState
+from service.json_body import JsonBody
+from service.openapi import errors, json_body
+from service.routes.parameters import Control, JobId
+from service.views import Predictions, PredictRequest
+from shared.errors import Conflict, NotFound
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
+
+ROWS_EXAMPLE: dict[str, Any] = {"rows": [{"age": 39, "workclass": "State-gov", "education": "Bachelors"}]}
+
+
+@router.get(
+    "/model",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "A safetensors file: tensors `layers.0.weights` (inputs × outputs), `layers.0.bias`, …, the "
+            "output layer last; its metadata hold spec, preprocessing, classes and digest.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **errors(404, 409, 422, 503),
+    },
+)
+def get_model(job_id: JobId, control: Control) -> FileResponse:
+    """Download the model of a job that has succeeded."""
+    _check_succeeded(control, job_id)
+    path = control.folder.model(job_id)
+    if not path.is_file():
+        raise NotFound(f"the model of {job_id} is gone from the disk")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{job_id}.safetensors")
+
+
+@router.post(
+    "/predict",
+    response_model_exclude_unset=True,
+    responses=errors(400, 404, 409, 413, 415, 422, 503),
+    openapi_extra=json_body(PredictRequest, ROWS_EXAMPLE),
+)
+def predict(job_id: JobId, data: JsonBody, control: Control) -> Predictions:
+    """Predict up to 10,000 rows with the model of a job that has succeeded."""
+    _check_succeeded(control, job_id)
+    rows = validated(PredictRequest, data).rows
+    model = control.models.get(job_id, control.folder.model(job_id))
+    return Predictions.model_validate({"predictions": model.predict(rows)})
+
+
+def _check_succeeded(control: ControlPlane, job_id: str) -> None:
+    job = control.store.get(job_id)
+    if job.state != JobState.SUCCEEDED:
+        raise Conflict(f"the job is {job.state}: it has a model only once it has succeeded")

@@ -1,0 +1,48 @@
+"""Parameters that several routes take."""
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.routing import APIRoute
+
+from service.control import ControlPlane
+from shared.errors import FieldError, InvalidInput, NotFound
+
+__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "Limit", "known_query"]
+
+JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+
+
+def _control(request: Request) -> ControlPlane:
+    control: ControlPlane = request.app.state.control
+    return control
+
+
+def _job_id(
+    job_id: Annotated[str, Path(description="The job's id.", examples=["job_01K9T4Z3N7J5W8QH2M6RVYBXCD"])],
+) -> str:
+    if not JOB_ID.fullmatch(job_id):
+        raise NotFound(f"there is no job {ascii(job_id[:100])[1:-1]}")
+    return job_id
+
+
+Control = Annotated[ControlPlane, Depends(_control)]
+JobId = Annotated[str, Depends(_job_id)]
+DatasetKey = Annotated[
+    str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])
+]
+Limit = Annotated[int, Query(ge=1, le=500, description="Items a page, at most.")]
+Cursor = Annotated[str | None, Query(max_length=100, description="The `next_cursor` of the page before.")]
+
+
+def known_query(request: Request) -> None:
+    """Refuses parameters that the route does not know: a misspelt `dry_run` must not start a job."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = [field.alias for field in route.dependant.query_params]
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        expected = f"no such parameter; there are {', '.join(known)}" if known else "no parameter"
+        raise InvalidInput([FieldError(name, request.query_params[name], expected) for name in unknown])

@@ -1,0 +1,345 @@
+"""Jobs and their events in the database: the one place where a job's state changes.
+
+A job's events are its history (`state`), its metrics and what `GET …/events` streams, numbered 1, 2, … a job. Every
+change of a job that runs is made on the condition that its state and attempt are still what the caller believes, so
+of two that race exactly one wins.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row, exc
+
+from service.clock import now
+from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
+from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
+from shared.errors import Conflict, InvalidInput, NotFound
+from shared.plan import Plan
+
+__all__ = ["FIRST_REASON", "JobFilter", "JobRow", "NewJob", "Store", "Told"]
+
+FIRST_REASON = "waits for its turn to be given CPUs"
+NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
+
+log = logging.getLogger("chainrule")
+
+JobRow = Row[Any]
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be queued."""
+
+    id: str
+    plan: Plan
+    dataset_id: str
+    dataset_sha256: str
+    validation_dataset_id: str | None = None
+    idempotency_key: str | None = None
+    request_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows."""
+
+    states: Sequence[JobState] = ()
+    labels: Sequence[tuple[str, str | None]] = field(default_factory=tuple)  # a value of None: any
+
+
+class Store:
+    """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job."""
+
+    def __init__(self, database: Database, on_event: Callable[[str], None] = lambda job_id: None) -> None:
+        self._database = database
+        self._on_event = on_event
+
+    # ------------------------------------------------------------ submitting and removing
+    def add(self, new: NewJob) -> tuple[JobRow, bool]:
+        """Queues a job; returns it, and whether it is new: with an idempotency key seen before it is the job of then.
+
+        Raises InvalidInput when that key came with another request, or a data set has been deleted meanwhile.
+        """
+        try:
+            with self._database.writing() as connection:
+                known = _by_idempotency_key(connection, new)
+                if known is not None:
+                    return known, False
+                _check_datasets(connection, new)
+                job = self._insert(connection, new)
+        except exc.IntegrityError:  # the same key, committed by somebody else between our look and our insert
+            with self._database.reading() as connection:
+                known = _by_idempotency_key(connection, new)
+            if known is None:
+                raise
+            return known, False
+        self._on_event(new.id)
+        return job, True
+
+    def _insert(self, connection: Connection, new: NewJob) -> JobRow:
+        spec, moment = new.plan.spec, now()
+        shards = spec.shards
+        job = connection.execute(
+            sa.insert(jobs)
+            .values(
+                id=new.id,
+                name=spec.name,
+                state=JobState.QUEUED,
+                reason=FIRST_REASON,
+                priority=spec.priority,
+                cpus_min=min(spec.workers.min, shards),
+                cpus_max=min(spec.workers.max, shards),
+                plan=new.plan.model_dump(mode="json"),
+                dataset_id=new.dataset_id,
+                validation_dataset_id=new.validation_dataset_id,
+                dataset_sha256=new.dataset_sha256,
+                attempt=1,
+                losses=0,
+                workers=0,
+                progress={**NO_PROGRESS, "steps": new.plan.steps, "epochs": spec.epochs},
+                metrics={},
+                environment={},
+                last_event=1,
+                created_at=moment,
+            )
+            .returning(jobs)
+        ).one()
+        told = _state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
+        connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told))
+        if spec.labels:
+            labels = [{"job_number": job.number, "key": key, "value": value} for key, value in spec.labels.items()]
+            connection.execute(sa.insert(job_labels), labels)
+        if new.idempotency_key is not None:
+            connection.execute(
+                sa.insert(idempotency_keys).values(
+                    key=new.idempotency_key, request_sha256=new.request_sha256, job_number=job.number
+                )
+            )
+        return job
+
+    def known_for(self, idempotency_key: str, request_sha256: str) -> JobRow | None:
+        """The job that this request made before. Raises InvalidInput when the key came with another request."""
+        with self._database.reading() as connection:
+            return _job_of_key(connection, idempotency_key, request_sha256)
+
+    def delete(self, job_id: str) -> None:
+        """Removes an ended job and its events. Raises NotFound, or Conflict while it has not ended."""
+        with self._database.writing() as connection:
+            job = _one(connection, job_id, lock=True)
+            if not JobState(job.state).is_terminal:
+                raise Conflict(f"the job is {job.state}: only an ended job can be deleted; cancel it first")
+            connection.execute(sa.delete(jobs).where(jobs.c.number == job.number))
+        self._on_event(job_id)
+
+    # ------------------------------------------------------------ reading
+    def get(self, job_id: str) -> JobRow:
+        """One job. Raises NotFound."""
+        with self._database.reading() as connection:
+            return _one(connection, job_id)
+
+    def list(self, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
+        """Jobs, newest first, with a number below `before`."""
+        query = sa.select(jobs).order_by(jobs.c.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(jobs.c.number < before)
+        if which.states:
+            query = query.where(jobs.c.state.in_(which.states))
+        for key, value in which.labels:
+            has = sa.select(job_labels.c.job_number).where(job_labels.c.key == key)
+            query = query.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def events_after(
+        self, job_id: str, seq: int, limit: int, kind: str | None = None
+    ) -> tuple[Sequence[Row[Any]], JobState]:
+        """Events with a number above `seq`, in order, and the job's state just before. Raises NotFound."""
+        with self._database.reading() as connection:
+            job = _one(connection, job_id)
+            query = sa.select(events).where(events.c.job_number == job.number, events.c.seq > seq)
+            if kind is not None:
+                query = query.where(events.c.type == kind)
+            # The state is read before the events: once it is terminal, they hold the last one.
+            return connection.execute(query.order_by(events.c.seq).limit(limit)).all(), JobState(job.state)
+
+    def metrics_after(self, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
+        """Metrics of steps above `step`, by step. Raises NotFound."""
+        with self._database.reading() as connection:
+            job = _one(connection, job_id)
+            query = sa.select(events).where(events.c.job_number == job.number, events.c.type == "metrics")
+            return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
+
+    def waiting(self, limit: int) -> Sequence[JobRow]:
+        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age."""
+        resumed = sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume")
+        query = sa.select(
+            *(jobs.c[name] for name in ("number", "id", "state", "attempt", "reason", "cpus_min", "cpus_max"))
+        ).where(sa.or_(jobs.c.state == JobState.QUEUED, resumed))
+        with self._database.reading() as connection:
+            return connection.execute(query.order_by(jobs.c.priority.desc(), jobs.c.number).limit(limit)).all()
+
+    def running(self) -> Sequence[JobRow]:
+        """Jobs that are running, as far as the database knows."""
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(jobs).where(jobs.c.state == JobState.RUNNING)).all()
+
+    # ------------------------------------------------------------ moving
+    def request(self, job_id: str, verb: Verb) -> JobRow:
+        """Does what a user asks for, as far as it can be done at once, and returns the job.
+
+        Raises NotFound, or Conflict where it is impossible.
+        """
+        with self._database.writing() as connection:
+            job = _one(connection, job_id, lock=True)
+            answer = respond(verb, JobState(job.state), job.requested)
+            if isinstance(answer, Move):
+                self._move(connection, job, answer)
+            elif isinstance(answer, Flag):
+                values = {"requested": answer.requested, "reason": answer.why}
+                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+            job = _one(connection, job_id)
+        self._on_event(job_id)
+        return job
+
+    def move(self, job_id: str, attempt: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
+        """Moves a job that is in `state` at `attempt` where `decide` says; None when it no longer is.
+
+        `decide` is given what the user asked for last. `values` are columns to be set along.
+        """
+        with self._database.writing() as connection:
+            job = _find(connection, job_id, lock=True)
+            if job is None or job.state != state or job.attempt != attempt:
+                return None
+            self._move(connection, job, decide(job.requested), **values)
+            job = _one(connection, job_id)
+        self._on_event(job_id)
+        return job
+
+    def _move(self, connection: Connection, job: JobRow, move: Move, **values: Any) -> None:
+        """The one function that changes a state: checks the move, makes it, records it."""
+        before, to, moment = JobState(job.state), move.to, now()
+        if (before, to) not in MOVES:
+            raise AssertionError(f"{job.id}: there is no move from {before} to {to} ({move.why})")
+        if to is JobState.QUEUED:
+            values |= {"attempt": job.attempt + 1, "workers": 0}
+        if to is JobState.RUNNING and job.started_at is None:
+            values["started_at"] = moment
+        if to.is_terminal:
+            values["finished_at"] = moment
+        keeps_resume = to is JobState.PAUSED and job.requested == "resume"
+        values |= {
+            "state": to,
+            "requested": "resume" if keeps_resume else None,
+            "reason": None if to in (JobState.RUNNING, JobState.SUCCEEDED) else move.why,
+            "error": move.error,
+            "last_event": job.last_event + 1,
+        }
+        told = _state_event(before, to, move.why, values.get("attempt", job.attempt), moment)
+        connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+        connection.execute(
+            sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told)
+        )
+        log.info("%s: %s → %s: %s", job.id, before, to, move.why)
+
+    def set_reasons(self, reasons: Mapping[str, str]) -> None:
+        """Says why jobs wait, for those that still do."""
+        if not reasons:
+            return
+        waits = sa.or_(
+            jobs.c.state == JobState.QUEUED,
+            sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume"),
+        )
+        statement = sa.update(jobs).where(jobs.c.id == sa.bindparam("job_id"), waits)
+        with self._database.writing() as connection:
+            connection.execute(
+                statement.values(reason=sa.bindparam("why")),
+                [{"job_id": job_id, "why": why} for job_id, why in reasons.items()],
+            )
+
+    # ------------------------------------------------------------ what a running attempt tells
+    def record(self, job_id: str, attempt: int, told: Sequence["Told"], **values: Any) -> bool:
+        """Appends events to a running job and sets `values` on it; False when that attempt is over."""
+        with self._database.writing() as connection:
+            job = _find(connection, job_id, lock=True)
+            if job is None or job.state != JobState.RUNNING or job.attempt != attempt:
+                return False
+            known = _steps_told(connection, job.number, [each.step for each in told if each.step is not None])
+            new = [each for each in told if each.step is None or each.step not in known]
+            rows = [
+                {"job_number": job.number, "seq": seq, "type": each.type, "step": each.step, "data": each.data}
+                for seq, each in enumerate(new, job.last_event + 1)
+            ]
+            if rows:
+                connection.execute(sa.insert(events), rows)
+                values["last_event"] = rows[-1]["seq"]
+            if values:
+                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+        if rows:
+            self._on_event(job_id)
+        return True
+
+
+Decision = Callable[[Requested], Move]
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event that a running attempt gives rise to."""
+
+    type: str
+    data: dict[str, Any]
+    step: int | None = None
+    """Of metrics: told only once for a step."""
+
+
+# ---------------------------------------------------------------- pieces of transactions
+def _find(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow | None:
+    query = sa.select(jobs).where(jobs.c.id == job_id)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+def _one(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow:
+    job = _find(connection, job_id, lock=lock)
+    if job is None:
+        raise NotFound(f"there is no job {job_id[:100]}")
+    return job
+
+
+def _by_idempotency_key(connection: Connection, new: NewJob) -> JobRow | None:
+    if new.idempotency_key is None:
+        return None
+    return _job_of_key(connection, new.idempotency_key, new.request_sha256)
+
+
+def _job_of_key(connection: Connection, key: str, request_sha256: str) -> JobRow | None:
+    query = sa.select(jobs, idempotency_keys.c.request_sha256).join(idempotency_keys)
+    found = connection.execute(query.where(idempotency_keys.c.key == key)).one_or_none()
+    if found is not None and found.request_sha256 != request_sha256:
+        expected = f"a key that was not used before: with this one another spec was sent, which made {found.id}"
+        raise InvalidInput.of("Idempotency-Key", key, expected)
+    return found
+
+
+def _check_datasets(connection: Connection, new: NewJob) -> None:
+    """Holds the data sets in place until the job that uses them is committed."""
+    needed = {"dataset": new.dataset_id, "validation.dataset": new.validation_dataset_id}
+    for path, dataset_id in needed.items():
+        query = sa.select(datasets.c.number).where(datasets.c.id == dataset_id).with_for_update(read=True)
+        if dataset_id is not None and connection.execute(query).one_or_none() is None:
+            raise InvalidInput.of(path, dataset_id, "a data set; this one has just been deleted")
+
+
+def _steps_told(connection: Connection, job_number: int, steps: Sequence[int]) -> set[int]:
+    if not steps:
+        return set()
+    query = sa.select(events.c.step).where(
+        events.c.job_number == job_number, events.c.type == "metrics", events.c.step.in_(steps)
+    )
+    return set(connection.scalars(query))
+
+
+def _state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
+    return {"from": before, "to": to, "state": to, "reason": why, "attempt": attempt, "at": moment}

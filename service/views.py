@@ -1,0 +1,383 @@
+"""What the API answers: the JSON of jobs, data sets and the rest, every field described."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from sqlalchemy import Row
+
+from service.jobs import JobState
+from shared.errors import InvalidInput
+
+__all__ = [
+    "REFERS_TO",
+    "ClusterInfo",
+    "ClusterNode",
+    "Dataset",
+    "DatasetPage",
+    "DryRun",
+    "HistoryItem",
+    "HistoryPage",
+    "Job",
+    "JobPage",
+    "Metric",
+    "MetricPage",
+    "PredictRequest",
+    "Predictions",
+    "Preview",
+    "Status",
+    "VersionInfo",
+    "cursor_of",
+    "number_of",
+]
+
+REFERS_TO = "x-refers-to"  # in the schema of what is passed on as it is: the model that it is of
+
+SpecJson = Annotated[dict[str, Any], WithJsonSchema({"type": "object", REFERS_TO: "JobSpec"})]
+ColumnJson = Annotated[dict[str, Any], WithJsonSchema({"type": "object", REFERS_TO: "Column"})]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:15:00.000000Z"])]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d65" * 4])]
+NextCursor = Annotated[
+    str | None, Field(description="What to send as `cursor` for the next page; null at the end.", examples=["MTI"])
+]
+
+
+class View(BaseModel):
+    """Part of an answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+# ---------------------------------------------------------------- jobs
+class Progress(View):
+    """How far a job is."""
+
+    fraction: Annotated[float, Field(ge=0, le=1, examples=[0.42])]
+    """Share of the steps that are done."""
+    step: Annotated[int, Field(examples=[1068])]
+    """Steps done."""
+    steps: Annotated[int, Field(examples=[2540])]
+    """Steps in all, if nothing stops the job early."""
+    epoch: Annotated[int, Field(examples=[8])]
+    """Epochs done."""
+    epochs: Annotated[int, Field(examples=[20])]
+    """Epochs in all, if nothing stops the job early."""
+    eta_s: Annotated[float | None, Field(examples=[3.1])]
+    """Seconds until the end, estimated; null as long as nothing is known."""
+
+
+class JobError(View):
+    """Why a job failed."""
+
+    type: Annotated[str, Field(examples=["Diverged"])]
+    """The kind of error."""
+    detail: Annotated[str, Field(examples=["diverged at step 12: the loss is no longer a finite number"])]
+    """What happened, and what to do about it."""
+
+
+class Job(View):
+    """A job: its spec with every default filled in, and how it is doing."""
+
+    id: Annotated[str, Field(examples=["job_01K9T4Z3N7J5W8QH2M6RVYBXCD"])]
+    """Made by the service."""
+    name: Annotated[str, Field(examples=["adult-income"])]
+    """As in the spec; for people."""
+    state: JobState
+    """queued → running → succeeded, failed or cancelled; running ⇄ paused; running → queued for another attempt."""
+    reason: Annotated[str | None, Field(examples=["waits for a free CPU: needs 1, 0 of 2 are free"])]
+    """Why it waits, is paused, failed or was cancelled, in words."""
+    spec: SpecJson
+    """The spec, every default filled in."""
+    labels: Annotated[dict[str, str], Field(examples=[{"team": "risk"}])]
+    """As in the spec; lists can be filtered by them."""
+    priority: Annotated[int, Field(examples=[0])]
+    """As in the spec; higher starts first."""
+    dataset_id: Annotated[str, Field(examples=["ds_01K9T4Z3N7J5W8QH2M6RVYBXCD"])]
+    """The data set that it trains on: that which the spec's name meant when the job was submitted."""
+    dataset_sha256: Digest
+    """SHA-256 of that data set's bytes."""
+    progress: Progress
+    """How far it is."""
+    metrics: Annotated[dict[str, float | None], Field(examples=[{"train_loss": 0.31, "validation_accuracy": 0.85}])]
+    """The latest of each metric; at the end those of the weights that were kept."""
+    workers: Annotated[int, Field(examples=[2])]
+    """Gradient workers that compute now, or did last; 0 while it is queued."""
+    attempt: Annotated[int, Field(ge=1, examples=[1])]
+    """Counts up when an attempt was lost and the job goes on from its newest checkpoint."""
+    parameters: Annotated[int, Field(examples=[9025])]
+    """Weights and biases of the network."""
+    parameters_sha256: Digest | None
+    """SHA-256 over the trained parameters; null until the job has succeeded."""
+    environment: Annotated[dict[str, Any], Field(examples=[{"blas_kernel": "SkylakeX", "version": "0.1.0"}])]
+    """What the bits depend on besides spec and data; empty until the first attempt computes."""
+    notes: Annotated[list[str], Field(examples=[["features: 'day' is left out: timestamps cannot be learned from"]])]
+    """What a user might not expect, in words."""
+    created_at: Time
+    """When it was submitted."""
+    started_at: Time | None
+    """When it first got CPUs."""
+    finished_at: Time | None
+    """When it ended."""
+    error: JobError | None
+    """Why it failed; null otherwise."""
+
+    @classmethod
+    def of(cls, job: Row[Any]) -> "Job":
+        """From the job's row in the database."""
+        spec = job.plan["spec"]
+        names = ("id", "name", "reason", "priority", "dataset_id", "dataset_sha256", "progress", "metrics", "workers")
+        later = ("attempt", "parameters_sha256", "environment", "created_at", "started_at", "finished_at", "error")
+        return cls.model_validate(
+            {name: getattr(job, name) for name in (*names, *later)}
+            | {
+                "state": JobState(job.state),
+                "spec": spec,
+                "labels": spec["labels"],
+                "parameters": job.plan["parameters"],
+                "notes": job.plan["notes"],
+            }
+        )
+
+
+class DryRun(View):
+    """What a dry run answers: the spec completed, and what training it would cost."""
+
+    spec: SpecJson
+    """The spec, every default filled in: task, loss and features too."""
+    inputs: Annotated[int, Field(examples=[105])]
+    """Width of the network's input: one for a number, one for each category, one for each element of a tensor."""
+    outputs: Annotated[int, Field(examples=[1])]
+    """Width of its output: one for two classes or a regression's target, else one for each class."""
+    classes: Annotated[int | None, Field(examples=[2])]
+    """Number of classes; null for a regression."""
+    parameters: Annotated[int, Field(examples=[9025])]
+    """Weights and biases in all."""
+    training_rows: Annotated[int, Field(examples=[29305])]
+    """Rows that are trained on."""
+    validation_rows: Annotated[int, Field(examples=[3256])]
+    """Rows that are validated on."""
+    steps_per_epoch: Annotated[int, Field(examples=[115])]
+    """Batches in an epoch."""
+    steps: Annotated[int, Field(examples=[2300])]
+    """Batches in all, if nothing stops the job early."""
+    memory_bytes: Annotated[int, Field(examples=[250_000_000])]
+    """Estimate of the private memory of all the job's processes together."""
+    disk_bytes: Annotated[int, Field(examples=[14_000_000])]
+    """Estimate of the disk that prepared data and checkpoints take while the job runs."""
+    notes: Annotated[list[str], Field(examples=[[]])]
+    """What a user might not expect, in words: columns left out, for example."""
+
+
+class HistoryItem(View):
+    """One move of a job from a state to another."""
+
+    from_: Annotated[JobState | None, Field(alias="from")]
+    """The state before; null for the first move."""
+    to: JobState
+    """The state after."""
+    when: Time
+    """When it moved."""
+    why: Annotated[str, Field(examples=["started on 2 CPUs"])]
+    """Why it moved."""
+    attempt: Annotated[int, Field(ge=1, examples=[1])]
+    """The attempt that it was at after the move."""
+
+
+class Metric(View):
+    """What was measured after an epoch, or, in a long one, on the way."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step: Annotated[int, Field(examples=[127])]
+    """Steps done."""
+    epoch: Annotated[int, Field(examples=[1])]
+    """The epoch."""
+    elapsed_s: Annotated[float, Field(examples=[0.4])]
+    """Seconds of training so far."""
+    train_loss: Annotated[float | None, Field(examples=[0.42])] = None
+    """The optimized loss over the rows trained on since the last item."""
+    learning_rate: Annotated[float | None, Field(examples=[0.001])] = None
+    """The rate of the last step."""
+    samples_per_s: Annotated[float | None, Field(examples=[141000.0])] = None
+    """Rows trained on a second."""
+    validation_loss: Annotated[float | None, Field(examples=[0.4])] = None
+    """The optimized loss over the validation rows; left out without validation, as are those below."""
+    validation_accuracy: Annotated[float | None, Field(examples=[0.85])] = None
+    """Share of the validation rows whose class is right (classification)."""
+    validation_auc: Annotated[float | None, Field(examples=[0.91])] = None
+    """Area under the ROC curve (two classes)."""
+    validation_rmse: Annotated[float | None, Field(examples=[0.7])] = None
+    """Root of the mean squared error, in the target's own units (regression)."""
+    validation_mae: Annotated[float | None, Field(examples=[0.55])] = None
+    """Mean absolute error, in the target's own units (regression)."""
+    validation_r2: Annotated[float | None, Field(examples=[0.36])] = None
+    """Coefficient of determination (regression)."""
+
+
+# ---------------------------------------------------------------- data sets
+class Dataset(View):
+    """A table that the service keeps."""
+
+    id: Annotated[str, Field(examples=["ds_01K9T4Z3N7J5W8QH2M6RVYBXCD"])]
+    """Made by the service."""
+    name: Annotated[str, Field(examples=["adult"])]
+    """As uploaded; a name means its newest version."""
+    version: Annotated[int, Field(ge=1, examples=[1])]
+    """Counts the data sets of that name."""
+    rows: Annotated[int, Field(ge=0, examples=[32561])]
+    """Number of rows."""
+    size_bytes: Annotated[int, Field(ge=0, examples=[3551168])]
+    """Size of what was uploaded, gzip undone."""
+    sha256: Digest
+    """SHA-256 of what was uploaded, gzip undone."""
+    created_at: Time
+    """When it was uploaded."""
+    columns: list[ColumnJson]
+    """Its columns and their profiles; what does not apply to a column's type is left out."""
+
+    @classmethod
+    def of(cls, dataset: Row[Any]) -> "Dataset":
+        """From the data set's row in the database."""
+        names = ("id", "name", "version", "rows", "size_bytes", "sha256", "created_at", "columns")
+        return cls.model_validate({name: getattr(dataset, name) for name in names})
+
+
+class Preview(View):
+    """The first rows of a data set."""
+
+    rows: Annotated[list[dict[str, Any]], Field(examples=[[{"age": 39, "workclass": "State-gov"}]])]
+    """One object a row: null where a value is missing, nested lists for tensors."""
+
+
+# ---------------------------------------------------------------- predictions
+class PredictRequest(BaseModel):
+    """Rows to predict."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True, frozen=True
+    )
+
+    rows: Annotated[
+        list[dict[str, Any]], Field(min_length=1, max_length=10_000, examples=[[{"age": 39, "workclass": "Private"}]])
+    ]
+    """One object a row, with a value for every feature of the model; null where it is missing."""
+
+
+class Prediction(View):
+    """What the model says of one row."""
+
+    value: Annotated[Any, Field(examples=["<=50K"])]
+    """The class; for a regression the number; with several targets an object by target."""
+    probabilities: Annotated[dict[str, float] | None, Field(examples=[{"<=50K": 0.9, ">50K": 0.1}])] = None
+    """By class; left out for a regression."""
+
+
+class Predictions(View):
+    """What the model says, row by row."""
+
+    predictions: list[Prediction]
+    """In the order of the rows."""
+
+
+# ---------------------------------------------------------------- the service
+class ClusterNode(View):
+    """One machine of the cluster."""
+
+    id: Annotated[str, Field(examples=["3f2a…"])]
+    """Made by Ray."""
+    address: Annotated[str, Field(examples=["127.0.0.1"])]
+    """Where the cluster reaches it."""
+    cpus: Annotated[float, Field(examples=[2.0])]
+    """CPUs that it offers."""
+    memory_bytes: Annotated[int, Field(examples=[8_000_000_000])]
+    """Memory that it offers."""
+    blas_kernel: Annotated[str | None, Field(examples=["SkylakeX"])]
+    """What its matrix products run on; null until it is known."""
+
+
+class ClusterInfo(View):
+    """The machines that train."""
+
+    nodes: list[ClusterNode]
+    """Those that are alive."""
+    cpus: Annotated[int, Field(examples=[2])]
+    """CPUs in all."""
+    cpus_free: Annotated[int, Field(examples=[0])]
+    """CPUs that no job holds."""
+    blas_kernel: Annotated[str | None, Field(examples=["SkylakeX"])]
+    """The kernel of all nodes; null when they differ, or it is not known yet."""
+
+
+class VersionInfo(View):
+    """Which service answers."""
+
+    version: Annotated[str, Field(examples=["0.1.0"])]
+    """Of Chainrule."""
+    api: Annotated[str, Field(examples=["v1"])]
+    """Of the API, the beginning of its paths."""
+    python: Annotated[str, Field(examples=["3.11.9"])]
+    """Of the Python that runs it."""
+    ray: Annotated[str, Field(examples=["2.60.0"])]
+    """Of the Ray that runs its jobs."""
+
+
+class Status(View):
+    """All is well."""
+
+    status: Literal["alive", "ready"]
+    """What was asked for."""
+
+
+# ---------------------------------------------------------------- lists
+class JobPage(View):
+    """Jobs, newest first."""
+
+    items: list[Job]
+    """One page of them."""
+    next_cursor: NextCursor
+
+
+class DatasetPage(View):
+    """Data sets, newest first."""
+
+    items: list[Dataset]
+    """One page of them."""
+    next_cursor: NextCursor
+
+
+class MetricPage(View):
+    """A job's metrics, by step."""
+
+    items: list[Metric]
+    """One page of them."""
+    next_cursor: NextCursor
+
+
+class HistoryPage(View):
+    """A job's moves, oldest first."""
+
+    items: list[HistoryItem]
+    """One page of them."""
+    next_cursor: NextCursor
+
+
+def cursor_of(rows: Sequence[Any], limit: int, numbers: Sequence[int]) -> str | None:
+    """The cursor after a page of `rows`, of which `numbers` tell the place; None where less than a page was left."""
+    if len(rows) < limit:
+        return None
+    return base64.urlsafe_b64encode(str(numbers[-1]).encode()).decode().rstrip("=")
+
+
+def number_of(cursor: str | None) -> int | None:
+    """The place that a cursor stands for. Raises InvalidInput for what we did not make."""
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        if not (text.isdigit() and len(text) <= 18):
+            raise ValueError(text)
+    except (ValueError, binascii.Error):
+        raise InvalidInput.of("cursor", cursor, "a next_cursor of an earlier answer") from None
+    return int(text)
