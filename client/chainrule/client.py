@@ -83,13 +83,13 @@ class Client:
         *,
         header: bool | None = None,
         delimiter: str | None = None,
-        missing: str | None = None,
+        missing: Sequence[str] | None = None,
         types: Mapping[str, str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Dataset:
         """Uploads a CSV (also .csv.gz), Parquet or npz file, as a stream, under `name` (default: the file's own).
 
-        `header` (is there one), `delimiter`, `missing` (a further cell that means no value) and `types` (by column)
+        `header` (is there one), `delimiter`, `missing` (further cells that mean no value) and `types` (by column)
         override what the service infers. `progress(sent, total)` is called with bytes. The same bytes under the same
         name again are the same data set. Raises InvalidFile if there is no such file or its suffix is none of these.
         """
@@ -97,7 +97,7 @@ class Client:
         media = files.media_of(path)
         if not path.is_file():
             raise InvalidFile(f"{path}: no such file")
-        options = {
+        options: dict[str, Any] = {
             "header": None if header is None else str(header).lower(),
             "delimiter": delimiter,
             "missing": missing,
@@ -153,12 +153,12 @@ class Client:
     def jobs(
         self,
         *,
-        state: str | None = None,
-        label: str | None = None,
+        state: str | Sequence[str] | None = None,
+        label: str | Sequence[str] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """One page of the jobs, newest first; `state` and `label` (key=value) filter."""
+        """One page of the jobs, newest first; `state` (any of them) and `label` (key=value, all of them) filter."""
         return self._page("/v1/jobs", {"state": state, "label": label, "limit": limit, "cursor": cursor})
 
     def delete_job(self, job_id: str) -> None:
@@ -179,11 +179,11 @@ class Client:
 
     def metrics(self, job_id: str, after: int | None = None) -> list[Metric]:
         """The job's metrics so far, oldest first; only steps above `after` if given."""
-        return cast(list[Metric], self._get(f"/v1/jobs/{_segment(job_id)}/metrics", {"after": after})["items"])
+        return list(self._all(f"/v1/jobs/{_segment(job_id)}/metrics", {"after": after}))
 
     def history(self, job_id: str) -> list[Move]:
         """Every move of the job: from, to, when, why."""
-        return cast(list[Move], self._get(f"/v1/jobs/{_segment(job_id)}/history")["items"])
+        return list(self._all(f"/v1/jobs/{_segment(job_id)}/history", {}))
 
     def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> Job:
         """The job once it has succeeded, failed or been cancelled.
@@ -311,6 +311,16 @@ class Client:
     def _page(self, path: str, params: Mapping[str, Any]) -> Page[Any]:
         answer = self._get(path, params)
         return Page(answer["items"], answer.get("next_cursor"))
+
+    def _all(self, path: str, params: Mapping[str, Any]) -> Iterator[Any]:
+        """The items of every page of a list."""
+        cursor: str | None = None
+        while True:
+            page = self._page(path, {**params, "cursor": cursor})
+            yield from page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,12 +11,18 @@ from chainrule.errors import ChainruleError, Conflict, NotFound, ServiceError, U
 from chainrule.text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
     from rich.console import Console
 
     from chainrule.client import Client
+    from chainrule.records import Page
 
-__all__ = ["ExitCode", "Json", "Session", "exit_code", "print_json", "report"]
+__all__ = ["ExitCode", "Json", "Session", "exit_code", "first_items", "print_json", "report"]
+
+Item = TypeVar("Item")
+PAGE_LIMIT = 500  # the most items that the service gives at once
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -51,6 +57,16 @@ class Session:
         from chainrule.show import make_console
 
         return make_console(stderr=stderr)
+
+
+def first_items(limit: int, fetch: "Callable[[int, str | None], Page[Item]]") -> "Page[Item]":
+    """The first `limit` items of a list, from as many pages as that takes; `fetch(size, cursor)` gets one."""
+    page = fetch(min(limit, PAGE_LIMIT), None)
+    items, cursor = page.items, page.next_cursor
+    while cursor is not None and len(items) < limit:
+        page = fetch(min(limit - len(items), PAGE_LIMIT), cursor)
+        items, cursor = items + page.items, page.next_cursor
+    return type(page)(items, cursor)
 
 
 def exit_code(error: ChainruleError) -> ExitCode:

@@ -181,6 +181,17 @@ def test_jobs_are_listed_with_their_progress_and_loss(run: Run, service: FakeSer
     assert dict(service.requests[-1].url.params) == {"state": "running", "label": "team=risk", "limit": "5"}
 
 
+def test_a_long_list_is_put_together_from_pages(run: Run, service: FakeService) -> None:
+    service.page = 2
+    for _ in range(5):
+        service.add_job({})
+    assert [job["id"] for job in json.loads(run("jobs", "--json").stdout)["items"]] == [
+        f"job_0{n}" for n in (5, 4, 3, 2, 1)
+    ]
+    three = json.loads(run("jobs", "--limit", "3", "--json").stdout)
+    assert ([job["id"] for job in three["items"]], three["next_cursor"]) == (["job_05", "job_04", "job_03"], "3")
+
+
 def test_show_says_everything_of_a_job(run: Run, service: FakeService) -> None:
     service.add_job({"name": "adult", "batch_size": 256}, "succeeded")
     shown = run("show", "job_01").stdout

@@ -53,7 +53,7 @@ def test_an_upload_says_what_it_is_by_its_suffix(
 def test_an_upload_carries_what_overrides_the_inference(service: FakeService, client: Client, tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes(CSV)
-    client.add_dataset(path, "a name", header=True, missing="-999", types={"zip": "category", "day": "text"})
+    client.add_dataset(path, "a name", header=True, missing=["-999"], types={"zip": "category", "day": "text"})
     assert dict(service.requests[-1].url.params) == {
         "name": "a name",
         "header": "true",
@@ -251,6 +251,14 @@ def test_wait_gives_up_after_its_timeout(service: FakeService, client: Client) -
     service.add_job(SPEC, "running")
     with pytest.raises(TimeoutError, match="job_01 has not ended within 0 s"):
         client.wait("job_01", timeout_s=0)
+
+
+def test_metrics_and_history_are_whole_however_many_pages_they_come_in(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC)
+    service.page = 5
+    assert [one["epoch"] for one in client.metrics("job_01")] == list(range(1, 13))
+    assert len(service.requests) == 3
+    assert client.history("job_01")[0]["to"] == "running"
 
 
 # ---------------------------------------------------------------- models

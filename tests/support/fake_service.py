@@ -41,7 +41,8 @@ def problem(
 @dataclass
 class FakeService:
     """Data sets and jobs in dictionaries. `answers` are given first, in order, whatever is asked; `streams` are the
-    event streams of successive connections, and `end` the state that a job is in once one was read to its end."""
+    event streams of successive connections, and `end` the state that a job is in once one was read to its end.
+    `page` is the most items that a list gives at once."""
 
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class FakeService:
     streams: list[Sequence[bytes | httpx.TransportError]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     end: str | None = None
+    page: int = 500
 
     def transport(self) -> httpx.MockTransport:
         """What a client is made with to speak to this service."""
@@ -166,10 +168,15 @@ class FakeService:
         return job
 
     def list_jobs(self, request: httpx.Request) -> httpx.Response:
-        state = request.url.params.get("state")
-        items = [job for job in list(self.jobs.values())[::-1] if state in (None, job["state"])]
+        states = request.url.params.get_list("state")
+        items = [job for job in list(self.jobs.values())[::-1] if not states or job["state"] in states]
+        return self._page_of(request, items)
+
+    def _page_of(self, request: httpx.Request, items: list[Any]) -> httpx.Response:
+        start = int(request.url.params.get("cursor", 0))
+        end = start + min(int(request.url.params.get("limit", 50)), self.page)
         return httpx.Response(
-            200, json={"items": items[: int(request.url.params.get("limit", 50))], "next_cursor": None}
+            200, json={"items": items[start:end], "next_cursor": str(end) if end < len(items) else None}
         )
 
     def get_job(self, request: httpx.Request, job_id: str) -> httpx.Response:
@@ -201,11 +208,11 @@ class FakeService:
 
     def metrics(self, request: httpx.Request, job_id: str) -> httpx.Response:
         items = [{"step": 127 * epoch, "epoch": epoch, "train_loss": 1 / epoch} for epoch in range(1, 13)]
-        return self._with(job_id, lambda job: httpx.Response(200, json={"items": items}))
+        return self._with(job_id, lambda job: self._page_of(request, items))
 
     def history(self, request: httpx.Request, job_id: str) -> httpx.Response:
         items = [{"from": "queued", "to": "running", "when": CREATED, "why": "2 CPUs are free"}]
-        return self._with(job_id, lambda job: httpx.Response(200, json={"items": items}))
+        return self._with(job_id, lambda job: self._page_of(request, items))
 
     def events(self, request: httpx.Request, job_id: str) -> httpx.Response:
         def pieces() -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule.errors import InvalidFile
-from chainrule.session import Json, Session, print_json
+from chainrule.session import Json, Session, first_items, print_json
 from chainrule.text import plain
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def add(
     name: Annotated[str | None, typer.Option(help="What to call it; by default the file's name.")] = None,
     header: Annotated[bool | None, typer.Option(help="Whether the first line names the columns.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="What stands between two cells.")] = None,
-    missing: Annotated[str | None, typer.Option(help="A cell that means no value, such as -999.")] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help="A further cell that means no value, such as -999. Repeatable.")
+    ] = None,
     types: Annotated[str | None, typer.Option(help="Column types, as in zip:category,day:text.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +81,7 @@ def list_datasets(
     """List the data sets, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = client.datasets(limit=limit)
+        page = first_items(limit, client.datasets)
     if as_json:
         print_json({"items": page.items, "next_cursor": page.next_cursor})
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainrule.session import ExitCode, Json, Session, print_json
+from chainrule.session import ExitCode, Json, Session, first_items, print_json
 from chainrule.text import plain
 
 if TYPE_CHECKING:
@@ -103,16 +103,19 @@ def _say_end(job: "Job") -> None:
 def jobs(
     ctx: typer.Context,
     state: Annotated[
-        str | None, typer.Option(help="Only these: queued, running, paused, succeeded, failed, cancelled.")
+        list[str] | None,
+        typer.Option(help="Only these: queued, running, paused, succeeded, failed, cancelled. Repeatable."),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label. Repeatable.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = client.jobs(state=state, label=label, limit=limit)
+        page = first_items(limit, lambda size, cursor: client.jobs(state=state, label=label, limit=size, cursor=cursor))
     if as_json:
         print_json({"items": page.items, "next_cursor": page.next_cursor})
         return
