@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from service import docs_page, errors, openapi
 from service.control import ControlPlane
+from service.data_folder import DataFolder
 from service.routes import datasets, jobs, models, service
 from service.routes.parameters import known_query
 from service.settings import Settings
@@ -16,12 +17,13 @@ from workers.job import Cluster
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings, make_cluster: Callable[[], Cluster]) -> FastAPI:
+def create_app(settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None) -> FastAPI:
     """The application of one service. `make_cluster` is called once, in the background, when the application starts.
 
-    `app.state.control` is its ControlPlane. Starting raises Unavailable when the data folder is in use.
+    `app.state.control` is its ControlPlane. `folder` is the data folder, if it is open already; else starting raises
+    Unavailable when another service has it.
     """
-    control = ControlPlane(settings, make_cluster)
+    control = ControlPlane(settings, make_cluster, folder)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

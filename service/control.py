@@ -48,11 +48,15 @@ class ControlPlane:
     cluster, and stays alive as long as that is to live, for Ray's processes end with the thread that started them.
     """
 
-    def __init__(self, settings: Settings, make_cluster: Callable[[], Cluster]) -> None:
+    def __init__(
+        self, settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None
+    ) -> None:
         self.settings = settings
-        self.folder = DataFolder(settings.data_dir)
+        self.folder = folder or DataFolder(settings.data_dir)
         self.bell = Bell()
         self.models = Models()
+        self.ready = threading.Event()
+        """Set once jobs are taken and run."""
         self._make_cluster = make_cluster
         self._problems = {"database": "is being opened", "cluster": "is starting"}
         self._stopping = threading.Event()
@@ -157,6 +161,7 @@ class ControlPlane:
             self._scheduler = Scheduler(self._store, cluster, self._runners)
             self._scheduler.start()
             del self._problems["cluster"]
+            self.ready.set()
             log.info("ready to take jobs")
         self._stopping.wait()
         if self._scheduler is not None and self._runners is not None:

@@ -5,14 +5,18 @@ import signal
 import socket
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from service.app import create_app
-from service.control import ControlPlane
+from service.data_folder import DataFolder
+from service.opening import App, Opening
 from service.settings import Settings
 from shared.errors import Unavailable
-from workers.job import Cluster
+
+if TYPE_CHECKING:
+    from service.control import ControlPlane
+    from workers.job import Cluster
 
 __all__ = ["serve"]
 
@@ -22,33 +26,46 @@ STREAMS_END_WITHIN_S = 1  # connections that are still open then are cut
 class Server(uvicorn.Server):
     """uvicorn, which first ends our event streams: else it would wait for them before it ends the application."""
 
-    def __init__(self, config: uvicorn.Config, control: ControlPlane) -> None:
-        super().__init__(config)
-        self._control = control
+    control: "ControlPlane | None" = None
+    failed = False
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._control.begin_stop()
+        if self.control is not None:
+            self.control.begin_stop()
         await super().shutdown(sockets)
+
+    def fail(self) -> None:
+        """Ends the service because it cannot go on."""
+        self.failed = self.should_exit = True
 
 
 def serve(settings: Settings) -> None:
     """Runs the service until SIGTERM or SIGINT, and ends all that it started; leaves with 0, or with 1 and a line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    folder = DataFolder(settings.data_dir)
+    try:
+        folder.open()
+    except Unavailable as error:
+        sys.exit(f"chainrule: {error}")
 
-    def make_cluster() -> Cluster:
+    def make_app() -> App:
+        from service.app import create_app  # takes a second or two, in which the service is alive already
+
+        app = create_app(settings, make_cluster, folder)
+        server.control = app.state.control
+        return app
+
+    def make_cluster() -> "Cluster":
         from workers.ray_environment import ray_cluster  # brings Ray, which takes seconds to import
 
         return ray_cluster(settings.data_dir, settings.ray_address, settings.cpus)
 
-    app = create_app(settings, make_cluster)
-    control: ControlPlane = app.state.control
-    try:
-        control.folder.open()
-    except Unavailable as error:
-        sys.exit(f"chainrule: {error}")
+    def on_failure() -> None:
+        server.fail()
+
     config = uvicorn.Config(
-        app,
+        Opening(make_app, on_failure),
         host=settings.host,
         port=settings.port,
         http="h11",
@@ -58,12 +75,12 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=STREAMS_END_WITHIN_S,
     )
+    server = Server(config)
     # uvicorn raises the signal again when it has ended: an end that was asked for is none to be killed by.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)
-    server = Server(config, control)
     server.run()
-    if not server.started:
+    if server.failed or not server.started:
         sys.exit(1)
 
 
