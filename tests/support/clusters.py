@@ -1,0 +1,112 @@
+"""Clusters without Ray: one whose jobs do what a test says, and one that trains in threads of this process."""
+
+import queue
+import threading
+from typing import Any
+
+from workers.coordinator import Coordinator
+from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob
+from workers.transport import LocalTransport
+
+WITHIN_S = 10.0
+
+
+class ScriptedJob:
+    """An attempt that tells what the test makes it tell."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self.job = job
+        self.requests: queue.Queue[StopRequest] = queue.Queue()
+        self.closed = threading.Event()
+        self._changed = threading.Condition()
+        self._reports: list[Report] = []
+        self._lost: str | None = None
+
+    def tell(self, kind: Any, **data: Any) -> "ScriptedJob":
+        with self._changed:
+            self._reports.append(Report(len(self._reports) + 1, kind, data))
+            self._changed.notify_all()
+        return self
+
+    def tell_metrics(self, step: int, **more: Any) -> "ScriptedJob":
+        return self.tell("metrics", step=step, epoch=step, elapsed_s=0.1, train_loss=1.0 / step, **more)
+
+    def end(self, outcome: str, **data: Any) -> "ScriptedJob":
+        return self.tell("ended", outcome=outcome, **{"reason": None, **data})
+
+    def lose(self, message: str) -> None:
+        with self._changed:
+            self._lost = message
+            self._changed.notify_all()
+
+    def asked(self) -> StopRequest:
+        """The next stop that was asked for."""
+        return self.requests.get(timeout=WITHIN_S)
+
+    # ---------------------------------------------------------------- what the control plane calls
+    def reports(self, after: int, wait_s: float) -> list[Report]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._lost is not None or len(self._reports) > after, wait_s)
+            if self._lost is not None:
+                raise AttemptLost(self._lost)
+            return self._reports[after:]
+
+    def request(self, stop: StopRequest) -> None:
+        self.requests.put(stop)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class ScriptedCluster:
+    """`cpus` CPUs; every attempt that is launched comes out of `next_job`."""
+
+    def __init__(self, cpus: int = 2) -> None:
+        self.cpus = cpus
+        self.stopped = threading.Event()
+        self._launched: queue.Queue[ScriptedJob] = queue.Queue()
+
+    def next_job(self) -> ScriptedJob:
+        return self._launched.get(timeout=WITHIN_S)
+
+    def nothing_launched(self) -> bool:
+        return self._launched.empty()
+
+    def start(self) -> None:
+        return
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def nodes(self) -> list[Node]:
+        return [Node("node", "127.0.0.1", float(self.cpus), 2**30, "Haswell")]
+
+    def launch(self, job: TrainingJob) -> ScriptedJob:
+        launched = ScriptedJob(job)
+        self._launched.put(launched)
+        return launched
+
+
+class LocalJob:
+    """An attempt that really trains, in a thread."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._coordinator = Coordinator(job, LocalTransport(job.workers))
+        self._thread = threading.Thread(target=self._coordinator.run, daemon=True)
+        self._thread.start()
+
+    def reports(self, after: int, wait_s: float) -> list[Report]:
+        return self._coordinator.reports(after, wait_s)
+
+    def request(self, stop: StopRequest) -> None:
+        self._coordinator.request(stop)
+
+    def close(self) -> None:
+        self._thread.join(WITHIN_S)
+
+
+class LocalCluster(ScriptedCluster):
+    """Trains in this process."""
+
+    def launch(self, job: TrainingJob) -> Any:
+        return LocalJob(job)
