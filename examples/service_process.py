@@ -35,8 +35,9 @@ class ServiceProcess:
     def __enter__(self) -> "ServiceProcess":
         command = [str(Path(sys.executable).with_name("chainrule")), "serve", "--host", "127.0.0.1"]
         command += ["--port", self.url.rpartition(":")[2], "--data-dir", str(Path(self._folder.name) / "data")]
-        # Two workers and more, also where there is but one core: they share it.
-        command += ["--cpus", str(max(4, os.cpu_count() or 1))]
+        # Room for two workers, also where there is but one core, and no more: a process that is started anew takes
+        # seconds, one that a job has left is used again.
+        command += ["--cpus", "2"]
         name, _, value = self._mark.partition("=")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
