@@ -1,0 +1,274 @@
+"""Jobs in the database: one winner of every race, nothing told twice, nothing lost."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ulid import ULID
+
+from service.catalog import Catalog, NewDataset
+from service.database import Database
+from service.jobs import JobState, Move, Verb
+from service.store import JobFilter, NewJob, Store, Told
+from shared.errors import Conflict, InvalidInput, NotFound
+from shared.plan import Plan
+from shared.spec import JobSpec
+from shared.table import Column, TableFile
+
+S = JobState
+
+
+@pytest.fixture
+def catalog(database: Database, tmp_path: Any) -> Catalog:
+    catalog = Catalog(database, tmp_path)
+    catalog.add(dataset("ds_1"))
+    return catalog
+
+
+@pytest.fixture
+def store(database: Database, catalog: Catalog) -> Store:
+    return Store(database)
+
+
+def dataset(dataset_id: str, name: str = "numbers", sha256: str = "a" * 64) -> NewDataset:
+    columns = [Column(name="y", type="number")]
+    table = TableFile(dataset_id=dataset_id, path="", rows=3, sha256=sha256, columns=columns)
+    return NewDataset(dataset_id, name, 10, "csv", table)
+
+
+def new_job(key: str | None = None, request: str = "r", dataset_id: str = "ds_1", **spec: Any) -> NewJob:
+    counts = dict.fromkeys(
+        ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps"), 1
+    )
+    plan = Plan(
+        spec=JobSpec.model_validate({"dataset": "numbers", "target": "y", **spec}),
+        classes=None,
+        memory_bytes=1,
+        disk_bytes=1,
+        notes=[],
+        **counts,
+    )
+    return NewJob(f"job_{ULID()}", plan, dataset_id, "a" * 64, None, key, request)
+
+
+def to(state: S) -> Callable[[Any], Move]:
+    return lambda _: Move(state, f"to {state}")
+
+
+def running(store: Store, **spec: Any) -> str:
+    job, _ = store.add(new_job(**spec))
+    assert store.move(job.id, 1, S.QUEUED, to(S.RUNNING), workers=1)
+    return str(job.id)
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """What each call returned or raised, all begun at the same moment."""
+    barrier, outcomes = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(number: int, call: Callable[[], Any]) -> None:
+        barrier.wait()
+        try:
+            outcomes[number] = call()
+        except Exception as error:  # noqa: BLE001 (the test looks at it)
+            outcomes[number] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+# ---------------------------------------------------------------- submitting
+def test_a_new_job_is_queued_with_its_spec_and_its_first_event(store: Store) -> None:
+    job, is_new = store.add(new_job(name="first", labels={"team": "a"}))
+    rows, state = store.events_after(job.id, 0, 10)
+    assert (is_new, state) == (True, S.QUEUED)
+    assert [(row.seq, row.type, row.data["from"], row.data["to"]) for row in rows] == [(1, "state", None, "queued")]
+    assert store.get(job.id).plan["spec"]["labels"] == {"team": "a"}
+
+
+def test_the_same_key_and_request_is_the_same_job(store: Store) -> None:
+    first, _ = store.add(new_job("key"))
+    again, is_new = store.add(new_job("key"))
+    assert (again.id, is_new) == (first.id, False)
+    assert store.known_for("key", "r") is not None
+
+
+def test_the_same_key_with_another_request_is_refused(store: Store) -> None:
+    store.add(new_job("key"))
+    with pytest.raises(InvalidInput, match="Idempotency-Key"):
+        store.add(new_job("key", "another"))
+    assert len(store.list(JobFilter(), None, 10)) == 1
+
+
+def test_one_key_sent_many_times_at_once_makes_one_job(store: Store) -> None:
+    outcomes = at_once(*[lambda: store.add(new_job("key"))] * 6)
+    assert len({job.id for job, _ in outcomes}) == 1
+    assert sum(is_new for _, is_new in outcomes) == 1
+    assert len(store.list(JobFilter(), None, 10)) == 1
+
+
+def test_a_job_on_a_data_set_deleted_meanwhile_is_refused(store: Store, catalog: Catalog) -> None:
+    catalog.delete("ds_1")
+    with pytest.raises(InvalidInput, match="dataset"):
+        store.add(new_job())
+
+
+def test_a_data_set_is_deleted_or_used_never_both(store: Store, catalog: Catalog) -> None:
+    submitted, deleted = at_once(lambda: store.add(new_job()), lambda: catalog.delete("ds_1"))
+    assert isinstance(submitted, InvalidInput) != isinstance(deleted, Conflict)
+
+
+# ---------------------------------------------------------------- moving
+def test_a_move_needs_the_state_and_the_attempt_that_the_caller_believes(store: Store) -> None:
+    job_id = running(store)
+    assert store.move(job_id, 2, S.RUNNING, to(S.FAILED)) is None
+    assert store.move(job_id, 1, S.PAUSED, to(S.RUNNING)) is None
+    assert store.move("job_unknown", 1, S.RUNNING, to(S.FAILED)) is None
+    assert store.get(job_id).state == S.RUNNING
+
+
+def test_a_move_that_is_not_in_the_table_is_a_bug_that_changes_nothing(store: Store) -> None:
+    job, _ = store.add(new_job())
+    with pytest.raises(AssertionError, match="no move from queued to succeeded"):
+        store.move(job.id, 1, S.QUEUED, to(S.SUCCEEDED))
+    assert store.get(job.id).state == S.QUEUED
+
+
+def test_of_two_ends_at_once_one_wins(store: Store) -> None:
+    job_id = running(store)
+    ends = [S.SUCCEEDED, S.FAILED, S.QUEUED, S.CANCELLED]
+    outcomes = at_once(*[lambda end=end: store.move(job_id, 1, S.RUNNING, to(end)) for end in ends])  # type: ignore[misc]
+    (winner,) = [job for job in outcomes if job is not None]
+    history = [row.data["to"] for row in store.events_after(job_id, 0, 10, kind="state")[0]]
+    assert history == ["queued", "running", winner.state]
+
+
+def test_going_back_to_the_queue_counts_the_attempt_up_and_keeps_the_first_start(store: Store) -> None:
+    job_id = running(store)
+    started_at = store.get(job_id).started_at
+    store.move(job_id, 1, S.RUNNING, to(S.QUEUED))
+    job = store.get(job_id)
+    assert (job.attempt, job.workers, job.reason) == (2, 0, "to queued")
+    store.move(job_id, 2, S.QUEUED, to(S.RUNNING))
+    assert store.get(job_id).started_at == started_at is not None
+
+
+def test_a_resume_asked_for_while_pausing_outlives_the_pause(store: Store) -> None:
+    job_id = running(store)
+    store.request(job_id, "pause")
+    store.request(job_id, "resume")
+    store.move(job_id, 1, S.RUNNING, to(S.PAUSED))
+    assert [job.id for job in store.waiting(10)] == [job_id]
+    store.move(job_id, 1, S.PAUSED, to(S.RUNNING))
+    assert store.get(job_id).requested is None
+
+
+def test_only_an_ended_job_is_deleted_and_its_events_with_it(store: Store) -> None:
+    job_id = running(store)
+    with pytest.raises(Conflict, match="running"):
+        store.delete(job_id)
+    store.move(job_id, 1, S.RUNNING, to(S.SUCCEEDED))
+    store.delete(job_id)
+    with pytest.raises(NotFound):
+        store.events_after(job_id, 0, 10)
+    with pytest.raises(NotFound):
+        store.delete(job_id)
+
+
+# ---------------------------------------------------------------- what attempts tell
+def test_metrics_of_a_step_are_told_once_whatever_is_repeated(store: Store) -> None:
+    job_id = running(store)
+    for steps in ([1, 2], [2, 3], [1], [4]):
+        told = [Told("metrics", {"step": step}, step) for step in steps]
+        assert store.record(job_id, 1, told)
+    rows = store.metrics_after(job_id, 1, 10)
+    assert [row.step for row in rows] == [2, 3, 4]
+    assert [row.seq for row in store.events_after(job_id, 2, 10)[0]] == [3, 4, 5, 6]
+
+
+def test_what_an_attempt_tells_after_its_end_is_not_taken_in(store: Store) -> None:
+    job_id = running(store)
+    store.move(job_id, 1, S.RUNNING, to(S.QUEUED))
+    assert not store.record(job_id, 1, [Told("progress", {})], progress={"fraction": 1.0})
+    assert store.get(job_id).progress["fraction"] == 0
+
+
+def test_events_of_many_writers_at_once_are_numbered_without_gaps(store: Store) -> None:
+    job_id = running(store)
+    outcomes = at_once(*[lambda: store.record(job_id, 1, [Told("progress", {})] * 3)] * 5)
+    assert outcomes == [True] * 5
+    assert [row.seq for row in store.events_after(job_id, 0, 100)[0]] == list(range(1, 18))
+
+
+def test_listeners_are_told_only_of_what_is_committed(database: Database, catalog: Catalog) -> None:
+    heard: list[tuple[str, int]] = []
+    store: Store
+
+    def listen(job_id: str) -> None:
+        heard.append((job_id, len(store.events_after(job_id, 0, 10)[0])))
+
+    store = Store(database, listen)
+    job_id = running(store)
+    store.record(job_id, 1, [Told("progress", {})])
+    assert heard == [(job_id, 1), (job_id, 2), (job_id, 3)]
+
+
+# ---------------------------------------------------------------- lists
+def test_jobs_are_listed_newest_first_and_filtered(store: Store) -> None:
+    one = running(store, labels={"team": "a"})
+    two, _ = store.add(new_job(labels={"team": "b", "x": "1"}))
+    three, _ = store.add(new_job())
+
+    def listed(before: int | None = None, limit: int = 10, **which: Any) -> list[str]:
+        return [job.id for job in store.list(JobFilter(**which), before, limit)]
+
+    assert listed() == [three.id, two.id, one]
+    assert listed(before=three.number, limit=1) == [two.id]
+    assert listed(states=[S.RUNNING]) == [one]
+    assert listed(states=[S.RUNNING, S.QUEUED], labels=[("team", None)]) == [two.id, one]
+    assert listed(labels=[("team", "b"), ("x", None)]) == [two.id]
+    assert listed(labels=[("team", "c")]) == []
+
+
+def test_jobs_wait_by_priority_then_by_age(store: Store) -> None:
+    ids = [store.add(new_job(priority=priority))[0].id for priority in (0, 5, 0, 5, -1)]
+    assert [job.id for job in store.waiting(10)] == [ids[1], ids[3], ids[0], ids[2], ids[4]]
+
+
+def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> None:
+    waiting, _ = store.add(new_job())
+    moved = running(store)
+    store.set_reasons({waiting.id: "waits for a CPU", moved: "waits for a CPU"})
+    assert (store.get(waiting.id).reason, store.get(moved).reason) == ("waits for a CPU", None)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+def test_a_job_that_is_not_there_is_not_found(store: Store, verb: Verb) -> None:
+    with pytest.raises(NotFound, match="job_1"):
+        store.request("job_1", verb)
+
+
+# ---------------------------------------------------------------- data sets
+def test_the_same_bytes_under_the_same_name_are_the_same_data_set_others_the_next_version(catalog: Catalog) -> None:
+    again, is_new = catalog.add(dataset("ds_2"))
+    assert (again.id, is_new) == ("ds_1", False)
+    other, is_new = catalog.add(dataset("ds_3", sha256="b" * 64))
+    assert (other.version, is_new) == (2, True)
+    assert catalog.find("numbers").id == "ds_3"
+    assert catalog.find("ds_1").version == 1
+
+
+def test_versions_of_uploads_at_once_are_numbered_without_gaps(catalog: Catalog) -> None:
+    uploads = [dataset(f"ds_{number}", sha256=str(number) * 64) for number in range(2, 7)]
+    outcomes = at_once(*[lambda new=new: catalog.add(new) for new in uploads])  # type: ignore[misc]
+    assert sorted(row.version for row, _ in outcomes) == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["ds_9", "", "../../etc/passwd", "a\0b", "\ud800", "' OR 1=1 --"])
+def test_what_is_no_data_set_is_not_found(catalog: Catalog, name: str) -> None:
+    with pytest.raises(NotFound):
+        catalog.find(name)
