@@ -48,6 +48,7 @@ class Memory:
     best: dict[str, float] = field(default_factory=dict)  # the metrics of the best epoch; has "epoch"
     epochs_without_improvement: int = 0
     stopped_early: bool = False
+    untold: list[dict[str, Any]] = field(default_factory=list)  # items of metrics that nobody had taken in
 
 
 class Stopped(Exception):
@@ -121,6 +122,8 @@ class Coordinator:
                 f"began on the BLAS kernel {self._memory.blas_kernel}, continues on {kernel}: not bit-identical"
             )
         self._log.add("started", parameters=self._plan.parameters, resumed_from_step=self._step, environment=told)
+        for item in self._memory.untold:
+            self._log.add("metrics", **item)
         self._tell_progress()
 
     def _heed_requests(self) -> None:
@@ -232,6 +235,7 @@ class Coordinator:
             self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
+        self._memory.untold = self._log.unread("metrics")
         checkpoint.write(self._checkpoints, Checkpoint(self._step, self._transport.state(), asdict(self._memory)))
         self._checkpointed_at = self._clock()
         self._log.add("checkpoint", step=self._step)

@@ -32,3 +32,8 @@ class ReportLog:
             self._forgotten += drop
             self._changed.wait_for(lambda: bool(self._reports), wait_s)
             return list(self._reports)
+
+    def unread(self, kind: str) -> list[dict[str, Any]]:
+        """The data of the reports of type `kind` that nobody is known to have taken in."""
+        with self._changed:
+            return [report.data for report in self._reports if report.type == kind]

@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from service.control import ControlPlane
 from service.field_errors import validated
 from service.jobs import JobState
-from service.json_body import JsonBody
+from service.json_body import RowsBody
 from service.openapi import errors, json_body
 from service.routes.parameters import Control, JobId
 from service.views import Predictions, PredictRequest
@@ -46,8 +46,8 @@ def get_model(job_id: JobId, control: Control) -> FileResponse:
     responses=errors(400, 404, 409, 413, 415, 422, 503),
     openapi_extra=json_body(PredictRequest, ROWS_EXAMPLE),
 )
-def predict(job_id: JobId, data: JsonBody, control: Control) -> Predictions:
-    """Predict up to 10,000 rows with the model of a job that has succeeded."""
+def predict(job_id: JobId, data: RowsBody, control: Control) -> Predictions:
+    """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded."""
     _check_succeeded(control, job_id)
     rows = validated(PredictRequest, data).rows
     model = control.models.get(job_id, control.folder.model(job_id))

@@ -63,10 +63,36 @@ def test_a_job_paused_in_the_middle_of_an_epoch_goes_on_with_the_same_bits(tmp_p
     assert digest_of(second) == digest_of(undisturbed)
     timing = {"elapsed_s", "samples_per_s"}
     without_timing = [
-        [{k: v for k, v in item.items() if k not in timing} for item in told]
+        {item["step"]: {name: value for name, value in item.items() if name not in timing} for item in told}
         for told in (items(undisturbed), items(first) + items(second))
     ]
     assert without_timing[0] == without_timing[1], "metrics are neither lost nor changed by a pause"
+
+
+def test_metrics_that_nobody_had_read_when_all_was_killed_are_told_again(tmp_path: Path) -> None:
+    """The checkpoint is further than what the control plane had taken in; the items between are not computed again."""
+    unread = items(stop_at(tmp_path / "killed", 12))
+    assert [item["epoch"] for item in unread] == [1, 2, 3]
+    assert items(run(job_of(tmp_path / "killed", attempt=2)))[:3] == unread
+
+
+def test_metrics_that_were_taken_in_are_not_told_again(tmp_path: Path) -> None:
+    class Reader(StoppedAt):
+        """Takes in all reports before each run of steps, as a control plane that keeps up does."""
+
+        def steps(self, first: int, count: int) -> list[float]:
+            assert self.coordinator is not None
+            self.last = max((report.number for report in self.coordinator.reports(self.last, 0)), default=self.last)
+            self.coordinator.reports(self.last, 0)
+            return super().steps(first, count)
+
+        last = 0
+
+    reader = Reader(12, "pause")
+    reader.coordinator = Coordinator(job_of(tmp_path / "job"), reader)
+    reader.coordinator.run()
+    told_again = [item["epoch"] for item in items(run(job_of(tmp_path / "job", attempt=2)))]
+    assert told_again == [3, 4], "epoch 3 ended after the last reading"
 
 
 def test_a_cancelled_job_ends_without_a_model(tmp_path: Path) -> None:
