@@ -18,6 +18,8 @@ class ScriptedJob:
         self.job = job
         self.requests: queue.Queue[StopRequest] = queue.Queue()
         self.closed = threading.Event()
+        self.obeys = threading.Event()
+        """Once set, it ends by itself when it is asked to."""
         self._changed = threading.Condition()
         self._reports: list[Report] = []
         self._lost: str | None = None
@@ -53,6 +55,8 @@ class ScriptedJob:
 
     def request(self, stop: StopRequest) -> None:
         self.requests.put(stop)
+        if self.obeys.is_set():
+            self.end("paused" if stop == "pause" else "cancelled")
 
     def close(self) -> None:
         self.closed.set()
@@ -65,12 +69,18 @@ class ScriptedCluster:
         self.cpus = cpus
         self.stopped = threading.Event()
         self._launched: queue.Queue[ScriptedJob] = queue.Queue()
+        self._jobs: list[ScriptedJob] = []
 
     def next_job(self) -> ScriptedJob:
         return self._launched.get(timeout=WITHIN_S)
 
     def nothing_launched(self) -> bool:
         return self._launched.empty()
+
+    def let_go(self) -> None:
+        """The test is over: attempts heed the requests to come by themselves."""
+        for job in self._jobs:
+            job.obeys.set()
 
     def start(self) -> None:
         return
@@ -83,6 +93,7 @@ class ScriptedCluster:
 
     def launch(self, job: TrainingJob) -> ScriptedJob:
         launched = ScriptedJob(job)
+        self._jobs.append(launched)
         self._launched.put(launched)
         return launched
 

@@ -1,0 +1,294 @@
+"""Jobs from submission to end, with attempts that do what the test says."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from service.control import ControlPlane
+from service.database import Database
+from service.jobs import JobState, Move
+from service.settings import Settings
+from service.store import Store
+from shared.errors import Unavailable
+from support.clusters import ScriptedCluster, ScriptedJob
+from support.service_in_process import Service, Start
+from workers.failures import MAX_LOSSES_WITHOUT_PROGRESS
+
+DIGEST = "d" * 64
+DONE = {"fraction": 1.0, "step": 8, "steps": 8, "epoch": 2, "epochs": 2, "eta_s": 0.0}
+
+
+def succeed(attempt: ScriptedJob) -> None:
+    attempt.end("succeeded", parameters_sha256=DIGEST, metrics={"train_loss": 0.5}, progress=DONE)
+
+
+def test_a_job_runs_and_its_end_is_told_with_all_that_came_out(service: Service) -> None:
+    job_id = service.submit(name="one", labels={"team": "a"}, workers=2)["id"]
+    attempt = service.cluster.next_job()
+    assert (attempt.job.id, attempt.job.attempt, attempt.job.workers) == (job_id, 1, 2)
+    assert attempt.job.training.path.endswith("/table.arrow")
+    attempt.tell("started", parameters=4, resumed_from_step=0, environment={"blas_kernel": "Haswell"})
+    attempt.tell("progress", **{**DONE, "fraction": 0.5}, metrics={"train_loss": 1.0}).tell_metrics(4).tell_metrics(8)
+    succeed(attempt)
+    job = service.until(job_id, "succeeded")
+    assert attempt.closed.is_set()
+    assert (job["parameters_sha256"], job["progress"], job["metrics"]) == (DIGEST, DONE, {"train_loss": 0.5})
+    assert (job["workers"], job["attempt"], job["reason"], job["error"]) == (2, 1, None, None)
+    assert job["environment"] == {"blas_kernel": "Haswell"}
+    assert job["created_at"] < job["started_at"] < job["finished_at"]
+    items = service.http.get(f"/v1/jobs/{job_id}/metrics", params={"after": 4}).json()["items"]
+    assert items == [{"step": 8, "epoch": 8, "elapsed_s": 0.1, "train_loss": 0.125}]
+    assert service.history(job_id) == ["queued", "running", "succeeded"]
+
+
+def test_numbers_that_json_cannot_hold_become_null(service: Service) -> None:
+    job_id = service.submit()["id"]
+    service.cluster.next_job().tell("progress", **DONE, metrics={"train_loss": float("nan")}).end("cancelled")
+    assert service.until(job_id, "cancelled")["metrics"] == {"train_loss": None}
+
+
+# ---------------------------------------------------------------- waiting for CPUs
+def test_jobs_that_wait_start_in_order_as_cpus_become_free(service: Service) -> None:
+    first = service.submit(workers={"min": 2, "max": 2})["id"]
+    attempt = service.cluster.next_job()
+    late = service.submit(priority=0, workers=2)["id"]
+    early = service.submit(priority=5)["id"]
+    assert "CPU" in service.job(late)["reason"]
+    assert service.http.get("/v1/cluster").json()["cpus_free"] == 0
+    succeed(attempt)
+    service.until(first, "succeeded")
+    launched = [service.cluster.next_job() for _ in range(2)]
+    assert [(each.job.id, each.job.workers) for each in launched] == [(early, 1), (late, 1)]
+
+
+def test_a_job_takes_no_more_workers_than_it_has_shards(service: Service) -> None:
+    service.submit(workers=2, shards=1)
+    assert service.cluster.next_job().job.workers == 1
+
+
+def test_a_job_that_is_too_large_says_so(service: Service) -> None:
+    job_id = service.submit(workers={"min": 4, "max": 4})["id"]
+    service.submit()
+    service.cluster.next_job()  # the scheduler has been there
+    service.submit()
+    service.cluster.next_job()
+    assert service.job(job_id)["reason"] == "needs 4 CPUs at once; the cluster has 2"
+
+
+# ---------------------------------------------------------------- stopping
+def test_a_paused_job_is_resumed_in_the_same_attempt(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    assert service.act(job_id, "pause")["state"] == "running"
+    assert attempt.asked() == "pause"
+    service.act(job_id, "pause")
+    attempt.end("paused")
+    assert service.until(job_id, "paused")["reason"] == "paused by request"
+    assert service.cluster.nothing_launched()
+    service.act(job_id, "resume")
+    again = service.cluster.next_job()
+    assert again.job.attempt == 1
+    assert service.until(job_id, "running", times=2)["reason"] is None
+    succeed(again)
+    service.until(job_id, "succeeded")
+    assert service.history(job_id) == ["queued", "running", "paused", "running", "succeeded"]
+
+
+def test_a_resumed_job_stays_paused_until_it_has_cpus(service: Service) -> None:
+    job_id = service.submit(workers={"min": 2, "max": 2})["id"]
+    attempt = service.cluster.next_job()
+    service.act(job_id, "pause")
+    attempt.end("paused")
+    service.until(job_id, "paused")
+    service.submit(workers=2)
+    other = service.cluster.next_job()
+    assert service.act(job_id, "resume")["state"] == "paused"
+    assert service.job(job_id)["reason"].startswith("resumes when")
+    succeed(other)
+    assert service.cluster.next_job().job.id == job_id
+
+
+def test_a_pause_withdraws_a_resume_that_waits(service: Service) -> None:
+    job_id = service.submit()["id"]
+    service.act(job_id, "pause")
+    service.cluster.next_job().end("paused")
+    service.until(job_id, "paused")
+    for _ in range(2):
+        service.submit()
+    others = [service.cluster.next_job() for _ in range(2)]
+    service.act(job_id, "resume")
+    service.act(job_id, "pause")
+    for other in others:
+        succeed(other)
+        service.until(other.job.id, "succeeded")
+    assert service.job(job_id)["state"] == "paused"
+    assert service.act(job_id, "cancel")["state"] == "cancelled"
+
+
+def test_a_running_job_is_cancelled_when_its_attempt_has_stopped(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    assert service.act(job_id, "cancel")["state"] == "running"
+    assert service.http.post(f"/v1/jobs/{job_id}/pause").status_code == 409
+    assert attempt.asked() == "cancel"
+    attempt.end("cancelled")
+    assert service.until(job_id, "cancelled")["finished_at"] is not None
+    assert service.act(job_id, "cancel")["state"] == "cancelled"
+
+
+def test_a_queued_job_is_cancelled_at_once_and_never_starts(service: Service) -> None:
+    service.submit(workers={"min": 2, "max": 2})
+    running = service.cluster.next_job()
+    job_id = service.submit()["id"]
+    assert service.act(job_id, "cancel")["state"] == "cancelled"
+    succeed(running)
+    service.until(running.job.id, "succeeded")
+    assert service.cluster.nothing_launched()
+
+
+def test_a_job_that_ends_before_it_heeds_its_cancel_has_succeeded(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    service.act(job_id, "cancel")
+    succeed(attempt)
+    service.until(job_id, "succeeded")
+    answer = service.http.post(f"/v1/jobs/{job_id}/cancel")
+    assert answer.status_code == 409
+    assert "succeeded" in answer.json()["detail"]
+
+
+# ---------------------------------------------------------------- failing
+def test_a_failed_job_says_why_and_is_not_tried_again(service: Service) -> None:
+    job_id = service.submit()["id"]
+    service.cluster.next_job().end("failed", reason="diverged at step 3", error="Diverged")
+    job = service.until(job_id, "failed")
+    assert job["error"] == {"type": "Diverged", "detail": "diverged at step 3"}
+    assert job["reason"] == "diverged at step 3"
+    assert service.cluster.nothing_launched()
+
+
+def test_a_lost_attempt_is_followed_by_another_until_it_is_given_up(service: Service) -> None:
+    job_id = service.submit()["id"]
+    for number in range(1, MAX_LOSSES_WITHOUT_PROGRESS + 1):
+        attempt = service.cluster.next_job()
+        assert attempt.job.attempt == number
+        attempt.lose("a worker died")
+    job = service.until(job_id, "failed")
+    assert job["error"]["type"] == "AttemptLost"
+    assert "a worker died" in job["reason"]
+    assert job["attempt"] == MAX_LOSSES_WITHOUT_PROGRESS
+
+
+def test_progress_forgives_losses(service: Service) -> None:
+    job_id = service.submit()["id"]
+    for number in range(1, 2 * MAX_LOSSES_WITHOUT_PROGRESS + 1):
+        attempt = service.cluster.next_job().tell("checkpoint", step=number).tell_metrics(number)
+        while len(service.http.get(f"/v1/jobs/{job_id}/metrics").json()["items"]) < number:
+            threading.Event().wait(0.01)
+        attempt.lose("a worker died")
+    succeed(service.cluster.next_job())
+    assert service.until(job_id, "succeeded")["attempt"] == 2 * MAX_LOSSES_WITHOUT_PROGRESS + 1
+
+
+def test_a_lost_attempt_is_closed_before_the_next_one_starts(service: Service) -> None:
+    service.submit()
+    first = service.cluster.next_job()
+    first.lose("a worker died")
+    service.cluster.next_job()
+    assert first.closed.is_set()
+
+
+# ---------------------------------------------------------------- ending and starting the service
+def test_a_service_that_stops_lets_its_jobs_write_a_checkpoint_and_the_next_one_resumes_them(
+    start: Start, database_url: str
+) -> None:
+    service = start(database_url=database_url)
+    service.upload()
+    job_id, waiting = service.submit(workers={"min": 2, "max": 2})["id"], service.submit(workers=2)["id"]
+    attempt = service.cluster.next_job()
+    answers = threading.Thread(target=lambda: (attempt.asked(), attempt.end("paused")))
+    answers.start()
+    service.stop()
+    answers.join()
+    assert service.cluster.stopped.is_set()
+    service = start(database_url=database_url)
+    again = service.cluster.next_job()
+    assert (again.job.id, again.job.attempt) == (job_id, 2)
+    assert service.history(job_id) == ["queued", "running", "queued", "running"]
+    assert service.job(waiting)["attempt"] == 1
+
+
+def test_a_job_that_was_running_when_the_service_died_is_tried_again(start: Start, database_url: str) -> None:
+    service = start(database_url=database_url)
+    service.upload()
+    job_id = service.submit(name="survivor", labels={"a": "b"})["id"]
+    service.cluster.next_job()
+    before = service.job(job_id)
+    service.stop()
+    database = Database(database_url)
+    as_a_kill_leaves_it = Move(JobState.RUNNING, "started on 1 CPU")
+    assert Store(database).move(job_id, 2, JobState.QUEUED, lambda _: as_a_kill_leaves_it)
+    database.close()
+    service = start(database_url=database_url)
+    assert service.cluster.next_job().job.attempt == 3
+    after = service.job(job_id)
+    assert {name: after[name] for name in ("spec", "created_at", "started_at", "dataset_sha256", "labels")} == {
+        name: before[name] for name in ("spec", "created_at", "started_at", "dataset_sha256", "labels")
+    }
+    why = service.http.get(f"/v1/jobs/{job_id}/history").json()["items"][-2]["why"]
+    assert why == "the service was interrupted; resumes from its checkpoint"
+
+
+def test_two_services_do_not_share_a_data_folder(service: Service) -> None:
+    second = ControlPlane(service.control.settings, ScriptedCluster)
+    with pytest.raises(Unavailable, match="in use by another service"):
+        second.start()
+
+
+def test_a_service_is_not_ready_before_its_cluster_has_started_but_takes_jobs(tmp_path: Any) -> None:
+    may_start = threading.Event()
+
+    class Slow(ScriptedCluster):
+        def start(self) -> None:
+            assert may_start.wait(10)
+
+    settings = Settings(data_dir=tmp_path / "data")
+    service = Service(settings, Slow())
+    try:
+        while service.http.get("/v1/jobs").status_code == 503:
+            threading.Event().wait(0.01)
+        answer = service.http.get("/readyz")
+        assert answer.status_code == 503
+        assert "the cluster is starting" in answer.json()["detail"]
+        assert answer.headers["retry-after"]
+        assert service.http.get("/v1/cluster").status_code == 503
+        assert service.http.get("/healthz").status_code == 200
+        service.upload()
+        job_id = service.submit()["id"]
+        may_start.set()
+        assert service.cluster.next_job().job.id == job_id
+        assert service.http.get("/readyz").status_code == 200
+    finally:
+        may_start.set()
+        service.cluster.let_go()
+        service.stop()
+
+
+def test_a_cluster_that_does_not_start_is_tried_again_and_the_service_says_why(tmp_path: Any) -> None:
+    class Failing(ScriptedCluster):
+        tries = 0
+
+        def start(self) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise ConnectionError("no head at 10.0.0.1")
+
+    service = Service(Settings(data_dir=tmp_path / "data"), Failing())
+    try:
+        details = set()
+        while not service.control.ready.wait(0.02):
+            details.add(service.http.get("/readyz").json()["detail"])
+        assert any("could not be started: no head at 10.0.0.1" in detail for detail in details)
+    finally:
+        service.stop()

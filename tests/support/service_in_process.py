@@ -1,0 +1,90 @@
+"""A service in this process, on a loopback port, whose cluster is the test's own."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import uvicorn
+
+from service.app import create_app
+from service.control import ControlPlane
+from service.events import stream
+from service.jobs import JobState
+from service.settings import Settings
+
+POSTGRESQL = os.environ.get("CHAINRULE_TEST_DATABASE_URL")
+WITHIN_S = 20.0
+
+CSV = b"a,b,kind,y\n" + b"".join(
+    f"{i},{i * i % 7},{'odd' if i % 2 else 'even'},{3 * i + 1}\n".encode() for i in range(1, 41)
+)
+SPEC: dict[str, Any] = {"dataset": "numbers", "target": "y", "epochs": 2, "batch_size": 10, "workers": 1}
+
+
+class Service:
+    """A service in this process, on a loopback port, and what tests do with it again and again."""
+
+    def __init__(self, settings: Settings, cluster: Any) -> None:
+        self.cluster = cluster
+        app = create_app(settings, lambda: cluster)
+        self.control: ControlPlane = app.state.control
+        listening = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue until the server is there
+        self._server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False))
+        self._thread = threading.Thread(target=self._server.run, args=([listening],))
+        self._thread.start()
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=WITHIN_S, trust_env=False
+        )
+
+    def stop(self) -> None:
+        """Ends it as SIGTERM does. Repeating is harmless."""
+        self.http.close()
+        self.control.begin_stop()
+        self._server.should_exit = True
+        self._thread.join(WITHIN_S)
+
+    def upload(self, name: str = "numbers", content: bytes = CSV, **query: str) -> dict[str, Any]:
+        headers = {"Content-Type": "text/csv"}
+        answer = self.http.post("/v1/datasets", params={"name": name, **query}, headers=headers, content=content)
+        assert answer.status_code in (200, 201), answer.text
+        return dict(answer.json())
+
+    def submit(self, **changes: Any) -> dict[str, Any]:
+        answer = self.http.post("/v1/jobs", json={**SPEC, **changes})
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        answer = self.http.get(f"/v1/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def history(self, job_id: str) -> list[str]:
+        return [item["to"] for item in self.http.get(f"/v1/jobs/{job_id}/history").json()["items"]]
+
+    def act(self, job_id: str, verb: str) -> dict[str, Any]:
+        answer = self.http.post(f"/v1/jobs/{job_id}/{verb}")
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def until(self, job_id: str, state: JobState | str, times: int = 1) -> dict[str, Any]:
+        """Waits until the job has moved into `state` so many times, and returns it."""
+
+        async def wait() -> None:
+            left = times
+            async for event in stream(self.control.store, self.control.bell, job_id, 0):
+                left -= f'"to": "{state}"'.encode() in event
+                if left == 0:
+                    return
+            raise AssertionError(f"the job ended: {self.job(job_id)}")
+
+        asyncio.run(asyncio.wait_for(wait(), WITHIN_S))
+        return self.job(job_id)
+
+
+Start = Callable[..., Service]
+"""Starts a service, after the one before has been stopped, on the same data folder."""
