@@ -1,7 +1,6 @@
 """One service for all end-to-end tests that do not kill it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,3 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running.until_ready()
     finally:
         running.stop()
-
-
-@pytest.fixture
-def own_folder(tmp_path: Path) -> Path:
-    """For a service that the test may kill."""
-    return tmp_path

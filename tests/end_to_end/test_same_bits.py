@@ -56,29 +56,6 @@ def test_a_job_paused_and_resumed_twice_ends_with_the_same_bits(service: Running
     assert job["parameters_sha256"] == alone
 
 
-def test_a_killed_service_resumes_its_job_and_ends_with_the_same_bits(tmp_path: Any) -> None:
-    spec = {**WINE, "epochs": 25, "checkpoint": {"every_s": 0.2}, "workers": 2}
-    service = RunningService(tmp_path, cpus=4).start()
-    try:
-        service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
-        undisturbed = service.trained(**spec)
-        job_id = service.submit(**spec)["id"]
-        for kind, data in service.events(job_id):
-            if kind == "metrics" and data["epoch"] >= 10:
-                break
-        service.kill()
-        service.start().until_ready()
-        job = service.until(job_id, "succeeded")
-        history = service.http.get(f"/v1/jobs/{job_id}/history").json()["items"]
-        items = service.http.get(f"/v1/jobs/{job_id}/metrics", params={"limit": 500}).json()["items"]
-    finally:
-        service.stop()
-    assert job["parameters_sha256"] == undisturbed["parameters_sha256"]
-    assert job["attempt"] == 2
-    assert [move["to"] for move in history] == ["queued", "running", "queued", "running", "succeeded"]
-    assert [item["epoch"] for item in items] == list(range(1, 26)), "no epoch is lost and none is told twice"
-
-
 def test_predictions_of_the_training_rows_are_the_networks_own_outputs(service: RunningService) -> None:
     """The validation set is the training set here, so the network's own metrics over it can be had by predicting."""
     service.upload("wine", DATA / "wine-quality-white.csv")

@@ -1,7 +1,5 @@
-"""The service as a process: how it starts, shares its CPUs between jobs, and ends."""
+"""The service while it runs: health, the cluster, errors."""
 
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,45 +9,6 @@ from support.running_service import DATA, RunningService
 pytestmark = pytest.mark.ray
 
 SMALL: dict[str, Any] = {"dataset": "wine", "target": "quality", "layers": [], "batch_size": 500, "epochs": 20}
-
-
-def test_three_jobs_on_two_cpus_all_end_and_those_that_wait_start_by_priority(tmp_path: Path) -> None:
-    service = RunningService(tmp_path, cpus=2).start()
-    try:
-        service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
-        first = service.submit(**SMALL, workers={"min": 2, "max": 2}, name="first")
-        service.until(first["id"], "running")
-        late, early, one_more = (
-            service.submit(**SMALL, workers=workers, priority=priority)
-            for priority, workers in [(0, 2), (5, {"min": 1, "max": 1}), (5, {"min": 1, "max": 1})]
-        )
-        assert "CPU" in service.job(late["id"])["reason"]
-        ended = {job["id"]: service.until(job["id"], "succeeded") for job in (first, early, one_more, late)}
-        started = sorted(ended, key=lambda job_id: ended[job_id]["started_at"])
-        assert started == [first["id"], early["id"], one_more["id"], late["id"]]
-        assert ended[one_more["id"]]["started_at"] < ended[early["id"]]["finished_at"], "two ran at once"
-    finally:
-        service.stop()
-
-
-def test_sigterm_ends_the_service_and_all_that_it_started_within_10_s_and_the_job_goes_on_later(tmp_path: Path) -> None:
-    service = RunningService(tmp_path, cpus=2).start()
-    try:
-        service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
-        job = service.submit(**{**SMALL, "epochs": 400}, workers=2)
-        for kind, data in service.events(job["id"]):
-            if kind == "metrics" and data["epoch"] >= 5:
-                break
-        took_s = service.stop()
-        deadline = time.monotonic() + 10 - took_s
-        while service.processes() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert service.processes() == []
-        service.start().until_ready()
-        assert service.until(job["id"], "succeeded")["attempt"] == 2
-    finally:
-        service.stop()
-    assert took_s < 10
 
 
 def test_health_answers_at_once_and_readiness_says_when_jobs_are_taken(service: RunningService) -> None:

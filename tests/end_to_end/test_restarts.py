@@ -1,0 +1,89 @@
+"""A service of 2 CPUs that jobs share, and that is killed, ended and started again."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.running_service import DATA, RunningService
+
+pytestmark = pytest.mark.ray
+
+WINE: dict[str, Any] = {
+    "dataset": "wine",
+    "target": "quality",
+    "layers": [{"type": "dense", "units": 16, "activation": "silu"}, {"type": "dropout", "rate": 0.1}],
+    "batch_size": 500,
+    "epochs": 40,
+    "validation": {"fraction": 0.1},
+    "checkpoint": {"every_s": 0.2},
+    "workers": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Every test leaves it running."""
+    service = RunningService(tmp_path_factory.mktemp("own"), cpus=2).start()
+    try:
+        service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(own: RunningService) -> str:
+    """The digest of WINE when nothing happens on the way."""
+    return str(own.trained(**WINE)["parameters_sha256"])
+
+
+def in_the_middle(service: RunningService, job_id: str, epoch: int) -> None:
+    """Returns when the job has told that epoch."""
+    for kind, data in service.events(job_id):
+        if kind == "metrics" and data["epoch"] >= epoch:
+            return
+
+
+def test_three_jobs_on_two_cpus_all_end_and_those_that_wait_start_by_priority(own: RunningService) -> None:
+    one_cpu = {"min": 1, "max": 1}
+    first = own.submit(**{**WINE, "workers": {"min": 2, "max": 2}})
+    own.until(first["id"], "running")
+    late = own.submit(**{**WINE, "epochs": 5}, priority=0)
+    early, one_more = (own.submit(**{**WINE, "epochs": 20, "workers": one_cpu}, priority=5) for _ in range(2))
+    assert "CPU" in own.job(late["id"])["reason"]
+    ended = {job["id"]: own.until(job["id"], "succeeded") for job in (first, early, one_more, late)}
+    assert sorted(ended, key=lambda job_id: ended[job_id]["started_at"]) == list(ended)
+    assert ended[one_more["id"]]["started_at"] < ended[early["id"]]["finished_at"], "two ran at once"
+
+
+def test_a_killed_service_resumes_its_job_and_ends_with_the_same_bits(own: RunningService, undisturbed: str) -> None:
+    job_id = own.submit(**WINE)["id"]
+    in_the_middle(own, job_id, epoch=10)
+    own.kill()
+    own.start().until_ready()
+    job = own.until(job_id, "succeeded")
+    history = own.http.get(f"/v1/jobs/{job_id}/history").json()["items"]
+    items = own.http.get(f"/v1/jobs/{job_id}/metrics", params={"limit": 500}).json()["items"]
+    assert job["parameters_sha256"] == undisturbed
+    assert job["attempt"] == 2
+    assert [move["to"] for move in history] == ["queued", "running", "queued", "running", "succeeded"]
+    assert [item["epoch"] for item in items] == list(range(1, 41)), "no epoch is lost and none is told twice"
+
+
+def test_sigterm_ends_all_that_the_service_started_within_10_s_and_its_job_goes_on_at_the_next_start(
+    own: RunningService, undisturbed: str
+) -> None:
+    job_id = own.submit(**WINE)["id"]
+    in_the_middle(own, job_id, epoch=5)
+    took_s = own.stop()
+    deadline = time.monotonic() + 10 - took_s
+    while own.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)  # the processes are not our children: there is nothing to wait on
+    left = own.processes()
+    own.start().until_ready()
+    job = own.until(job_id, "succeeded")
+    assert took_s < 10
+    assert left == []
+    assert (job["attempt"], job["parameters_sha256"]) == (2, undisturbed)
