@@ -1,0 +1,140 @@
+"""Data sets over REST: uploading, listing, deleting, and that nothing is left of what was refused."""
+
+import gzip
+import hashlib
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from support.problems import errors_of
+from support.service_in_process import CSV, WITHIN_S, Service
+
+TYPE = {"Content-Type": "text/csv"}
+
+
+def left(service: Service) -> list[str]:
+    """What lies in the data folder besides the database and the lock."""
+    folder = service.control.folder
+    return [path.name for part in (folder.datasets, folder.uploads) for path in part.iterdir()]
+
+
+def until(fact: Callable[[], bool]) -> None:
+    """Waits for something that the service does without telling anybody."""
+    deadline = time.monotonic() + WITHIN_S
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_upload_is_told_with_its_profile(service: Service) -> None:
+    found = service.http.get("/v1/datasets/numbers").json()
+    assert (found["name"], found["version"], found["rows"], found["size_bytes"]) == ("numbers", 1, 40, len(CSV))
+    assert found["sha256"] == hashlib.sha256(CSV).hexdigest()
+    columns = {column["name"]: column for column in found["columns"]}
+    assert columns["a"] == {"name": "a", "type": "integer", "missing": 0, "min": 1, "max": 40, "mean": 20.5}
+    assert columns["kind"]["type"] == "category"
+    assert "mean" not in columns["kind"]
+    assert service.http.get(f"/v1/datasets/{found['id']}").json() == found
+    rows = service.http.get("/v1/datasets/numbers/preview", params={"rows": 2}).json()["rows"]
+    assert rows == [{"a": 1, "b": 1, "kind": "odd", "y": 4}, {"a": 2, "b": 4, "kind": "even", "y": 7}]
+
+
+def test_the_same_bytes_again_are_the_same_data_set_and_others_the_next_version(service: Service) -> None:
+    first = service.http.get("/v1/datasets/numbers").json()
+    for headers, content in ((TYPE, CSV), ({**TYPE, "Content-Encoding": "gzip"}, gzip.compress(CSV))):
+        again = service.http.post("/v1/datasets", params={"name": "numbers"}, headers=headers, content=content)
+        assert (again.status_code, again.json()) == (200, first)
+    assert left(service) == [first["id"]]
+    other = service.upload(content=CSV + b"41,1,odd,124\n")
+    assert other["version"] == 2
+    assert service.http.get("/v1/datasets/numbers").json()["id"] == other["id"]
+    as_text = service.upload(content=CSV, types="kind:text")
+    assert as_text["version"] == 3
+    assert [column["type"] for column in as_text["columns"]] == ["integer", "integer", "text", "integer"]
+
+
+def test_data_sets_are_paged_newest_first(service: Service) -> None:
+    service.upload("second")
+    page = service.http.get("/v1/datasets", params={"limit": 1}).json()
+    assert [item["name"] for item in page["items"]] == ["second"]
+    page = service.http.get("/v1/datasets", params={"limit": 1, "cursor": page["next_cursor"]}).json()
+    assert [item["name"] for item in page["items"]] == ["numbers"]
+
+
+def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_uses_it(service: Service) -> None:
+    dataset = service.http.get("/v1/datasets/numbers").json()
+    job_id = service.submit()["id"]
+    answer = service.http.delete(f"/v1/datasets/{dataset['id']}")
+    errors_of(answer, 409)
+    assert job_id in answer.json()["detail"]
+    service.cluster.next_job().end("cancelled")
+    service.until(job_id, "cancelled")
+    assert service.http.delete(f"/v1/datasets/{dataset['id']}").status_code == 204
+    errors_of(service.http.get("/v1/datasets/numbers"), 404)
+    assert left(service) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "query", "status"),
+    [
+        (CSV, {}, {}, 415),
+        (CSV, {"Content-Type": "application/octet-stream"}, {}, 415),
+        (b"\x80\x04.", {"Content-Type": "application/x-pickle"}, {}, 415),
+        (CSV, {**TYPE, "Content-Encoding": "br"}, {}, 415),
+        (CSV, {"Content-Type": "application/x-npz", "Content-Encoding": "gzip"}, {}, 415),
+        (b"a,b\n1,2\n1,2,3\n", TYPE, {}, 422),
+        (b"", TYPE, {}, 422),
+        (b"not gzip", {**TYPE, "Content-Encoding": "gzip"}, {}, 422),
+        (gzip.compress(CSV)[:-9], {**TYPE, "Content-Encoding": "gzip"}, {}, 422),
+        (CSV, TYPE, {"name": ""}, 422),
+        (CSV, TYPE, {"name": "x" * 201}, 422),
+        (CSV, TYPE, {"types": "a:integer,b"}, 422),
+        (CSV, TYPE, {"types": "a:decimal"}, 422),
+        (CSV, TYPE, {"header": "perhaps"}, 422),
+        (CSV, TYPE, {"separator": ";"}, 422),
+        (b"PK rubbish", {"Content-Type": "application/x-npz"}, {}, 422),
+        (b"PAR1 rubbish", {"Content-Type": "application/vnd.apache.parquet"}, {}, 422),
+    ],
+)
+def test_nothing_is_left_of_what_is_refused(
+    service: Service, content: bytes, headers: dict[str, str], query: dict[str, str], status: int
+) -> None:
+    before = left(service)
+    answer = service.http.post("/v1/datasets", params={"name": "bad", **query}, headers=headers, content=content)
+    errors_of(answer, status)
+    assert left(service) == before
+    assert [item["name"] for item in service.http.get("/v1/datasets").json()["items"]] == ["numbers"]
+
+
+def test_a_name_is_only_a_name(service: Service) -> None:
+    name = "../../x\r\n' OR 1=1 --"
+    dataset = service.upload(name)
+    assert dataset["name"] == name
+    assert service.submit(dataset=name)["dataset_id"] == dataset["id"]
+
+
+def test_nothing_is_left_of_an_upload_that_breaks_off(service: Service) -> None:
+    before = left(service)
+    url = service.http.base_url
+    with socket.create_connection((url.host, url.port or 80)) as connection:
+        head = (
+            f"POST /v1/datasets?name=half HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(CSV)}"
+        )
+        connection.sendall(head.encode() + b"\r\n\r\n" + CSV[:100])
+        until(lambda: len(left(service)) > len(before))
+    until(lambda: left(service) == before)
+    errors_of(service.http.get("/v1/datasets/half"), 404)
+
+
+@pytest.mark.parametrize("what", ["ds_1", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a%00b"])
+def test_what_is_no_data_set_is_not_found(service: Service, what: str) -> None:
+    errors_of(service.http.get(f"/v1/datasets/{what}"), 404)
+    errors_of(service.http.delete(f"/v1/datasets/{what}"), 404)
+
+
+def test_a_preview_can_be_as_long_as_the_data_set(service: Service) -> None:
+    answer = service.http.get("/v1/datasets/numbers/preview", params={"rows": 100_000})
+    assert len(answer.json()["rows"]) == 40
+    assert errors_of(service.http.get("/v1/datasets/numbers/preview", params={"rows": 0})) == [("rows", "0")]

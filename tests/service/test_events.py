@@ -1,0 +1,119 @@
+"""Server-sent events: all of them, in order, once, and until the end."""
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from chainrule.sse import EventParser, ServerSentEvent
+from service.events import HEARTBEAT_S, Bell, stream
+from support.problems import errors_of
+from support.service_in_process import WITHIN_S, Service
+
+HALF = {"fraction": 0.5, "step": 4, "steps": 8, "epoch": 1, "epochs": 2, "eta_s": 0.5}
+
+
+def read(service: Service, job_id: str, last_event_id: str | None = None) -> list[ServerSentEvent]:
+    """Everything that the stream tells until it ends."""
+    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    parser = EventParser()
+    with service.http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=WITHIN_S) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return [event for chunk in answer.iter_bytes() for event in parser.feed(chunk)]
+
+
+def finished(service: Service) -> str:
+    job_id = str(service.submit()["id"])
+    attempt = service.cluster.next_job().tell_metrics(4)
+    attempt.tell("progress", **HALF, metrics={"train_loss": 0.25}).tell_metrics(8).end("cancelled")
+    service.until(job_id, "cancelled")
+    return job_id
+
+
+def test_a_stream_tells_all_from_the_first_event_to_the_end(service: Service) -> None:
+    events = read(service, finished(service))
+    assert [event.type for event in events] == ["state", "state", "metrics", "progress", "metrics", "state"]
+    assert [event.id for event in events] == [str(number) for number in range(1, 7)]
+    told = [json.loads(event.data) for event in events]
+    assert [(data["from"], data["to"], data["state"]) for data in told if "to" in data] == [
+        (None, "queued", "queued"),
+        ("queued", "running", "running"),
+        ("running", "cancelled", "cancelled"),
+    ]
+    assert told[2] == {"step": 4, "epoch": 4, "elapsed_s": 0.1, "train_loss": 0.25}
+    assert told[3] == {**HALF, "metrics": {"train_loss": 0.25}}
+
+
+@pytest.mark.parametrize("seen", range(7))
+def test_a_stream_goes_on_after_the_last_event_with_nothing_lost_or_doubled(service: Service, seen: int) -> None:
+    job_id = finished(service)
+    assert [event.id for event in read(service, job_id, str(seen))] == [str(number) for number in range(seen + 1, 7)]
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
+def test_an_event_id_that_is_none_is_refused(service: Service, last: str) -> None:
+    job_id = service.submit()["id"]
+    answer = service.http.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last})
+    assert errors_of(answer) == [("Last-Event-ID", last)]
+
+
+def test_those_who_watch_while_it_happens_are_told_the_same_at_once(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    heard: list[list[ServerSentEvent]] = []
+    watchers = [threading.Thread(target=lambda: heard.append(read(service, job_id))) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
+    for step in range(1, 30):
+        attempt.tell_metrics(step)
+    attempt.end("cancelled")
+    for watcher in watchers:
+        watcher.join(WITHIN_S)
+    assert heard == [read(service, job_id)] * 3
+
+
+def test_a_stream_ends_when_its_job_is_deleted_and_when_the_service_stops(service: Service) -> None:
+    job_id = finished(service)
+
+    async def after_the_end() -> list[bytes]:
+        return [event async for event in stream(service.control.store, service.control.bell, job_id, 6)]
+
+    assert asyncio.run(after_the_end()) == []
+    service.http.delete(f"/v1/jobs/{job_id}")
+    assert asyncio.run(after_the_end()) == []
+    open_job = service.submit()["id"]
+    ended = threading.Event()
+    watcher = threading.Thread(target=lambda: (read(service, open_job), ended.set()))
+    watcher.start()
+    service.cluster.next_job()
+    service.control.bell.close()
+    assert ended.wait(WITHIN_S)
+    watcher.join()
+
+
+def test_a_bell_wakes_only_those_who_listen_for_that_job() -> None:
+    async def listen() -> tuple[bool, bool]:
+        bell = Bell()
+        with bell.listen("one") as one, bell.listen("two") as two:
+            threading.Thread(target=bell.ring, args=("one",)).start()
+            await asyncio.wait_for(one.wait(), WITHIN_S)
+            return one.is_set(), two.is_set()
+
+    assert asyncio.run(listen()) == (True, False)
+
+
+def test_a_silent_stream_says_that_it_is_alive_more_often_than_proxies_give_up() -> None:
+    assert HEARTBEAT_S <= 15
+
+
+def test_what_happens_elsewhere_is_noticed_too(service: Service) -> None:
+    """Another process that writes into the same database rings no bell here."""
+    job_id = service.submit()["id"]
+
+    async def watch() -> Any:
+        events = stream(service.control.store, Bell(), job_id, 1)
+        return await asyncio.wait_for(anext(events), WITHIN_S)
+
+    assert b'"to": "running"' in asyncio.run(watch())

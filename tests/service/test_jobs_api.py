@@ -1,0 +1,235 @@
+"""Jobs over REST: submitting, listing, errors, and what a request leaves behind."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.problems import errors_of
+from support.service_in_process import SPEC, Service
+
+JSON = {"Content-Type": "application/json"}
+
+
+# ---------------------------------------------------------------- submitting
+def test_a_submitted_job_is_found_where_its_location_says(service: Service) -> None:
+    answer = service.http.post("/v1/jobs", json={**SPEC, "name": "first", "layers": [{"type": "dense", "units": 4}]})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    found = service.http.get(answer.headers["location"]).json()
+    assert (found["id"], found["name"], found["spec"]) == (job["id"], "first", job["spec"])
+    assert found["spec"]["task"] == "regression"
+    assert found["spec"]["features"] == ["a", "b", "kind"]
+    assert found["spec"]["optimizer"]["learning_rate"] == 0.001
+    assert found["parameters"] == 4 * 4 + 4 + 4 + 1
+    assert found["dataset_sha256"] == service.http.get("/v1/datasets/numbers").json()["sha256"]
+
+
+def test_a_dry_run_plans_and_leaves_nothing(service: Service) -> None:
+    answer = service.http.post("/v1/jobs", params={"dry_run": "true"}, json=SPEC)
+    assert answer.status_code == 200
+    plan = answer.json()
+    assert (plan["parameters"], plan["steps"], plan["training_rows"]) == (5, 8, 40)
+    assert plan["memory_bytes"] > 0
+    assert plan["spec"]["loss"] == {"type": "mse"}
+    assert service.http.get("/v1/jobs").json()["items"] == []
+
+
+def test_the_same_key_and_spec_give_the_same_job_and_another_spec_is_refused(service: Service) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    first = service.http.post("/v1/jobs", json=SPEC, headers=key)
+    again = service.http.post("/v1/jobs", json={**SPEC, "seed": 0}, headers=key)
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json()["id"] == first.json()["id"]
+    other = service.http.post("/v1/jobs", json={**SPEC, "seed": 1}, headers=key)
+    assert errors_of(other) == [("Idempotency-Key", "k-1")]
+    assert len(service.http.get("/v1/jobs").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "ä"])
+def test_an_idempotency_key_that_is_not_printable_is_refused(service: Service, key: str) -> None:
+    answer = service.http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": key.encode()})  # type: ignore[dict-item]
+    assert [field for field, _ in errors_of(answer)] == ["Idempotency-Key"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"layers": [{"type": "dense", "units": -3}]}, "layers[0].units"),
+        ({"dataset": "nothing"}, "dataset"),
+        ({"validation": {"dataset": "nothing"}}, "validation.dataset"),
+        ({"target": "z"}, "target"),
+        ({"features": ["a", "z"]}, "features[1]"),
+        ({"loss": {"type": "cross_entropy"}}, "loss"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+def test_a_wrong_field_is_named_and_nothing_is_left(service: Service, change: dict[str, Any], field: str) -> None:
+    answer = service.http.post("/v1/jobs", json={**SPEC, **change})
+    assert [name for name, _ in errors_of(answer)] == [field]
+    assert service.http.get("/v1/jobs").json()["items"] == []
+    assert list(service.control.folder.jobs.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{}", {}, 415),
+        (b"{}", {"Content-Type": "text/plain"}, 415),
+        (b"{}", {"Content-Type": "application/json; charset=utf-16"}, 415),
+        (b"\x1f\x8b", {**JSON, "Content-Encoding": "gzip"}, 415),
+        (b"{", JSON, 400),
+        (b'{"seed": 1, "seed": 2}', JSON, 400),
+        (json.dumps(SPEC).encode("utf-16"), JSON, 400),
+        (b'{"l1": ' + b"[" * 100_000, JSON, 400),
+        (b'{"seed": ' + b"9" * 5_000 + b"}", JSON, 400),
+        (b'{"name": "' + b"x" * (1 << 20) + b'"}', JSON, 413),
+        (json.dumps({**SPEC, "l1": float("nan")}).encode(), JSON, 422),
+        (b'{"dataset": "numbers", "target": "y", "l1": 1e400}', JSON, 422),
+        (b'{"dataset": "numbers", "target": "y", "name": "\\ud800"}', JSON, 422),
+    ],
+)
+def test_a_body_that_is_not_what_it_should_be_is_refused(
+    service: Service, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    errors_of(service.http.post("/v1/jobs", content=body, headers=headers), status)
+
+
+def test_a_body_without_a_length_is_refused_while_it_streams(service: Service) -> None:
+    chunks = (b" " * 65536 for _ in range(64))
+    errors_of(service.http.post("/v1/jobs", content=chunks, headers=JSON), 413)
+
+
+def test_a_misspelt_parameter_is_refused_instead_of_starting_a_job(service: Service) -> None:
+    answer = service.http.post("/v1/jobs", params={"dryrun": "true"}, json=SPEC)
+    assert errors_of(answer) == [("dryrun", "true")]
+    assert service.http.get("/v1/jobs").json()["items"] == []
+
+
+def test_charset_utf_8_is_taken(service: Service) -> None:
+    headers = {"Content-Type": "application/json; charset=UTF-8"}
+    assert service.http.post("/v1/jobs", content=json.dumps(SPEC), headers=headers).status_code == 202
+
+
+# ---------------------------------------------------------------- lists
+def test_jobs_are_paged_newest_first_without_gaps_or_doubles(service: Service) -> None:
+    ids = [service.submit()["id"] for _ in range(5)]
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = service.http.get("/v1/jobs", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        seen += [job["id"] for job in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ids[::-1]
+
+
+def test_jobs_are_filtered_by_state_and_label(service: Service) -> None:
+    one = service.submit(labels={"team": "a"}, workers={"min": 2, "max": 2})["id"]
+    service.cluster.next_job()
+    two = service.submit(labels={"team": "b"})["id"]
+
+    def listed(*params: tuple[str, str]) -> list[str]:
+        return [job["id"] for job in service.http.get("/v1/jobs", params=params).json()["items"]]
+
+    assert listed(("state", "running")) == [one]
+    assert listed(("state", "running"), ("state", "queued")) == [two, one]
+    assert listed(("label", "team=a")) == listed(("label", "team:a")) == [one]
+    assert listed(("label", "team")) == [two, one]
+    assert listed(("label", "team=' OR 1=1 --")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"state": "done"}, "state.0"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "501"}, "limit"),
+        ({"limit": "many"}, "limit"),
+        ({"cursor": "made up"}, "cursor"),
+        ({"cursor": "LTE"}, "cursor"),
+        ({"label": "=a"}, "label"),
+        ({"label": "a=\0"}, "label"),
+        ({"order": "name"}, "order"),
+    ],
+)
+def test_a_wrong_parameter_is_named(service: Service, query: dict[str, str], field: str) -> None:
+    assert [name for name, _ in errors_of(service.http.get("/v1/jobs", params=query))] == [field]
+
+
+# ---------------------------------------------------------------- one job
+@pytest.mark.parametrize(
+    "job_id", ["job_01", "job_01K9T4Z3N7J5W8QH2M6RVYBXCD", "..%2f..%2fetc", "%252e%252e%252f", "ds_1", "a%00b", "é"]
+)
+@pytest.mark.parametrize("path", ["", "/metrics", "/history", "/events", "/model"])
+def test_an_id_that_is_not_ours_is_not_found(service: Service, job_id: str, path: str) -> None:
+    errors_of(service.http.get(f"/v1/jobs/{job_id}{path}"), 404)
+
+
+def test_an_ended_job_is_deleted_with_its_files_and_others_are_not(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    errors_of(service.http.delete(f"/v1/jobs/{job_id}"), 409)
+    (service.control.folder.job(job_id) / "prepared").mkdir()
+    attempt.end("cancelled")
+    service.until(job_id, "cancelled")
+    answer = service.http.delete(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    errors_of(service.http.get(f"/v1/jobs/{job_id}"), 404)
+    assert not service.control.folder.job(job_id).exists()
+
+
+@pytest.mark.parametrize(("verb", "word"), [("pause", "queued"), ("resume", "queued")])
+def test_an_impossible_move_is_a_conflict_that_says_the_state(service: Service, verb: str, word: str) -> None:
+    service.submit(workers={"min": 2, "max": 2})
+    job_id = service.submit()["id"]
+    answer = service.http.post(f"/v1/jobs/{job_id}/{verb}")
+    errors_of(answer, 409)
+    assert word in answer.json()["detail"]
+
+
+def test_metrics_are_paged_by_step(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    for step in range(1, 6):
+        attempt.tell_metrics(step)
+    attempt.end("cancelled")
+    service.until(job_id, "cancelled")
+
+    def page(**query: Any) -> dict[str, Any]:
+        return dict(service.http.get(f"/v1/jobs/{job_id}/metrics", params=query).json())
+
+    first = page(after=1, limit=2)
+    second = page(after=1, limit=2, cursor=first["next_cursor"])
+    assert [item["step"] for item in (*first["items"], *second["items"])] == [2, 3, 4, 5]
+    assert [item["step"] for item in page()["items"]] == [1, 2, 3, 4, 5]
+
+
+# ---------------------------------------------------------------- the rest
+def test_what_is_not_there_and_what_cannot_be_done_are_problem_documents_too(service: Service) -> None:
+    errors_of(service.http.get("/v2/jobs"), 404)
+    errors_of(service.http.get("/v1/jobs/"), 404)
+    errors_of(service.http.put("/v1/jobs"), 405)
+
+
+def test_what_nobody_foresaw_is_a_500_without_a_stack_trace(service: Service) -> None:
+    service.control.models = None  # type: ignore[assignment]  # a bug, to be met by DELETE
+    job_id = service.submit()["id"]
+    service.cluster.next_job().end("cancelled")
+    service.until(job_id, "cancelled")
+    answer = service.http.delete(f"/v1/jobs/{job_id}")
+    errors_of(answer, 500)
+    assert "Traceback" not in answer.text
+    assert "NoneType" not in answer.text
+    assert service.http.get("/healthz").status_code == 200
+
+
+def test_version_and_cluster_are_told(service: Service) -> None:
+    version = service.http.get("/v1/version").json()
+    assert version["api"] == "v1"
+    assert version.keys() >= {"version", "python"}
+    cluster = service.http.get("/v1/cluster").json()
+    assert (cluster["cpus"], cluster["cpus_free"], cluster["blas_kernel"]) == (2, 2, "Haswell")
+    assert [node["cpus"] for node in cluster["nodes"]] == [2.0]

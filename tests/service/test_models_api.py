@@ -1,0 +1,145 @@
+"""Models over REST: trained in this process, downloaded, and asked for predictions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load
+
+from service.models import MAX_CACHED, Models
+from support.problems import errors_of
+from support.service_in_process import CSV, Service
+
+COLUMNS = CSV.splitlines()[0].decode().split(",")
+ROWS: list[dict[str, Any]] = [
+    {name: cell if name == "kind" else int(cell) for name, cell in zip(COLUMNS, line.split(","), strict=True)}
+    for line in CSV.decode().splitlines()[1:]
+]
+
+
+def without(target: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != target} for row in ROWS]
+
+
+def predictions(service: Service, job_id: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answer = service.http.post(f"/v1/jobs/{job_id}/predict", json={"rows": rows})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["predictions"])
+
+
+def trained(service: Service, **spec: Any) -> dict[str, Any]:
+    return service.until(service.submit(**spec)["id"], "succeeded")
+
+
+def test_a_regression_predicts_in_the_targets_own_units(training_service: Service) -> None:
+    job = trained(training_service, dtype="float64", validation={"dataset": "numbers"}, epochs=40, seed=1)
+    values = [row["value"] for row in predictions(training_service, job["id"], without("y"))]
+    truth = np.array([row["y"] for row in ROWS])
+    rmse = float(np.sqrt(np.mean((np.array(values) - truth) ** 2)))
+    assert rmse == pytest.approx(job["metrics"]["validation_rmse"], rel=1e-12)
+
+
+def test_a_classification_gives_the_class_and_its_probabilities(training_service: Service) -> None:
+    job = trained(training_service, target="kind", validation={"dataset": "numbers"}, epochs=3)
+    found = predictions(training_service, job["id"], without("kind"))
+    for row in found:
+        assert row["probabilities"].keys() == {"even", "odd"}
+        assert sum(row["probabilities"].values()) == pytest.approx(1)
+        assert row["value"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+    accuracy = np.mean([row["value"] == truth["kind"] for row, truth in zip(found, ROWS, strict=True)])
+    assert accuracy == pytest.approx(job["metrics"]["validation_accuracy"])
+
+
+def test_several_targets_give_an_object_by_target(training_service: Service) -> None:
+    job = trained(training_service, target=["y", "b"], features=["a", "kind"])
+    (row,) = predictions(training_service, job["id"], [{"a": 3, "kind": "odd"}])
+    assert row.keys() == {"value"}
+    assert row["value"].keys() == {"y", "b"}
+
+
+def test_the_model_is_one_safetensors_file_that_says_what_it_is(training_service: Service, tmp_path: Any) -> None:
+    job = trained(training_service, layers=[{"type": "dense", "units": 3}])
+    answer = training_service.http.get(f"/v1/jobs/{job['id']}/model")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert f"{job['id']}.safetensors" in answer.headers["content-disposition"]
+    tensors = load(answer.content)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "layers.0.weights": (4, 3),
+        "layers.0.bias": (3,),
+        "layers.1.weights": (3, 1),
+        "layers.1.bias": (1,),
+    }
+    (tmp_path / "model").write_bytes(answer.content)
+    with safe_open(tmp_path / "model", "numpy") as file:
+        metadata = file.metadata()
+    assert metadata["parameters_sha256"] == job["parameters_sha256"]
+    assert metadata.keys() >= {"format", "spec", "preprocessing", "classes", "version"}
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"rows": []}, ["rows"]),
+        ({"rows": [{}] * 10_001}, ["rows"]),
+        ({}, ["rows"]),
+        ({"rows": [3]}, ["rows[0]"]),
+        ({"rows": [{"a": 1, "b": 1}]}, ["rows[0].kind"]),
+        ({"rows": [{"a": 1, "b": 1, "kind": "odd", "c": 2}]}, ["rows[0].c"]),
+        ({"rows": [{"a": "1", "b": 1, "kind": "odd"}]}, ["rows[0].a"]),
+        ({"rows": [{"a": True, "b": 1, "kind": 7}]}, ["rows[0].a", "rows[0].kind"]),
+        ({"rows": [{"a": 1, "b": 1, "kind": "odd"}], "row": []}, ["row"]),
+    ],
+)
+def test_wrong_rows_are_named(training_service: Service, body: Any, fields: list[str]) -> None:
+    job = trained(training_service)
+    answer = training_service.http.post(f"/v1/jobs/{job['id']}/predict", json=body)
+    assert [field for field, _ in errors_of(answer)] == fields
+
+
+def test_unseen_categories_and_missing_values_are_no_mistake(training_service: Service) -> None:
+    job = trained(training_service)
+    rows = [{"a": None, "b": 1, "kind": "neither"}, {"a": 1.5, "b": 1, "kind": None}]
+    assert all(isinstance(row["value"], float) for row in predictions(training_service, job["id"], rows))
+
+
+def test_numbers_that_overflow_the_network_are_refused_by_row(training_service: Service) -> None:
+    job = trained(training_service)
+    rows = [{"a": 1, "b": 1, "kind": "odd"}] * 1_500 + [{"a": 1e300, "b": 1, "kind": "odd"}]
+    answer = training_service.http.post(f"/v1/jobs/{job['id']}/predict", json={"rows": rows})
+    assert [field for field, _ in errors_of(answer)] == ["rows[1500]"]
+
+
+def test_a_job_that_has_not_succeeded_has_no_model(service: Service) -> None:
+    job_id = service.submit()["id"]
+    service.cluster.next_job()
+    for answer in (
+        service.http.get(f"/v1/jobs/{job_id}/model"),
+        service.http.post(f"/v1/jobs/{job_id}/predict", json={"rows": [{"a": 1}]}),
+    ):
+        errors_of(answer, 409)
+        assert "running" in answer.json()["detail"]
+
+
+def test_models_asked_last_are_kept_in_memory(training_service: Service) -> None:
+    job = trained(training_service)
+    path = training_service.control.folder.model(job["id"])
+    models = Models()
+    first = models.get("job_0", path)
+    assert models.get("job_0", path) is first
+    for number in range(1, MAX_CACHED + 1):
+        models.get(f"job_{number}", path)
+    assert models.get("job_0", path) is not first
+    kept = models.get("job_0", path)
+    models.forget("job_0")
+    assert models.get("job_0", path) is not kept
+
+
+def test_another_number_of_workers_and_a_pause_do_not_change_the_bits(training_service: Service) -> None:
+    spec: dict[str, Any] = {"layers": [{"type": "dense", "units": 5}], "epochs": 30, "batch_size": 8}
+    alone = trained(training_service, **spec)["parameters_sha256"]
+    job_id = training_service.submit(**spec, workers=2)["id"]
+    if training_service.http.post(f"/v1/jobs/{job_id}/pause").status_code == 202:
+        training_service.until(job_id, "paused")
+        training_service.act(job_id, "resume")
+    assert training_service.until(job_id, "succeeded")["parameters_sha256"] == alone

@@ -1,0 +1,135 @@
+"""The OpenAPI document is whole, true and up to date; and `/docs` needs no internet."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from service.app import create_app
+from service.openapi import document
+from service.settings import Settings
+from support.clusters import ScriptedCluster
+from support.service_in_process import SPEC, Service
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = document(create_app(Settings(), ScriptedCluster))
+OPERATIONS = [
+    pytest.param(path, verb, operation, id=f"{verb.upper()} {path}")
+    for path, verbs in DOCUMENT["paths"].items()
+    for verb, operation in verbs.items()
+]
+
+
+def test_the_document_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+def test_the_document_in_the_repository_is_up_to_date() -> None:
+    written = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(DOCUMENT)), "run: .venv/bin/python -m service.openapi docs/openapi.json"
+
+
+def test_everything_that_the_contract_names_is_there() -> None:
+    known = {f"{verb.upper()} {path}" for path, verbs in DOCUMENT["paths"].items() for verb in verbs}
+    jobs = "/v1/jobs/{job_id}"
+    assert known == {
+        "POST /v1/datasets",
+        "GET /v1/datasets",
+        "GET /v1/datasets/{dataset}",
+        "GET /v1/datasets/{dataset}/preview",
+        "DELETE /v1/datasets/{dataset}",
+        "POST /v1/jobs",
+        "GET /v1/jobs",
+        f"GET {jobs}",
+        f"DELETE {jobs}",
+        *(f"POST {jobs}/{verb}" for verb in ("cancel", "pause", "resume", "predict")),
+        *(f"GET {jobs}/{what}" for what in ("metrics", "events", "history", "model")),
+        "GET /healthz",
+        "GET /readyz",
+        "GET /v1/cluster",
+        "GET /v1/version",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENT["components"]["schemas"]))
+def test_every_field_is_described(name: str) -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+
+    def is_described(field: dict[str, Any]) -> bool:
+        return bool(field.get("description")) or (
+            "$ref" in field and bool(schemas[field["$ref"].rpartition("/")[2]].get("description"))
+        )
+
+    fields = schemas[name].get("properties", {})
+    assert [field for field, known in fields.items() if not is_described(known)] == []
+
+
+@pytest.mark.parametrize(("path", "verb", "operation"), OPERATIONS)
+def test_every_operation_is_described_with_its_errors_and_an_example_of_its_body(
+    path: str, verb: str, operation: dict[str, Any]
+) -> None:
+    assert operation["summary"]
+    assert operation["tags"]
+    for parameter in operation.get("parameters", []):
+        assert parameter.get("description"), parameter["name"]
+    failures = {int(status): answer for status, answer in operation["responses"].items() if int(status) >= 400}
+    assert 500 in failures
+    assert (404 in failures) == ("{" in path)
+    for answer in failures.values():
+        assert answer["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        assert content["example"]
+    assert ("requestBody" in operation) == (
+        path in ("/v1/datasets", "/v1/jobs") and verb == "post"
+    ) or "predict" in path
+
+
+def check(value: Any, name: str) -> None:
+    """`value` is what the document says of schema `name`."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    errors = [f"{error.json_path}: {error.message[:200]}" for error in Draft202012Validator(schema).iter_errors(value)]
+    assert errors == []
+
+
+def test_answers_are_what_the_document_says(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job().tell("started", parameters=5, resumed_from_step=0, environment={"a": "b"})
+    attempt.tell_metrics(4).end("failed", reason="diverged at step 5", error="Diverged")
+    check(service.until(job_id, "failed"), "Job")
+    for path, name in {
+        "/v1/datasets": "DatasetPage",
+        "/v1/datasets/numbers": "Dataset",
+        "/v1/datasets/numbers/preview": "Preview",
+        "/v1/jobs": "JobPage",
+        f"/v1/jobs/{job_id}/metrics": "MetricPage",
+        f"/v1/jobs/{job_id}/history": "HistoryPage",
+        f"/v1/jobs/{job_id}/model": "Problem",
+        "/v1/cluster": "ClusterInfo",
+        "/v1/version": "VersionInfo",
+        "/healthz": "Status",
+        "/readyz": "Status",
+    }.items():
+        check(service.http.get(path).json(), name)
+    check(service.http.post("/v1/jobs?dry_run=true", json=SPEC).json(), "DryRun")
+    check(service.http.post("/v1/jobs", json={}).json(), "Problem")
+
+
+def test_the_example_of_a_spec_is_a_spec() -> None:
+    content = DOCUMENT["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    check(content["example"], "JobSpec")
+
+
+def test_the_docs_need_no_internet_and_inline_nothing(service: Service) -> None:
+    page = service.http.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert links
+    for link in links:
+        assert link.startswith("/"), link
+        assert service.http.get(link).status_code == 200
+    assert not re.search(r"<script[^>]*>[^<]|<style", page.text)
+    assert service.http.get("/openapi.json").json()["info"]["title"] == "Chainrule"

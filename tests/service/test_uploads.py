@@ -1,0 +1,63 @@
+"""What arrives is written, counted and hashed in pieces, and refused as soon as it is too much."""
+
+import asyncio
+import gzip
+import hashlib
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.uploads import CHUNK_BYTES, receive, temporary_folder
+from shared.errors import InvalidInput, TooLarge
+
+DATA = b"0123456789" * 1_000
+
+
+def received(folder: Path, body: bytes, *, gzipped: bool = False, max_bytes: int = 1 << 20, piece: int = 777) -> bytes:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), piece):
+            yield body[start : start + piece]
+
+    told = asyncio.run(receive(chunks(), folder / "upload", gzipped=gzipped, max_bytes=max_bytes))
+    content = told.path.read_bytes()
+    assert (told.size_bytes, told.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    return content
+
+
+def test_plain_and_compressed_bytes_arrive_as_they_were(tmp_path: Path) -> None:
+    assert received(tmp_path, DATA) == DATA
+    assert received(tmp_path, b"") == b""
+    assert received(tmp_path, gzip.compress(DATA), gzipped=True) == DATA
+    assert received(tmp_path, gzip.compress(DATA) + gzip.compress(b"more"), gzipped=True) == DATA + b"more"
+    assert received(tmp_path, gzip.compress(b""), gzipped=True) == b""
+
+
+@pytest.mark.parametrize("size", [CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
+def test_what_unpacks_to_more_than_a_piece_arrives_whole(tmp_path: Path, size: int) -> None:
+    assert received(tmp_path, gzip.compress(bytes(size)), gzipped=True, max_bytes=1 << 30) == bytes(size)
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_more_than_the_limit_is_refused_also_when_it_is_more_only_unpacked(tmp_path: Path, gzipped: bool) -> None:
+    body = gzip.compress(DATA) if gzipped else DATA
+    with pytest.raises(TooLarge):
+        received(tmp_path, body, gzipped=gzipped, max_bytes=len(DATA) - 1)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"plain", gzip.compress(DATA)[:-1], gzip.compress(DATA) + b"rubbish", zlib.compress(DATA)]
+)
+def test_broken_gzip_is_refused(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(InvalidInput, match="gzip"):
+        received(tmp_path, body, gzipped=True)
+
+
+def test_a_temporary_folder_is_gone_at_the_end_but_not_what_was_moved_away(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), temporary_folder(tmp_path, "one") as folder:
+        (folder / "kept").write_text("x")
+        (folder / "kept").rename(tmp_path / "kept")
+        (folder / "lost").write_text("x")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
