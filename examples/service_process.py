@@ -82,7 +82,8 @@ class ServiceProcess:
         code = self._end()
         took_s = time.monotonic() - began
         if code not in (0, -signal.SIGTERM):  # a server that has shut down may pass the signal on to itself
-            raise ServiceFailed(f"the service ended with exit code {code}, expected 0\n{self.log_tail()}")
+            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            raise ServiceFailed(f"the service ended {how}, expected exit code 0\n{self.log_tail()}")
         if took_s > STOPS_WITHIN_S:
             raise ServiceFailed(f"the service took {took_s:.1f} s to end, expected {STOPS_WITHIN_S:g} at most")
         if left := self.processes():

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainrule.records import Column, Dataset, Job, Metric, Move, Plan
+from chainrule.records import TERMINAL_STATES, Column, Dataset, Job, Metric, Move, Plan
 from chainrule.text import plain
 
 __all__ = [
@@ -191,7 +191,7 @@ def job_details(job: Job, metrics: Sequence[Metric], history: Sequence[Move], ta
         "state": state_text(job["state"]),
         "reason": plain(job["reason"]) if job.get("reason") else None,
         "error": plain(_error_text(job["error"])) if job.get("error") else None,
-        "progress": _progress_text(progress) if progress else None,
+        "progress": _progress_text(progress, job["state"]) if progress else None,
         "workers": number_text(job.get("workers")),
         "attempt": number_text(job.get("attempt")),
         "parameters": number_text(job.get("parameters")),
@@ -265,9 +265,9 @@ def _short(value: Any) -> str:
     return plain(text if len(text) <= 400 else text[:399] + "…")
 
 
-def _progress_text(progress: Mapping[str, Any]) -> str:
+def _progress_text(progress: Mapping[str, Any], state: str) -> str:
     eta = progress.get("eta_s")
-    left = f", {duration_text(eta)} left" if eta is not None and progress["fraction"] < 1 else ""
+    left = f", {duration_text(eta)} left" if eta is not None and state not in TERMINAL_STATES else ""
     return (
         f"{progress['fraction']:.0%}, step {progress['step']:,} of {progress['steps']:,}, "
         f"epoch {progress['epoch']:,} of {progress['epochs']:,}{left}"

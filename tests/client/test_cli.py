@@ -197,6 +197,9 @@ def test_show_says_everything_of_a_job(run: Run, service: FakeService) -> None:
     shown = run("show", "job_01").stdout
     for word in ("succeeded", "a" * 64, "SkylakeX", "batch_size", "the last 10 of 12", "2 CPUs are free"):
         assert word in shown
+    assert "left" not in shown
+    service.add_job({}, "running")
+    assert "3.1 s left" in run("show", "job_02").stdout
     assert set(json.loads(run("show", "job_01", "--json").stdout)) == {"job", "metrics", "history"}
 
 
