@@ -148,6 +148,7 @@ class ControlPlane:
             self._catalog = Catalog(database, self.folder.datasets)
             del self._problems["database"]
             self._opened.set()
+            _import_what_requests_need()
             return
 
     def _run_cluster(self) -> None:
@@ -227,3 +228,9 @@ def _requeue_interrupted(store: Store) -> None:
             JobState.RUNNING,
             lambda requested: after_interruption(requested, INTERRUPTED),
         )
+
+
+def _import_what_requests_need() -> None:
+    """PyArrow and what reads tables with it: a second to import, which the first upload or job need not wait for."""
+    import service.datasets  # noqa: F401
+    import workers.planning  # noqa: F401

@@ -101,6 +101,8 @@ def document(app: FastAPI) -> Json:
         _, ours = models_json_schema([(model, "validation") for model in MODELS], ref_template=template)
         schemas = made.setdefault("components", {}).setdefault("schemas", {}) | ours["$defs"]
         made["components"]["schemas"] = {name: _described(schemas[name]) for name in sorted(schemas)}
+        for operation in (operation for verbs in made["paths"].values() for operation in verbs.values()):
+            operation["summary"] = operation.pop("description").rstrip(".")  # the endpoint's docstring, one sentence
         for unused in ("HTTPValidationError", "ValidationError"):
             made["components"]["schemas"].pop(unused, None)
         app.openapi_schema = made
