@@ -8,6 +8,7 @@ import gc
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ NAMESPACE = "chainrule"
 PLACED_WITHIN_S = 60.0
 ANSWERS_WITHIN_S = 60.0  # a coordinator that says nothing for longer is given up
 ALIVE_WITHIN_S = 0.05  # a spare that does not answer yet is still starting; a dead one is known at once
+LOOK_FOR_RAYLET_EVERY_S = 0.5
 SPARES_PER_NODE = 4  # started processes that wait for a job: enough for one of two workers
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
@@ -121,6 +123,7 @@ class _Process:
         threadpool_limits(1, "blas")  # for the life of the process: a shard's bits must not depend on threads
         for dtype in ("float32", "float64"):
             warm(dtype)
+        threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
         self._begun = threading.Event()
         self._part: Any = None  # what this process is now: a GradientWorker, a ParameterServer or a Coordinator
 
@@ -187,6 +190,13 @@ class _Process:
     def request(self, stop: StopRequest) -> None:
         self._begun.wait()
         self._part.request(stop)
+
+
+def _end_with(raylet: int) -> None:
+    """Ends this process when the raylet that started it is gone: Ray would wait for the running call, maybe for ever."""
+    while os.getppid() == raylet:
+        time.sleep(LOOK_FOR_RAYLET_EVERY_S)
+    os._exit(1)
 
 
 _actor: Any = ray.remote  # its type hints know no concurrency groups

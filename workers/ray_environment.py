@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -14,7 +15,12 @@ __all__ = ["ray_cluster"]
 
 MAX_SOCKET_FOLDER = 40  # Ray's socket paths are about 67 characters longer, and Linux allows 107
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Else Ray takes SIGTERM for a crash: it prints a stack, and aborts the process 3 s later if it is still ending.
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
+}
 # Embedded: a token on every connection; and listeners on loopback only, which is what this variable's 0 brings about.
 CLOSED = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
@@ -30,6 +36,7 @@ def ray_cluster(data_dir: Path, address: str | None = None, cpus: int | None = N
     if address is None:
         folder = _session_folder(data_dir)
         token = folder / "token"
+        _end_leftovers(token)
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         os.environ.update(CLOSED, RAY_AUTH_TOKEN_PATH=str(token))
@@ -50,3 +57,17 @@ def _session_folder(data_dir: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     return folder
+
+
+def _end_leftovers(token: Path) -> None:
+    """Ends what a service that was killed left running: its processes are known by the token they were started with.
+
+    Ray's agents survive the death of their raylet by a minute. Whoever holds the data folder's lock may end them.
+    """
+    mark = f"RAY_AUTH_TOKEN_PATH={token}\0".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes():
+                os.kill(int(environ.parent.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue

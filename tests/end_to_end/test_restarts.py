@@ -81,9 +81,10 @@ def test_sigterm_ends_all_that_the_service_started_within_10_s_and_its_job_goes_
     deadline = time.monotonic() + 10 - took_s
     while own.processes() and time.monotonic() < deadline:
         time.sleep(0.05)  # the processes are not our children: there is nothing to wait on
-    left = own.processes()
+    left, log = own.processes(), own.log()
     own.start().until_ready()
     job = own.until(job_id, "succeeded")
     assert took_s < 10
     assert left == []
+    assert "SIGTERM received" not in log, "Ray took the signal for a crash"
     assert (job["attempt"], job["parameters_sha256"]) == (2, undisturbed)

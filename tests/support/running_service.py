@@ -95,7 +95,9 @@ class RunningService:
                 self._process.wait(30)
                 raise
         self.http.close()
-        return time.monotonic() - began
+        took_s = time.monotonic() - began
+        assert self._process.returncode == 0, f"exit code {self._process.returncode}\n{self.log()}"
+        return took_s
 
     def processes(self) -> list[int]:
         """Ids of all live processes that came from this service: they inherit a mark in their environment."""

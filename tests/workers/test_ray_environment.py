@@ -1,0 +1,68 @@
+"""Folders and leftovers of embedded Ray."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Unavailable
+from workers.ray_environment import _end_leftovers, _session_folder
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cr-") as folder:
+        yield Path(folder)
+
+
+def test_sockets_lie_in_the_data_folder_where_its_path_is_short(short_folder: Path) -> None:
+    folder = _session_folder(short_folder)
+    assert folder == short_folder.resolve() / "ray"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_long_path_has_its_sockets_elsewhere_always_in_the_same_place(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 60)
+    folder = _session_folder(long)
+    try:
+        assert len(str(folder)) <= 40
+        assert _session_folder(long) == folder
+        assert _session_folder(tmp_path / ("y" * 60)) != folder
+    finally:
+        for made in (folder, _session_folder(tmp_path / ("y" * 60))):
+            made.rmdir()
+
+
+def test_what_a_killed_service_left_is_gone(short_folder: Path) -> None:
+    (_session_folder(short_folder) / "old").touch()
+    assert list(_session_folder(short_folder).iterdir()) == []
+
+
+def test_a_link_in_the_folders_place_is_refused(short_folder: Path, tmp_path: Path) -> None:
+    (short_folder / "ray").symlink_to(tmp_path)
+    with pytest.raises(Unavailable, match="belongs to somebody else"):
+        _session_folder(short_folder)
+
+
+def test_processes_that_a_killed_service_left_are_ended_and_no_others(tmp_path: Path) -> None:
+    def waiting(token: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", "print(flush=True); input()"]
+        environ = {**os.environ, "RAY_AUTH_TOKEN_PATH": token}
+        process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    token = tmp_path / "token"
+    with waiting(str(token)) as leftover, waiting(f"{token}-of-another") as other:
+        _end_leftovers(token)
+        assert leftover.wait(30) == -signal.SIGKILL
+        assert other.poll() is None
+        other.communicate(b"\n")
+    assert other.returncode == 0
