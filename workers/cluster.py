@@ -193,7 +193,7 @@ class _Process:
 
 
 def _end_with(raylet: int) -> None:
-    """Ends this process when the raylet that started it is gone: Ray would wait for the running call, maybe for ever."""
+    """Ends this process when the raylet that started it is gone; Ray would wait for the running call, maybe long."""
     while os.getppid() == raylet:
         time.sleep(LOOK_FOR_RAYLET_EVERY_S)
     os._exit(1)
