@@ -112,6 +112,8 @@ class ControlPlane:
         job = self.store.request(job_id, verb)
         if self._runners is not None and job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
             self._runners.request(job_id, job.requested)
+        if job.state == JobState.CANCELLED:
+            self.folder.end_job(job_id)
         self.wake()
         return job
 
@@ -158,7 +160,7 @@ class ControlPlane:
                 break
         if cluster is not None and self._store is not None and not self._stopping.is_set():
             self._cluster = cluster
-            self._runners = Runners(self._store, cluster, self._training_job, self.wake)
+            self._runners = Runners(self._store, cluster, self._training_job, self.wake, self.folder.end_job)
             self._scheduler = Scheduler(self._store, cluster, self._runners)
             self._scheduler.start()
             del self._problems["cluster"]

@@ -65,6 +65,10 @@ class DataFolder:
         """The model file of a job that has succeeded."""
         return self.jobs / job_id / "model.safetensors"
 
+    def end_job(self, job_id: str) -> None:
+        """Removes what only training needed of a job that has ended: its prepared data. Repeating is harmless."""
+        shutil.rmtree(self.job(job_id) / "prepared", ignore_errors=True)
+
     def remove_job(self, job_id: str) -> None:
         """Removes all files of a job; there may be none."""
         shutil.rmtree(self.job(job_id), ignore_errors=True)

@@ -33,7 +33,8 @@ Decide = Callable[[Requested], Move]
 
 
 class Runner:
-    """One attempt, in a thread of its own. `on_end` is called when its CPUs are free again."""
+    """One attempt, in a thread of its own. `on_end` is called when its CPUs are free again, and before that
+    `on_terminal` with the job's id if nothing can move the job any more."""
 
     def __init__(
         self,
@@ -42,9 +43,11 @@ class Runner:
         attempt: Attempt,
         job_of: Callable[[Attempt], TrainingJob],
         on_end: Callable[["Runner"], None],
+        on_terminal: Callable[[str], None],
     ) -> None:
         self.attempt = attempt
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
+        self._on_terminal = on_terminal
         self._lock = threading.Lock()
         self._running: RunningJob | None = None
         self._stop: StopRequest | None = None
@@ -131,8 +134,11 @@ class Runner:
 
     def _move(self, decide: Decide, values: dict[str, Any]) -> None:
         job_id, number = self.attempt.job_id, self.attempt.number
-        if self._store.move(job_id, number, JobState.RUNNING, decide, **values) is None:
+        job = self._store.move(job_id, number, JobState.RUNNING, decide, **values)
+        if job is None:
             log.warning("%s is no longer running at attempt %d; its end is not taken in", job_id, number)
+        elif JobState(job.state).is_terminal:
+            self._on_terminal(job_id)
 
 
 def _end_of(data: dict[str, Any]) -> tuple[Decide, dict[str, Any]]:
@@ -159,14 +165,16 @@ class Runners:
         cluster: Cluster,
         job_of: Callable[[Attempt], TrainingJob],
         on_end: Callable[[], None],
+        on_terminal: Callable[[str], None],
     ) -> None:
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
+        self._on_terminal = on_terminal
         self._changed = threading.Condition()
         self._runners: list[Runner] = []
 
     def launch(self, attempt: Attempt) -> None:
         """Starts to run and follow an attempt."""
-        runner = Runner(self._store, self._cluster, attempt, self._job_of, self._ended)
+        runner = Runner(self._store, self._cluster, attempt, self._job_of, self._ended, self._on_terminal)
         with self._changed:
             self._runners.append(runner)
         runner.thread.start()

@@ -139,3 +139,11 @@ def test_another_number_of_workers_does_not_change_the_bits(training_service: Se
     spec: dict[str, Any] = {"layers": [{"type": "dense", "units": 5}], "epochs": 5, "batch_size": 8}
     digests = {trained(training_service, **spec, workers=workers)["parameters_sha256"] for workers in (1, 2)}
     assert len(digests) == 1
+
+
+def test_the_prepared_data_of_a_job_are_removed_when_it_has_ended(training_service: Service) -> None:
+    job = trained(training_service)
+    training_service.stop()
+    folder = training_service.control.folder.job(job["id"])
+    assert (folder / "model.safetensors").is_file()
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "model.safetensors"]
