@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob
+from workers.ray_environment import TOKEN, end_leftovers
 
 __all__ = ["RayCluster"]
 
@@ -63,6 +64,7 @@ class RayCluster:
     def stop(self) -> None:
         ray.shutdown()
         if self._folder is not None:
+            end_leftovers(self._folder / TOKEN)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def nodes(self) -> list[Node]:

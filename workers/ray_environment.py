@@ -11,8 +11,9 @@ from pathlib import Path
 from shared.errors import Unavailable
 from workers.job import Cluster
 
-__all__ = ["ray_cluster"]
+__all__ = ["TOKEN", "end_leftovers", "ray_cluster"]
 
+TOKEN = "token"  # the file in the session folder that holds the secret of an embedded cluster
 MAX_SOCKET_FOLDER = 40  # Ray's socket paths are about 67 characters longer, and Linux allows 107
 
 QUIET = {
@@ -35,8 +36,8 @@ def ray_cluster(data_dir: Path, address: str | None = None, cpus: int | None = N
     folder = None
     if address is None:
         folder = _session_folder(data_dir)
-        token = folder / "token"
-        _end_leftovers(token)
+        token = folder / TOKEN
+        end_leftovers(token)
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         os.environ.update(CLOSED, RAY_AUTH_TOKEN_PATH=str(token))
@@ -59,15 +60,16 @@ def _session_folder(data_dir: Path) -> Path:
     return folder
 
 
-def _end_leftovers(token: Path) -> None:
-    """Ends what a service that was killed left running: its processes are known by the token they were started with.
+def end_leftovers(token: Path) -> None:
+    """Ends what is left of an embedded cluster that has ended or was killed; its processes are known by their token.
 
-    Ray's agents survive the death of their raylet by a minute. Whoever holds the data folder's lock may end them.
+    Ray's agents can survive their raylet by a minute. Whoever holds the data folder's lock may end them.
     """
     mark = f"RAY_AUTH_TOKEN_PATH={token}\0".encode()
     for environ in Path("/proc").glob("[0-9]*/environ"):
+        process_id = int(environ.parent.name)
         try:
-            if mark in environ.read_bytes():
-                os.kill(int(environ.parent.name), signal.SIGKILL)
+            if process_id != os.getpid() and mark in environ.read_bytes():
+                os.kill(process_id, signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue

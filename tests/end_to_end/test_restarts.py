@@ -85,6 +85,6 @@ def test_sigterm_ends_all_that_the_service_started_within_10_s_and_its_job_goes_
     own.start().until_ready()
     job = own.until(job_id, "succeeded")
     assert took_s < 10
-    assert left == []
+    assert left == {}
     assert "SIGTERM received" not in log, "Ray took the signal for a crash"
     assert (job["attempt"], job["parameters_sha256"]) == (2, undisturbed)

@@ -99,13 +99,14 @@ class RunningService:
         assert self._process.returncode == 0, f"exit code {self._process.returncode}\n{self.log()}"
         return took_s
 
-    def processes(self) -> list[int]:
-        """Ids of all live processes that came from this service: they inherit a mark in their environment."""
-        alive = []
+    def processes(self) -> dict[int, str]:
+        """All live processes that came from this service, by id, with their titles: they inherit a mark."""
+        alive = {}
         for environ in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if self._mark.encode() in environ.read_bytes():
-                    alive.append(int(environ.parent.name))
+                    title = (environ.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    alive[int(environ.parent.name)] = title.strip()
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
         return alive

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import Unavailable
-from workers.ray_environment import _end_leftovers, _session_folder
+from workers.ray_environment import end_leftovers, _session_folder
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_processes_that_a_killed_service_left_are_ended_and_no_others(tmp_path: 
 
     token = tmp_path / "token"
     with waiting(str(token)) as leftover, waiting(f"{token}-of-another") as other:
-        _end_leftovers(token)
+        end_leftovers(token)
         assert leftover.wait(30) == -signal.SIGKILL
         assert other.poll() is None
         other.communicate(b"\n")
