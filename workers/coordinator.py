@@ -71,6 +71,7 @@ class Coordinator:
         self._stop: StopRequest | None = None
         self._lock = threading.Lock()
         self._step = 0
+        self._opened = False
         self._told_fraction, self._told_at = -1.0, clock()
 
     def request(self, stop: StopRequest) -> None:
@@ -84,9 +85,9 @@ class Coordinator:
         try:
             self._train()
         except Stopped as stopped:
-            self._end(outcome={"pause": "paused", "cancel": "cancelled"}[stopped.request])
+            self._end(outcome={"pause": "paused", "cancel": "cancelled"}[stopped.request], **self._so_far())
         except ChainruleError as error:
-            self._end(outcome="failed", reason=str(error), error=type(error).__name__)
+            self._end(outcome="failed", reason=str(error), error=type(error).__name__, **self._so_far())
 
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
@@ -124,6 +125,7 @@ class Coordinator:
         self._log.add("started", parameters=self._plan.parameters, resumed_from_step=self._step, environment=told)
         for item in self._memory.untold:
             self._log.add("metrics", **item)
+        self._opened = True
         self._tell_progress()
 
     def _heed_requests(self) -> None:
@@ -219,6 +221,10 @@ class Coordinator:
             "epochs": self._spec.epochs,
             "eta_s": 0.0 if done else round((plan.steps - step) * self._pace_s(), 3),
         }
+
+    def _so_far(self) -> dict[str, Any]:
+        """Where an attempt stands that ends before the end; nothing if it had not begun to train."""
+        return {"progress": self._progress(), "metrics": dict(self._memory.latest)} if self._opened else {}
 
     def _pace_s(self) -> float:
         """Seconds a step, validation included, over the whole job so far."""

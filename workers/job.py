@@ -38,8 +38,8 @@ class Report:
     metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
                 samples_per_s, validation_…}; after a resume some come again, with the same step and values
     checkpoint  {step}
-    ended       outcome: succeeded | paused | cancelled | failed; reason: str | None; for succeeded also
-                parameters_sha256, metrics (of the weights that were kept) and progress
+    ended       outcome: succeeded | paused | cancelled | failed; reason: str | None; where it had begun to train also
+                progress and metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept
     """
 
     number: int

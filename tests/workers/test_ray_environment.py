@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import Unavailable
-from workers.ray_environment import end_leftovers, _session_folder
+from workers.ray_environment import _session_folder, end_leftovers
 
 
 @pytest.fixture
