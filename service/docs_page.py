@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Response
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 __all__ = ["install"]
@@ -36,6 +37,10 @@ def install(app: FastAPI) -> None:
     async def start() -> Response:
         return Response(START, media_type="text/javascript")
 
+    async def home() -> Response:
+        return RedirectResponse("/docs")  # what there is to see, until there is a page
+
+    app.add_api_route("/", home, include_in_schema=False)
     app.add_api_route("/docs", page, include_in_schema=False)
     app.add_api_route("/docs/start.js", start, include_in_schema=False)
     app.mount("/docs/files", StaticFiles(directory=_files()))

@@ -123,6 +123,11 @@ def test_the_example_of_a_spec_is_a_spec() -> None:
     check(content["example"], "JobSpec")
 
 
+def test_who_comes_to_the_bare_address_is_shown_the_way(service: Service) -> None:
+    answer = service.http.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
 def test_the_docs_need_no_internet_and_inline_nothing(service: Service) -> None:
     page = service.http.get("/docs")
     assert page.status_code == 200
