@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["RayCluster"]
 
 NAMESPACE = "chainrule"
 PLACED_WITHIN_S = 60.0
+BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take a request to stop
 ANSWERS_WITHIN_S = 60.0  # a coordinator that says nothing for longer is given up
 ALIVE_WITHIN_S = 0.05  # a spare that does not answer yet is still starting; a dead one is known at once
 LOOK_FOR_RAYLET_EVERY_S = 0.5
@@ -126,13 +128,14 @@ class _Process:
         for dtype in ("float32", "float64"):
             warm(dtype)
         threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
-        self._begun = threading.Event()
+        self._changed = threading.Condition()
+        self._run_of: str | None = None  # the attempt that a coordinator runs
         self._part: Any = None  # what this process is now: a GradientWorker, a ParameterServer or a Coordinator
 
     def forget(self) -> None:
         """Drops all that belonged to a job."""
-        self._part = None
-        self._begun.clear()
+        with self._changed:
+            self._part = self._run_of = None
         gc.collect()
 
     @ray.method(concurrency_group="aside")
@@ -176,22 +179,32 @@ class _Process:
         return self._part.state()
 
     # ---- as a coordinator
-    def run(self, job: TrainingJob, server: Any, workers: list[Any]) -> None:
+    def run(self, attempt: str, job: TrainingJob, server: Any, workers: list[Any]) -> None:
         from workers.coordinator import Coordinator
 
-        self._part = Coordinator(job, RayTransport(server, workers))
-        self._begun.set()
-        self._part.run()
+        coordinator = Coordinator(job, RayTransport(server, workers))
+        with self._changed:
+            self._part, self._run_of = coordinator, attempt
+            self._changed.notify_all()
+        coordinator.run()
 
     @ray.method(concurrency_group="aside")
-    def reports(self, after: int, wait_s: float) -> list[Report]:
-        found: list[Report] = self._part.reports(after, wait_s) if self._begun.wait(wait_s) else []
+    def reports(self, attempt: str, after: int, wait_s: float) -> list[Report]:
+        coordinator = self._coordinator_of(attempt, wait_s)
+        found: list[Report] = [] if coordinator is None else coordinator.reports(after, wait_s)
         return found
 
     @ray.method(concurrency_group="aside")
-    def request(self, stop: StopRequest) -> None:
-        self._begun.wait()
-        self._part.request(stop)
+    def request(self, attempt: str, stop: StopRequest) -> None:
+        coordinator = self._coordinator_of(attempt, BEGINS_WITHIN_S)
+        if coordinator is not None:
+            coordinator.request(stop)
+
+    def _coordinator_of(self, attempt: str, wait_s: float) -> Any | None:
+        """The coordinator of that attempt, waiting for it to begin. Calls aside keep no order with the others: what is
+        asked of one attempt must reach neither the one before in this process nor the next."""
+        with self._changed:
+            return self._part if self._changed.wait_for(lambda: self._run_of == attempt, wait_s) else None
 
 
 def _end_with(raylet: int) -> None:
@@ -313,7 +326,8 @@ class RayRunningJob:
         nodes: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
         self._workers = [self._process(bundle, nodes[bundle]) for bundle in range(job.workers)]
         self._server, self._coordinator = self._process(0, nodes[0]), self._process(0, nodes[0])
-        self._run = self._coordinator.run.remote(job, self._server, self._workers)
+        self._attempt = uuid.uuid4().hex
+        self._run = self._coordinator.run.remote(self._attempt, job, self._server, self._workers)
 
     def _process(self, bundle: int, node_id: str) -> Any:
         """A spare of the bundle's node, or a new process there."""
@@ -327,7 +341,7 @@ class RayRunningJob:
     def reports(self, after: int, wait_s: float) -> list[Report]:
         try:
             found: list[Report] = ray.get(
-                self._coordinator.reports.remote(after, wait_s), timeout=wait_s + ANSWERS_WITHIN_S
+                self._coordinator.reports.remote(self._attempt, after, wait_s), timeout=wait_s + ANSWERS_WITHIN_S
             )
             if not found and ray.wait([self._run], timeout=0)[0]:
                 ray.get(self._run)  # raises what ended the run without a last report
@@ -341,7 +355,8 @@ class RayRunningJob:
         return found
 
     def request(self, stop: StopRequest) -> None:
-        self._coordinator.request.remote(stop)
+        if not self._closed:
+            self._coordinator.request.remote(self._attempt, stop)
 
     def process_ids(self) -> dict[str, list[int]]:
         """The operating system's ids of the attempt's processes, by what they are."""

@@ -51,6 +51,15 @@ def test_what_is_told_over_ray_is_what_is_told_in_one_process(cluster: Cluster, 
     assert started["environment"]["blas_kernel"] == kernel_in_use()
 
 
+def test_a_process_that_is_used_again_tells_nothing_of_the_job_before(cluster: Cluster, tmp_path: Path) -> None:
+    for number in range(5):
+        running = cluster.launch(job_of(tmp_path / str(number), seed=number))
+        told = reports_until(running, "ended")
+        running.close()
+        running.request("cancel")  # too late; must not reach whoever uses the process next
+        assert digest_of(told) == digest_of(run(job_of(tmp_path / f"{number}-local", seed=number)))
+
+
 def test_a_running_job_heeds_a_pause(cluster: Cluster, tmp_path: Path) -> None:
     running = cluster.launch(job_of(tmp_path / "job", **LONG))
     reports_until(running, "metrics")
