@@ -1,5 +1,6 @@
 """The service as a process: from its settings to its last breath."""
 
+import errno
 import logging
 import signal
 import socket
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from workers.job import Cluster
 
 __all__ = ["serve"]
+
+log = logging.getLogger("chainrule")
 
 STREAMS_END_WITHIN_S = 1  # connections that are still open then are cut
 
@@ -42,12 +45,16 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Runs the service until SIGTERM or SIGINT, and ends all that it started; leaves with 0, or with 1 and a line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     folder = DataFolder(settings.data_dir)
     try:
         folder.open()
     except Unavailable as error:
         sys.exit(f"chainrule: {error}")
+    listening = _listen(settings.host, settings.port)
+    address = f"http://{settings.host}:{settings.port}"
+    log.info("listening on %s, documented at %s/docs; keeps everything in %s", address, address, folder.path)
 
     def make_app() -> App:
         from service.app import create_app  # takes a second or two, in which the service is alive already
@@ -79,9 +86,20 @@ def serve(settings: Settings) -> None:
     # uvicorn raises the signal again when it has ended: an end that was asked for is none to be killed by.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)
-    server.run()
+    server.run([listening])
     if server.failed or not server.started:
         sys.exit(1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; ends the process with a line where there can be none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sys.exit(f"chainrule: {host}:{port} is in use by another program; choose another port with --port")
+        sys.exit(f"chainrule: cannot listen on {host}:{port}: {error.strerror or error}")
 
 
 def _ended(_signal: int, _frame: FrameType | None) -> None:

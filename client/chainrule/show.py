@@ -267,7 +267,7 @@ def _short(value: Any) -> str:
 
 def _progress_text(progress: Mapping[str, Any], state: str) -> str:
     eta = progress.get("eta_s")
-    left = f", {duration_text(eta)} left" if eta is not None and state not in TERMINAL_STATES else ""
+    left = f", {duration_text(eta)} left" if eta is not None and state not in (*TERMINAL_STATES, "paused") else ""
     return (
         f"{progress['fraction']:.0%}, step {progress['step']:,} of {progress['steps']:,}, "
         f"epoch {progress['epoch']:,} of {progress['epochs']:,}{left}"

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from chainrule.client import Client
@@ -38,6 +39,9 @@ class View(Protocol):
     def end(self, job: Job) -> None: ...
 
 
+WIDE = 110  # columns of a terminal from which on there is room for samples/s too
+
+
 class _Rate(ProgressColumn):
     """Loss, accuracy, samples/s and time left, as far as they are known."""
 
@@ -48,7 +52,7 @@ class _Rate(ProgressColumn):
             parts.append(f"loss {number_text(loss)}")
         if (accuracy := metrics.get("validation_accuracy")) is not None:
             parts.append(f"accuracy {accuracy:.2%}")
-        if (rate := metrics.get("samples_per_s")) is not None:
+        if (rate := metrics.get("samples_per_s")) is not None and task.fields["wide"]:
             parts.append(f"{rate:,.0f} samples/s")
         parts.append(f"{duration_text(eta_s)} left" if eta_s is not None else f"{duration_text(task.elapsed)}")
         return Text("  ".join(parts))
@@ -65,22 +69,35 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _cell(ratio: int | None = None, min_width: int | None = None) -> Column:
+    """A column of the line that is cut where the terminal is narrow, and never wraps."""
+    return Column(no_wrap=True, overflow="ellipsis", ratio=ratio, min_width=min_width)
+
+
 class _Bar:
     """One moving line."""
 
     def __init__(self, job: Job, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
-            TextColumn("{task.fields[job]}", markup=False, style="bold"),
-            TextColumn("{task.fields[state]}", markup=False),
-            BarColumn(bar_width=30, finished_style="green"),
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            TextColumn("{task.fields[epoch]}", markup=False),
-            _Rate(),
+            TextColumn("{task.fields[job]}", markup=False, style="bold", table_column=_cell(ratio=2)),
+            TextColumn("{task.fields[state]}", markup=False, table_column=_cell(ratio=2)),
+            BarColumn(bar_width=None, finished_style="green", table_column=_cell(ratio=3, min_width=8)),
+            TextColumn("{task.percentage:>3.0f}%", markup=False, table_column=_cell()),
+            TextColumn("{task.fields[epoch]}", markup=False, table_column=_cell()),
+            _Rate(table_column=_cell()),
             console=console,
+            expand=True,
         )
         self._task = self._progress.add_task(
-            "", total=1.0, job=plain(job["name"])[:30], state=job["state"], epoch="", metrics={}, eta_s=None
+            "",
+            total=1.0,
+            job=plain(job["name"])[:30],
+            state=job["state"],
+            epoch="",
+            metrics={},
+            eta_s=None,
+            wide=console.width >= WIDE,
         )
         self._apply(job.get("progress"), job.get("metrics"))
 

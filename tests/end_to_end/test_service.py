@@ -1,5 +1,9 @@
 """The service while it runs: health, the cluster, errors."""
 
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,3 +31,13 @@ def test_a_mistake_in_a_spec_is_refused_with_field_got_and_expected(service: Run
     assert response.json()["errors"] == [
         {"field": "layers[0].units", "got": -3, "expected": "an integer from 1 to 1,000,000"}
     ]
+
+
+def test_a_port_that_is_in_use_is_refused_in_one_line_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        command = [Path(sys.executable).with_name("chainrule"), "serve", "--port", str(port), "--data-dir", tmp_path]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    expected = f"chainrule: 127.0.0.1:{port} is in use by another program; choose another port with --port\n"
+    assert ended.stderr == expected
