@@ -41,6 +41,8 @@ ENV PATH=/opt/chainrule/bin:$PATH \
 
 USER chainrule
 WORKDIR /home/chainrule
+# For the CPU of the machine that builds the image; on another kind the first process compiles again.
+RUN python -m shared.warmup
 VOLUME /var/lib/chainrule
 EXPOSE 8400
 STOPSIGNAL SIGTERM

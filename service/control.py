@@ -179,6 +179,8 @@ class ControlPlane:
         while not self._stopping.is_set():
             try:
                 cluster = cluster or self._make_cluster()
+                if self._stopping.is_set():
+                    return None
                 cluster.start()
             except Exception as error:  # Ray raises what it likes: a head that is not up yet is a ConnectionError
                 reason = (str(error).splitlines() or [type(error).__name__])[0]

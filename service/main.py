@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -47,6 +48,7 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.umask(0o077)  # what users send and train is nobody else's on this machine
     folder = DataFolder(settings.data_dir)
     try:
         folder.open()

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption
 from service.store import Store, Told
+from shared.errors import Unavailable
 from workers.job import AttemptLost, Cluster, Report, RunningJob, StopRequest, TrainingJob
 
 __all__ = ["Attempt", "Runner", "Runners"]
 
+TRY_AGAIN_S = 2.0
 WAIT_S = 1.0  # for the next report; a runner that is to stop looks up as often
 
 STOPPED = "the service stopped; resumes from its checkpoint at the next start"
@@ -70,23 +74,36 @@ class Runner:
 
     def _run(self) -> None:
         """The job moves only when the attempt is closed: the next one may start at once, in the same folder."""
+        lost = ""
         try:
-            decide, values = self._follow()
-        except AttemptLost as lost:
-            decide, values = self._lost(str(lost))
+            ended = self._follow()
+        except AttemptLost as error:
+            lost = str(error)
         except Exception as error:  # whatever it was, the job must not hang in `running`
             log.exception("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id)
-            decide, values = self._lost(f"the service could not follow the attempt ({type(error).__name__})")
+            lost = f"the service could not follow the attempt ({type(error).__name__})"
         try:
             if self._running is not None:
                 self._running.close()
         except Exception:
             log.exception("attempt %d of %s could not be closed", self.attempt.number, self.attempt.job_id)
         try:
-            self._move(decide, values)
-        except Exception:  # the database is away: at the next start the job is found running, and queued
+            self._until_written(lambda: self._move(*(self._lost(lost) if lost else ended)))
+        except Exception:  # at the next start the job is found running, and queued
             log.exception("the end of attempt %d of %s was not written", self.attempt.number, self.attempt.job_id)
         self._on_end(self)
+
+    def _until_written(self, write: Callable[[], None]) -> None:
+        """Writes into the store, again and again while the database is away, until the service stops."""
+        while True:
+            try:
+                write()
+            except (SQLAlchemyError, Unavailable):
+                log.warning("the end of %s is not written: the database is away", self.attempt.job_id, exc_info=True)
+                if self._abandoned.wait(TRY_AGAIN_S):
+                    raise
+            else:
+                return
 
     def _follow(self) -> tuple[Decide, dict[str, Any]]:
         """Launches the attempt and takes in what it tells; returns what its end means, and columns to set along."""

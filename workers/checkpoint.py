@@ -64,7 +64,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     content = save(tensors, {"step": str(checkpoint.step), "memory": json.dumps(checkpoint.memory)})
     path = folder / f"step-{checkpoint.step:012d}-{hashlib.sha256(content).hexdigest()}.safetensors"
     write_atomically(path, content)
-    for old in _listed(folder)[KEPT:]:
+    for old in (*_listed(folder)[KEPT:], *folder.glob(".step-*.partial")):  # the latter of attempts that were killed
         old.unlink(missing_ok=True)
     return path
 

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 import ray.exceptions
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shared.errors import Unavailable
 from shared.plan import Plan
@@ -29,8 +29,9 @@ NAMESPACE = "chainrule"
 PLACED_WITHIN_S = 60.0
 BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take a request to stop
 ANSWERS_WITHIN_S = 60.0  # a coordinator that says nothing for longer is given up
-ALIVE_WITHIN_S = 0.05  # a spare that does not answer yet is still starting; a dead one is known at once
+ALIVE_WITHIN_S = 5.0  # for a spare to answer; a dead one is known sooner
 LOOK_FOR_RAYLET_EVERY_S = 0.5
+FORGETS_WITHIN_S = 10.0
 SPARES_PER_NODE = 4  # started processes that wait for a job: enough for one of two workers
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
@@ -218,18 +219,23 @@ _actor: Any = ray.remote  # its type hints know no concurrency groups
 _ProcessActor = _actor(concurrency_groups={"aside": 4}, num_cpus=0, max_restarts=0, max_task_retries=0)(_Process)
 
 
+def _start_on(node_id: str) -> Any:
+    """Starts a process on a node; returns before it has started."""
+    where = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return _ProcessActor.options(scheduling_strategy=where).remote()
+
+
 class _Spares:
     """Started processes that wait for a job, by node."""
 
     def __init__(self) -> None:
-        self._by_node: dict[str, list[Any]] = {}
+        self._by_node: dict[str, list[tuple[Any, bool]]] = {}
         self._lock = threading.Lock()
 
     def start(self, node_id: str) -> None:
         """Starts SPARES_PER_NODE processes on a node; returns before they have started."""
-        where = NodeAffinitySchedulingStrategy(node_id, soft=False)
         for _ in range(SPARES_PER_NODE):
-            self.give(node_id, _ProcessActor.options(scheduling_strategy=where).remote())
+            self.give(node_id, _start_on(node_id), started=False)
 
     def take(self, node_id: str) -> Any | None:
         """A spare of that node that has not died, or None."""
@@ -238,21 +244,24 @@ class _Spares:
                 waiting = self._by_node.get(node_id, [])
                 if not waiting:
                     return None
-                process = waiting.pop(0)
+                process, started = waiting.pop(0)
             answer = process.process_id.remote()
             try:
-                if ray.wait([answer], timeout=ALIVE_WITHIN_S)[0]:
+                if ray.wait([answer], timeout=ALIVE_WITHIN_S if started else 0)[0]:
                     ray.get(answer)
+                elif started:
+                    ray.kill(process)
+                    continue
             except ray.exceptions.RayActorError:
                 continue
             return process
 
-    def give(self, node_id: str, process: Any) -> None:
-        """Keeps a process, or ends it when there are enough."""
+    def give(self, node_id: str, process: Any, *, started: bool) -> None:
+        """Keeps a process, or ends it when there are enough; one that is still starting will not answer at once."""
         with self._lock:
             waiting = self._by_node.setdefault(node_id, [])
             if len(waiting) < SPARES_PER_NODE:
-                waiting.append(process)
+                waiting.append((process, started))
                 return
         ray.kill(process)
 
@@ -316,25 +325,30 @@ class RayRunningJob:
 
     def __init__(self, job: TrainingJob, spares: _Spares) -> None:
         self._spares = spares
-        self._group = placement_group([{"CPU": 1}] * job.workers, strategy="PACK")
+        self._attempt = uuid.uuid4().hex
         self._ended_well = False
         self._closed = False
         self._processes: list[tuple[str, Any]] = []  # each with its node
+        self._group = placement_group([{"CPU": 1}] * job.workers, strategy="PACK")
+        try:
+            self._begin(job)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, job: TrainingJob) -> None:
         if not self._group.wait(timeout_seconds=PLACED_WITHIN_S):
-            remove_placement_group(self._group)
             raise AttemptLost(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
         nodes: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
-        self._workers = [self._process(bundle, nodes[bundle]) for bundle in range(job.workers)]
-        self._server, self._coordinator = self._process(0, nodes[0]), self._process(0, nodes[0])
-        self._attempt = uuid.uuid4().hex
+        self._workers = [self._process(nodes[bundle]) for bundle in range(job.workers)]
+        self._server, self._coordinator = self._process(nodes[0]), self._process(nodes[0])
         self._run = self._coordinator.run.remote(self._attempt, job, self._server, self._workers)
 
-    def _process(self, bundle: int, node_id: str) -> Any:
-        """A spare of the bundle's node, or a new process there."""
+    def _process(self, node_id: str) -> Any:
+        """A spare of that node, or a new process there: outside the group, with which it would be ended."""
         process = self._spares.take(node_id)
         if process is None:
-            where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
-            process = _ProcessActor.options(scheduling_strategy=where).remote()
+            process = _start_on(node_id)
         self._processes.append((node_id, process))
         return process
 
@@ -367,13 +381,20 @@ class RayRunningJob:
         if self._closed:
             return
         self._closed = True
+        kept = self._forgetful() if self._ended_well else []
         for node_id, process in self._processes:
-            if self._ended_well:
-                process.forget.remote()
-                self._spares.give(node_id, process)
+            if process in kept:
+                self._spares.give(node_id, process, started=True)
             else:
                 ray.kill(process)
         remove_placement_group(self._group)
+
+    def _forgetful(self) -> list[Any]:
+        """The processes that have dropped the job. Waited for, as Ray keeps no order between calls of this process and
+        those of the next job's coordinator."""
+        dropped = {process.forget.remote(): process for _, process in self._processes}
+        ready, _ = ray.wait(list(dropped), num_returns=len(dropped), timeout=FORGETS_WITHIN_S)
+        return [dropped[reference] for reference in ready]
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shared.errors import ChainruleError, Diverged
 from shared.metrics import summarize
 from shared.schedules import learning_rate_at
@@ -91,7 +93,8 @@ class Coordinator:
 
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
-        self._prepared = prepare(self._plan, self._job.training, self._job.validation, self._folder / "prepared")
+        folder = self._folder / "prepared"
+        self._prepared = prepare(self._plan, self._job.training, self._job.validation, folder, self._heed_stop)
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:
             self._heed_requests()
@@ -128,13 +131,20 @@ class Coordinator:
         self._opened = True
         self._tell_progress()
 
-    def _heed_requests(self) -> None:
+    def _heed_stop(self) -> None:
+        """Raises Stopped where somebody has asked for it."""
         with self._lock:
             stop = self._stop
-        if stop == "pause":
-            self._write_checkpoint()
         if stop is not None:
             raise Stopped(stop)
+
+    def _heed_requests(self) -> None:
+        try:
+            self._heed_stop()
+        except Stopped as stopped:
+            if stopped.request == "pause":
+                self._write_checkpoint()
+            raise
         limit = self._spec.max_runtime_s
         if limit is not None and self._memory.elapsed_s > limit:
             raise ChainruleError(f"max_runtime_s: trained for {self._memory.elapsed_s:.1f} s, allowed {limit:g} s")
@@ -247,9 +257,11 @@ class Coordinator:
         self._log.add("checkpoint", step=self._step)
 
     def _finish(self) -> None:
-        self._write_checkpoint()
         state = self._transport.state()
         kept = state.parameters if state.best is None else state.best
+        if not np.isfinite(kept).all():  # the last update, whose loss nobody has seen
+            raise Diverged.at(self._step - 1)
+        self._write_checkpoint()
         digest = hashlib.sha256(kept.astype(kept.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
         write_model(self._folder / "model.safetensors", self._plan, self._prepared.preprocessing, kept, digest)
         metrics = self._memory.latest | self._memory.best

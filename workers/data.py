@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -45,7 +45,7 @@ class PreparedData:
             told = json.loads((folder / "prepared.json").read_bytes())
             preprocessing = FittedPreprocessing.model_validate_json((folder / "preprocessing.json").read_bytes())
         except FileNotFoundError:
-            raise DataMissing("the job's prepared data are gone; they are made anew at the next attempt") from None
+            raise DataMissing("the job's prepared data are gone; submit the job again") from None
         return cls(folder, preprocessing, told["training_rows"], told["validation_rows"])
 
     def open_training(self) -> tuple[Array, Array]:
@@ -65,11 +65,17 @@ class PreparedData:
         return x, y
 
 
-def prepare(plan: Plan, training: TableFile, validation: TableFile | None, folder: Path) -> PreparedData:
+def prepare(
+    plan: Plan,
+    training: TableFile,
+    validation: TableFile | None,
+    folder: Path,
+    look_up: Callable[[], None] = lambda: None,
+) -> PreparedData:
     """Encodes the rows into `folder`, or finds that done: complete or absent, also after a crash on the way.
 
     The bits depend on the plan and the data sets alone. Reads each file once to fit and once to encode, in bounded
-    memory. Raises DataMissing, BadData, OSError.
+    memory. Calls `look_up` now and then, which may raise to stop. Raises DataMissing, BadData, OSError.
     """
     identity = _identity(plan, training, validation)
     marker = folder / "prepared.json"
@@ -86,11 +92,11 @@ def prepare(plan: Plan, training: TableFile, validation: TableFile | None, folde
             f"the plan says {plan.inputs} and {plan.outputs}; submit the job again"
         )
     mask = training_mask(plan.spec, training.rows)
-    _encode(plan, preprocessing, training, folder, "training", mask)
+    _encode(plan, preprocessing, training, folder, "training", mask, look_up)
     if validation is not None:
-        _encode(plan, preprocessing, validation, folder, "validation", None)
+        _encode(plan, preprocessing, validation, folder, "validation", None, look_up)
     elif mask is not None:
-        _encode(plan, preprocessing, training, folder, "validation", ~mask)
+        _encode(plan, preprocessing, training, folder, "validation", ~mask, look_up)
     _write(folder / "preprocessing.json", preprocessing.model_dump_json())
     rows = {"training_rows": plan.training_rows, "validation_rows": plan.validation_rows}
     _write(marker, json.dumps({"identity": identity, **rows}))
@@ -113,7 +119,13 @@ def _write(path: Path, text: str) -> None:
 
 # ---------------------------------------------------------------- encoding
 def _encode(
-    plan: Plan, preprocessing: FittedPreprocessing, file: TableFile, folder: Path, part: Part, mask: Array | None
+    plan: Plan,
+    preprocessing: FittedPreprocessing,
+    file: TableFile,
+    folder: Path,
+    part: Part,
+    mask: Array | None,
+    look_up: Callable[[], None],
 ) -> None:
     """Writes `part`_x.npy and `part`_y.npy from the rows of `file` that `mask` chooses (None: all).
 
@@ -127,6 +139,7 @@ def _encode(
         _write_header(x_file, dtype, (rows, plan.inputs))
         _write_header(y_file, y_dtype, (rows, *y_shape))
         for columns, count in _windows(preprocessing, file, mask):
+            look_up()
             x, y = np.empty((count, plan.inputs), dtype), np.empty((count, *y_shape), y_dtype)
             preprocessing.encode_features(columns, x)
             preprocessing.encode_targets(columns, y)

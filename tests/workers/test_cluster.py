@@ -111,3 +111,24 @@ def test_a_spare_that_died_while_it_waited_is_not_given_to_a_job(cluster: Cluste
 
 def ended_well(told: list[Report]) -> bool:
     return bool(told[-1].data["outcome"] == "succeeded")
+
+
+def test_processes_that_were_started_beside_the_spares_are_alive_as_spares_afterwards(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    from workers.cluster import RayRunningJob
+
+    together = [cluster.launch(job_of(tmp_path / str(number), workers=2)) for number in range(2)]
+    used = set()
+    for running in together:
+        assert isinstance(running, RayRunningJob)
+        assert ended_well(reports_until(running, "ended"))
+        used |= {process for ids in running.process_ids().values() for process in ids}
+    assert len(used) == 8
+    for running in together:
+        running.close()
+    after = cluster.launch(job_of(tmp_path / "after", workers=2))
+    assert isinstance(after, RayRunningJob)
+    assert {process for ids in after.process_ids().values() for process in ids} <= used
+    assert ended_well(reports_until(after, "ended"))
+    after.close()

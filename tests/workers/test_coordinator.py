@@ -175,3 +175,24 @@ def test_the_penalty_is_part_of_the_losses_that_are_told(tmp_path: Path) -> None
     penalty = 0.5 * np.abs(weights).sum() + 1.5 * np.square(weights).sum()
     assert told["train_loss"] - plain["train_loss"] == pytest.approx(penalty)
     assert told["validation_loss"] - plain["validation_loss"] == pytest.approx(penalty)
+
+
+def test_a_last_step_that_makes_the_weights_infinite_is_no_success(tmp_path: Path) -> None:
+    """The loss of a step is that of the weights before it, so nobody has seen what the last step did."""
+    end = ended(
+        run(
+            job_of(
+                tmp_path / "job",
+                layers=[],
+                loss={"type": "mae"},
+                l2=1.0,
+                optimizer={"type": "sgd", "learning_rate": 1e6},
+                initial_parameters={"weights": [[[1e34], [1e34]]], "biases": [[0.0]]},
+                batch_size=300,
+                epochs=1,
+                validation=None,
+            )
+        )
+    )
+    assert (end["outcome"], end["error"]) == ("failed", "Diverged")
+    assert not (tmp_path / "job" / "model.safetensors").exists()
