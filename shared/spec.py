@@ -375,7 +375,7 @@ class JobSpec(Record):
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
     """Higher starts first."""
     checkpoint: Checkpoint = Checkpoint()
-    """When the state of the training is written to disk."""
+    """How often checkpoints are written."""
     max_runtime_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Seconds of training after which the job fails; none by default."""
 
