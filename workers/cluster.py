@@ -1,7 +1,7 @@
 """Jobs on Ray: the only file that knows Ray's API.
 
-Ray places, starts and supervises the processes of a job and reports their deaths. Each job is one placement group: a
-CPU for each gradient worker; the parameter server and the coordinator, which mostly wait, share the first one.
+Ray places, starts and supervises the processes of a job and reports their deaths. Each job is one placement group that
+holds a CPU for each gradient worker. The processes run on the nodes of its bundles, but outside it, to outlive it.
 """
 
 import gc
