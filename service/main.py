@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
     def make_cluster() -> "Cluster":
         from workers.ray_environment import ray_cluster  # brings Ray, which takes seconds to import
 
-        return ray_cluster(settings.data_dir, settings.ray_address, settings.cpus)
+        return ray_cluster(settings.data_dir, settings.ray_address, settings.cpus, settings.transport)
 
     def on_failure() -> None:
         server.fail()

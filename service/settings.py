@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from workers.job import TransportName
+
 __all__ = ["Settings"]
 
 
@@ -27,6 +29,9 @@ class Settings(BaseSettings):
     """A Ray cluster to join; by default the service starts one of its own."""
     cpus: int | None = Field(default=None, ge=1)
     """CPUs that the service's own Ray offers; the machine's by default."""
+
+    transport: TransportName = "direct"
+    """How weights and gradients travel: through shared memory and sockets, or as plain Ray calls, to compare with."""
 
     @property
     def database(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 import numba
 import numpy as np
 
+from shared.sharding import ADD
 from shared.spec import ACTIVATIONS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -119,6 +120,39 @@ def _erf(x: Any, exp_minus_x2: Any) -> Any:
     near = a * t / u
     far = 1.0 - exp_minus_x2 * p / q
     return math.copysign(near if a < 1.0 else far, x) + (x - x)  # x - x keeps NaN
+
+
+# ---------------------------------------------------------------- random numbers: Philox4x64-10, as numpy draws them
+LOW_HALF: Final = np.uint64(0xFFFFFFFF)
+HALF: Final = np.uint64(32)
+
+
+@inner
+def _high_product(a: Any, b: Any) -> Any:
+    """The upper 64 bits of the product of two 64-bit numbers."""
+    a_low, a_high, b_low, b_high = a & LOW_HALF, a >> HALF, b & LOW_HALF, b >> HALF
+    middle = a_high * b_low + (a_low * b_low >> HALF)
+    return a_high * b_high + (middle >> HALF) + (a_low * b_high + (middle & LOW_HALF) >> HALF)
+
+
+@kernel
+def philox_draws(seed: Any, purpose: Any, index: Any, out: Any) -> None:
+    """out ← the first raw draws, uint64, of the stream with key (seed, purpose) and counter (0, index, 0, 0).
+
+    Salmon et al. (SC 2011); numpy counts the lowest word up before each block of four, so that the first block is 1.
+    """
+    for start in range(0, out.shape[0], 4):
+        a, b, c, d = np.uint64(start // 4 + 1), np.uint64(index), np.uint64(0), np.uint64(0)
+        k, l = np.uint64(seed), np.uint64(purpose)  # noqa: E741
+        for _ in range(10):
+            high_a = _high_product(np.uint64(0xD2E7470EE14C6C93), a)
+            high_c = _high_product(np.uint64(0xCA5A826395121157), c)
+            low_a, low_c = np.uint64(0xD2E7470EE14C6C93) * a, np.uint64(0xCA5A826395121157) * c
+            a, b, c, d = high_c ^ b ^ k, low_c, high_a ^ d ^ l, low_a
+            k, l = k + np.uint64(0x9E3779B97F4A7C15), l + np.uint64(0xBB67AE8584CAA73B)  # noqa: E741
+        block = (a, b, c, d)
+        for i in range(min(4, out.shape[0] - start)):
+            out[start + i] = block[i]
 
 
 # ---------------------------------------------------------------- activations f(t), and f'(t) as a function of y = f(t)
@@ -431,84 +465,158 @@ def regression_loss(outputs: Any, targets: Any, gradient: Any, sums: Any, code: 
     return float(total / sums.shape[0])
 
 
-# ---------------------------------------------------------------- optimizers: flat vectors, and scalars of their dtype
-@kernel
-def sgd(w: Any, gradient: Any, divisor: Any, rate: Any) -> None:
-    """w ← w - rate g, g = gradient / divisor."""
-    for i in range(w.shape[0]):
-        w[i] -= rate * (gradient[i] / divisor)
+# ---------------------------------------------------------------- the tree's sum, and optimizers on it, in one pass
+# All take `parts`, (parts, at least the parameters' number): the gradients that the workers sent; `program`, int64, how
+# to add them (shared/sharding.py); `stack`, (depth, BLOCK) scratch; and which parameters to step, from start to stop,
+# so that several threads can share the work. `share` is 1 / rows; scalars are of the parameters' dtype.
+BLOCK: Final = 4096  # numbers that are added and stepped at a time, small enough for the first caches
+
+
+@inner
+def _sum_block(parts: Any, program: Any, stack: Any, low: int, count: int) -> None:
+    """stack[0] ← the sum of parts[:, low : low + count] along the tree."""
+    top = -1
+    position = 0
+    while position < program.shape[0]:
+        operation = program[position]
+        if operation == ADD:
+            below, above = stack[top - 1], stack[top]
+            for i in range(count):
+                below[i] += above[i]
+            top -= 1
+        else:
+            part = parts[operation][low : low + count]
+            if position + 1 < program.shape[0] and program[position + 1] == ADD:
+                below = stack[top]
+                for i in range(count):
+                    below[i] += part[i]
+                position += 1
+            else:
+                top += 1
+                above = stack[top]
+                for i in range(count):
+                    above[i] = part[i]
+        position += 1
 
 
 @kernel
-def sgd_momentum(w: Any, gradient: Any, v: Any, divisor: Any, rate: Any, momentum: Any, nesterov: bool) -> None:
+def sgd(w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, share: Any, rate: Any) -> None:
+    """w ← w - rate g, g = share Σ parts."""
+    for low in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - low)
+        _sum_block(parts, program, stack, low, count)
+        total, w_ = stack[0], w[low : low + count]
+        for i in range(count):
+            w_[i] -= rate * (total[i] * share)
+
+
+@kernel
+def sgd_momentum(
+    w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, share: Any, rate: Any,
+    v: Any, momentum: Any, nesterov: bool,
+) -> None:  # fmt: skip
     """v ← momentum v + g; w ← w - rate v, or with nesterov w - rate (g + momentum v)."""
-    if nesterov:
-        for i in range(w.shape[0]):
-            g = gradient[i] / divisor
-            v[i] = momentum * v[i] + g
-            w[i] -= rate * (g + momentum * v[i])
-    else:
-        for i in range(w.shape[0]):
-            v[i] = momentum * v[i] + gradient[i] / divisor
-            w[i] -= rate * v[i]
+    for low in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - low)
+        _sum_block(parts, program, stack, low, count)
+        total, w_, v_ = stack[0], w[low : low + count], v[low : low + count]
+        if nesterov:
+            for i in range(count):
+                g = total[i] * share
+                v_[i] = momentum * v_[i] + g
+                w_[i] -= rate * (g + momentum * v_[i])
+        else:
+            for i in range(count):
+                v_[i] = momentum * v_[i] + total[i] * share
+                w_[i] -= rate * v_[i]
 
 
 @kernel
 def adam(
-    w: Any, gradient: Any, m: Any, v: Any, divisor: Any, rate: Any, root: Any,
-    beta1: Any, rest1: Any, beta2: Any, rest2: Any, epsilon: Any,
+    w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, share: Any, rate: Any,
+    m: Any, v: Any, inverse_root: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any, epsilon: Any,
 ) -> None:  # fmt: skip
-    """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - rate m / (√v / root + ε).
+    """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - rate m / (√v · inverse_root + ε).
 
-    With rate = learning rate / (1 - β₁ᵗ) and root = √(1 - β₂ᵗ) that is the paper's m̂ and v̂; rest = 1 - β.
+    With rate = learning rate / (1 - β₁ᵗ) and inverse_root = 1 / √(1 - β₂ᵗ) that is the paper's m̂ and v̂; rest = 1 - β.
     """
-    for i in range(w.shape[0]):
-        g = gradient[i] / divisor
-        m[i] = beta1 * m[i] + rest1 * g
-        v[i] = beta2 * v[i] + rest2 * (g * g)
-        w[i] -= rate * m[i] / (np.sqrt(v[i]) / root + epsilon)
+    for low in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - low)
+        _sum_block(parts, program, stack, low, count)
+        total, w_, m_, v_ = stack[0], w[low : low + count], m[low : low + count], v[low : low + count]
+        for i in range(count):
+            g = total[i] * share
+            m_[i] = beta1 * m_[i] + rest1 * g
+            v_[i] = beta2 * v_[i] + rest2 * (g * g)
+            w_[i] -= rate * m_[i] / (np.sqrt(v_[i]) * inverse_root + epsilon)
 
 
 @kernel
-def decay(w: Any, penalized: Any, share: Any) -> None:
+def decay(w: Any, penalized: Any, start: int, stop: int, share: Any) -> None:
     """w ← w - share w, on weights only."""
-    for i in range(w.shape[0]):
-        w[i] -= share * w[i] * type(share)(penalized[i])
+    w_, penalized_ = w[start:stop], penalized[start:stop]
+    for i in range(w_.shape[0]):
+        w_[i] -= share * w_[i] * type(share)(penalized_[i])
 
 
 @kernel
-def rmsprop(w: Any, gradient: Any, v: Any, divisor: Any, rate: Any, keep: Any, rest: Any, epsilon: Any) -> None:
+def rmsprop(
+    w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, share: Any, rate: Any,
+    v: Any, keep: Any, rest: Any, epsilon: Any,
+) -> None:  # fmt: skip
     """v ← ρ v + (1 - ρ) g²; w ← w - rate g / (√v + ε)."""
-    for i in range(w.shape[0]):
-        g = gradient[i] / divisor
-        v[i] = keep * v[i] + rest * (g * g)
-        w[i] -= rate * g / (np.sqrt(v[i]) + epsilon)
+    for low in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - low)
+        _sum_block(parts, program, stack, low, count)
+        total, w_, v_ = stack[0], w[low : low + count], v[low : low + count]
+        for i in range(count):
+            g = total[i] * share
+            v_[i] = keep * v_[i] + rest * (g * g)
+            w_[i] -= rate * g / (np.sqrt(v_[i]) + epsilon)
 
 
 @kernel
-def adagrad(w: Any, gradient: Any, s: Any, divisor: Any, rate: Any, epsilon: Any) -> None:
+def adagrad(
+    w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, share: Any, rate: Any, s: Any, epsilon: Any
+) -> None:
     """s ← s + g²; w ← w - rate g / (√s + ε)."""
-    for i in range(w.shape[0]):
-        g = gradient[i] / divisor
-        s[i] += g * g
-        w[i] -= rate * g / (np.sqrt(s[i]) + epsilon)
+    for low in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - low)
+        _sum_block(parts, program, stack, low, count)
+        total, w_, s_ = stack[0], w[low : low + count], s[low : low + count]
+        for i in range(count):
+            g = total[i] * share
+            s_[i] += g * g
+            w_[i] -= rate * g / (np.sqrt(s_[i]) + epsilon)
 
 
 @kernel
-def regularize(w: Any, gradient: Any, penalized: Any, divisor: Any, l1: Any, l2: Any, out: Any) -> None:
-    """out ← gradient / divisor + l1 sign(w) + l2 w, the penalties on weights only."""
+def regularize(
+    w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, share: Any,
+    penalized: Any, l1: Any, l2: Any, out: Any,
+) -> None:  # fmt: skip
+    """out ← g + l1 sign(w) + l2 w, the penalties on weights only."""
     zero = type(l1)(0)
-    for i in range(w.shape[0]):
-        sign = l1 if w[i] > 0 else (-l1 if w[i] < 0 else zero)
-        out[i] = gradient[i] / divisor + (sign + l2 * w[i]) * type(l1)(penalized[i])
+    for low in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - low)
+        _sum_block(parts, program, stack, low, count)
+        total, w_, out_, penalized_ = (
+            stack[0],
+            w[low : low + count],
+            out[low : low + count],
+            penalized[low : low + count],
+        )
+        for i in range(count):
+            sign = l1 if w_[i] > 0 else (-l1 if w_[i] < 0 else zero)
+            out_[i] = total[i] * share + (sign + l2 * w_[i]) * type(l1)(penalized_[i])
 
 
-LANES: Final = 16
+LANES: Final = 16  # interleaved partial sums, which are then added in order: a sum that can be vector code
 
 
 @kernel
 def sum_of_squares(values: Any) -> float:
-    """Σ x² in float64, in 16 interleaved partial sums which are then added in order."""
+    """Σ x² in float64."""
     lanes = np.zeros(LANES)
     whole = values.shape[0] - values.shape[0] % LANES
     for i in range(0, whole, LANES):
@@ -526,9 +634,17 @@ def sum_of_squares(values: Any) -> float:
 
 @kernel
 def penalty(w: Any, penalized: Any, l1: float, l2: float) -> float:
-    """Σ over weights of l1 |w| + l2 / 2 w², in float64, in index order."""
-    total = 0.0
-    for i in range(w.shape[0]):
+    """Σ over weights of l1 |w| + l2 / 2 w², in float64."""
+    lanes = np.zeros(LANES)
+    whole = w.shape[0] - w.shape[0] % LANES
+    for i in range(0, whole, LANES):
+        for j in range(LANES):
+            x = np.float64(w[i + j])
+            lanes[j] += (l1 * abs(x) + 0.5 * l2 * x * x) * penalized[i + j]
+    for i in range(whole, w.shape[0]):
         x = np.float64(w[i])
-        total += (l1 * abs(x) + 0.5 * l2 * x * x) * penalized[i]
+        lanes[i - whole] += (l1 * abs(x) + 0.5 * l2 * x * x) * penalized[i]
+    total = 0.0
+    for j in range(LANES):
+        total += lanes[j]
     return total

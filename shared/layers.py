@@ -4,6 +4,7 @@ A layer holds no numbers of its own. Parameters are slices of one flat vector, a
 back lies in `Buffers`, which are made once. Every array is rows × width, C-contiguous, of the network's dtype.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from shared import kernels
 from shared.randomness import Purpose, philox, uniform
 from shared.spec import Activation
 
-__all__ = ["Buffers", "DenseLayer", "Draw", "DropoutLayer", "Slot", "aligned"]
+__all__ = ["Buffers", "DenseLayer", "DropoutLayer", "Slot", "aligned"]
 
 HE: frozenset[Activation] = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "softplus"})
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -37,20 +38,12 @@ class Slot(NamedTuple):
     outputs: int
 
 
-class Draw(NamedTuple):
-    """What dropout's random numbers are keyed by."""
-
-    seed: int
-    step: int
-    shard: int
-
-
 @dataclass(frozen=True)
 class Buffers:
     """The memory of one layer, for a number of rows: its output, and what its way back needs."""
 
     output: np.ndarray
-    bias: np.ndarray  # a writable copy, so that kernels are compiled for one kind of array only
+    bias: np.ndarray  # for parameters that may be read-only: a copy, as kernels are compiled for one kind of array only
     slope: np.ndarray | None = None  # f'(t), where it does not follow from f(t)
     draws: np.ndarray | None = None  # dropout's random numbers, float32
 
@@ -99,18 +92,28 @@ class DenseLayer:
         """The inputs × outputs view of this layer's weights, or of their gradient, in a flat vector."""
         return vector[self.slot.weights].reshape(self.inputs, self.outputs)
 
-    def forward(self, parameters: np.ndarray, x: np.ndarray, buffers: Buffers, draw: Draw | None) -> np.ndarray:
-        """The layer's output, in its buffer. With `draw`, which means training, keeps what the way back needs."""
-        y = buffers.output
-        np.matmul(x, self.weights(parameters), out=y)
+    def forward(self, parameters: np.ndarray, x: np.ndarray, buffers: Buffers) -> np.ndarray:
+        """The layer's output, in its buffer; nothing is kept for a way back."""
+        np.matmul(x, self.weights(parameters), out=buffers.output)
         np.copyto(buffers.bias, parameters[self.slot.bias])
-        if draw is not None and buffers.slope is not None:
-            kernels.activate_and_save(y, buffers.bias, buffers.slope, self._code)
-        else:
-            kernels.activate(y, buffers.bias, self._code)
-        return y
+        kernels.activate(buffers.output, buffers.bias, self._code)
+        return buffers.output
 
-    def backward(
+    def bind(self, parameters: np.ndarray, x: np.ndarray, buffers: Buffers) -> Callable[[], None]:
+        """A call that computes the layer's output into its buffer and keeps what the way back needs."""
+        weights, bias, y, slope = self.weights(parameters), parameters[self.slot.bias], buffers.output, buffers.slope
+        code, matmul = self._code, np.matmul
+
+        def forward() -> None:
+            matmul(x, weights, y)
+            if slope is None:
+                kernels.activate(y, bias, code)
+            else:
+                kernels.activate_and_save(y, bias, slope, code)
+
+        return forward
+
+    def bind_backward(
         self,
         parameters: np.ndarray,
         x: np.ndarray,
@@ -118,14 +121,22 @@ class DenseLayer:
         buffers: Buffers,
         out: np.ndarray,
         input_gradient: np.ndarray | None,
-    ) -> None:
-        """From `delta`, the loss's gradient by this layer's output, which is overwritten: the gradient by the weights
-        (xᵀ δ) and bias (column sums of δ) into `out`, and by the input (δ Wᵀ) into `input_gradient`, if wanted."""
+    ) -> Callable[[], None]:
+        """A call that makes from `delta`, the loss's gradient by this layer's output, which it overwrites: the gradient
+        by the weights (xᵀ δ) and bias (column sums of δ) in `out`, and by the input (δ Wᵀ) in `input_gradient`, if
+        wanted."""
         saved = buffers.output if buffers.slope is None else buffers.slope
-        kernels.backpropagate(delta, saved, out[self.slot.bias], self._code)
-        np.matmul(x.T, delta, out=self.weights(out))
-        if input_gradient is not None:
-            np.matmul(delta, self.weights(parameters).T, out=input_gradient)
+        weights_gradient, bias_gradient = self.weights(out), out[self.slot.bias]
+        x_transposed, weights_transposed = x.T, self.weights(parameters).T
+        code, matmul = self._code, np.matmul
+
+        def backward() -> None:
+            kernels.backpropagate(delta, saved, bias_gradient, code)
+            matmul(x_transposed, delta, weights_gradient)
+            if input_gradient is not None:
+                matmul(delta, weights_transposed, input_gradient)
+
+        return backward
 
 
 class DropoutLayer:
@@ -145,22 +156,17 @@ class DropoutLayer:
         shape = (rows, self.outputs)
         return Buffers(aligned(shape, dtype), aligned((0,), dtype), draws=aligned(shape, np.dtype(np.float32)))
 
-    def forward(self, parameters: np.ndarray, x: np.ndarray, buffers: Buffers, draw: Draw | None) -> np.ndarray:
-        """x itself without `draw`; with it, x with a part of its values dropped, in the buffer."""
-        if draw is None:
-            return x
+    def draw(self, buffers: Buffers, seed: int, step: int, shard: int) -> None:
+        """Draws the numbers that decide which values of a shard are dropped."""
         assert buffers.draws is not None
-        stream = philox(draw.seed, Purpose.DROPOUT, index=draw.step, shard=draw.shard, layer=self._number)
+        stream = philox(seed, Purpose.DROPOUT, index=step, shard=shard, layer=self._number)
         np.random.Generator(stream).random(out=buffers.draws, dtype=np.float32)
-        y = buffers.output
-        np.copyto(y, x)
-        self._drop(y, buffers.draws)
-        return y
 
-    def backward(self, delta: np.ndarray, buffers: Buffers) -> None:
-        """Turns the loss's gradient by this layer's output into that by its input, in place."""
-        assert buffers.draws is not None
-        self._drop(delta, buffers.draws)
+    def forward(self, x: np.ndarray, buffers: Buffers) -> None:
+        """Copies x with a part of its values dropped into the buffer."""
+        np.copyto(buffers.output, x)
+        self.drop(buffers.output, buffers)
 
-    def _drop(self, values: np.ndarray, draws: np.ndarray) -> None:
-        kernels.drop(values, draws, self._rate, values.dtype.type(self._scale))
+    def drop(self, values: np.ndarray, buffers: Buffers) -> None:
+        """Drops the drawn part of `values` and scales the others, in place: also the way back, for a gradient."""
+        kernels.drop(values, buffers.draws, self._rate, values.dtype.type(self._scale))

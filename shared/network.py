@@ -1,19 +1,23 @@
 """A network: layers in order over one flat vector of parameters, and the gradient of a loss by it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from shared.errors import InvalidInput
-from shared.layers import Buffers, DenseLayer, Draw, DropoutLayer, Slot, aligned
+from shared.layers import Buffers, DenseLayer, DropoutLayer, Slot, aligned
 from shared.losses import TrainableLoss, loss_and_gradient
 from shared.spec import CrossEntropyLoss, Dense, Dropout, InitialParameters, Layer
 
-__all__ = ["Network", "Slot", "Workspace"]
+__all__ = ["Network", "Pass", "Slot", "Workspace"]
 
 
 class Workspace:
-    """All memory that passes over at most `rows` rows need, made once; its content between passes means nothing."""
+    """All memory that passes over at most `rows` rows need, made once; its content between passes means nothing.
+
+    For training, `x` and `y` are where a batch's rows are put.
+    """
 
     def __init__(self, network: "Network", rows: int, *, training: bool) -> None:
         if rows < 1:
@@ -24,15 +28,15 @@ class Workspace:
         dtype = network.dtype
         turns = (aligned((rows * widest,), dtype), aligned((rows * widest,), dtype))
         self.gradients = turns  # flat: the gradient by a layer's output, and by its input, by turns
-        self._buffers = (
-            [self._for_training(layer, rows, dtype) for layer in network.layers]
-            if training
-            else self._for_evaluation(network, rows)
-        )
-        classification = isinstance(network.loss, CrossEntropyLoss)
-        self._y = aligned((rows,), np.dtype(np.int32)) if classification else aligned((rows, network.outputs), dtype)
-        self.sums = np.empty(network.outputs)
-        self._cut: tuple[int, list[Buffers], np.ndarray] = (rows, self._buffers, self._y)
+        if training:
+            self._buffers = [self._for_training(layer, rows, dtype) for layer in network.layers]
+            classification = isinstance(network.loss, CrossEntropyLoss)
+            self.x = aligned((rows, network.inputs), dtype)
+            self.y = aligned((rows,), np.dtype(np.int32)) if classification else aligned((rows, network.outputs), dtype)
+            self.sums = np.empty(network.outputs)
+        else:
+            self._buffers = self._for_evaluation(network, rows)
+        self._cut: tuple[int, list[Buffers]] = (rows, self._buffers)
 
     @staticmethod
     def _for_training(layer: DenseLayer | DropoutLayer, rows: int, dtype: np.dtype) -> Buffers:
@@ -52,11 +56,69 @@ class Workspace:
                 turn = 1 - turn
         return buffers
 
-    def cut(self, rows: int) -> tuple[list[Buffers], np.ndarray]:
-        """The layers' buffers and the memory for y, cut to `rows` rows; kept, since most passes cut alike."""
+    def cut(self, rows: int) -> list[Buffers]:
+        """The layers' buffers, cut to `rows` rows; kept, since most passes cut alike."""
         if self._cut[0] != rows:
-            self._cut = (rows, [buffers.first(rows) for buffers in self._buffers], self._y[:rows])
-        return self._cut[1], self._cut[2]
+            self._cut = (rows, [buffers.first(rows) for buffers in self._buffers])
+        return self._cut[1]
+
+
+class Pass:
+    """Forward and backward over a fixed number of rows, between memories that never change: all views are made once.
+
+    Put the rows into `x` and `y`, then call `run`. Made by `Network.bind`.
+    """
+
+    def __init__(
+        self, network: "Network", parameters: np.ndarray, workspace: Workspace, rows: int, out: np.ndarray
+    ) -> None:
+        self.x, self.y = workspace.x[:rows], workspace.y[:rows]
+        self._loss, self._sums = network.loss, workspace.sums
+        self._draws: list[tuple[DropoutLayer, Buffers]] = []
+        self._forward: list[Callable[[], None]] = []
+        self._backward: list[Callable[[], None]] = []
+        buffers = workspace.cut(rows)
+        inputs = [self.x, *(memory.output for memory in buffers)]
+        for layer, memory, x in zip(network.layers, buffers, inputs[:-1], strict=True):
+            if isinstance(layer, DropoutLayer):
+                self._draws.append((layer, memory))
+                self._forward.append(partial(layer.forward, x, memory))
+            else:
+                self._forward.append(layer.bind(parameters, x, memory))
+        self._outputs = inputs[-1]
+        self._delta = delta = _turn(workspace, 0, rows, network.outputs)
+        first = next(number for number, layer in enumerate(network.layers) if isinstance(layer, DenseLayer))
+        turn = 0
+        for number in range(len(network.layers) - 1, first - 1, -1):  # below the first dense layer are no parameters
+            layer, memory = network.layers[number], buffers[number]
+            if isinstance(layer, DropoutLayer):
+                self._backward.append(partial(layer.drop, delta, memory))
+                continue
+            below = None
+            if number > first:
+                turn = 1 - turn
+                below = _turn(workspace, turn, rows, layer.inputs)
+            self._backward.append(layer.bind_backward(parameters, inputs[number], delta, memory, out, below))
+            if below is not None:
+                delta = below
+
+    def run(self, *, seed: int, step: int, shard: int) -> float:
+        """Writes the gradient of the loss, summed over the rows, into `out`; returns the loss, summed over the rows.
+
+        Dropout is on, its random numbers keyed by seed, step and shard. Penalties (l1, l2) are not in it.
+        """
+        for layer, memory in self._draws:
+            layer.draw(memory, seed, step, shard)
+        for forward in self._forward:
+            forward()
+        loss = loss_and_gradient(self._loss, self._outputs, self.y, self._delta, self._sums)
+        for backward in self._backward:
+            backward()
+        return loss
+
+
+def _turn(workspace: Workspace, turn: int, rows: int, width: int) -> np.ndarray:
+    return workspace.gradients[turn][: rows * width].reshape(rows, width)
 
 
 class Network:
@@ -159,88 +221,38 @@ class Network:
 
         Returns rows × outputs, a view into the workspace that the next pass overwrites.
         """
-        self._check(parameters, x, workspace)
-        return self._forward(parameters, x, workspace.cut(len(x))[0], None)[-1]
+        self._check(parameters)
+        if x.ndim != 2 or x.shape[1] != self.inputs or x.dtype != self.dtype:
+            raise ValueError(f"got x {x.dtype} {x.shape}, expected {self.dtype} (rows, {self.inputs})")
+        for layer, memory in zip(self.layers, workspace.cut(_at_most(workspace, len(x))), strict=True):
+            if isinstance(layer, DenseLayer):
+                x = layer.forward(parameters, x, memory)
+        return x
 
-    def gradient(
-        self,
-        parameters: np.ndarray,
-        x: np.ndarray,
-        y: np.ndarray,
-        workspace: Workspace,
-        out: np.ndarray,
-        *,
-        seed: int,
-        step: int,
-        shard: int,
-    ) -> float:
-        """Writes the gradient of the loss, summed over the rows, into `out`; returns the loss, summed over the rows.
-
-        Dropout is on, its random numbers keyed by seed, step and shard. Penalties (l1, l2) are not in it.
+    def bind(self, parameters: np.ndarray, workspace: Workspace, rows: int, out: np.ndarray) -> Pass:
+        """A pass over `rows` rows that computes with the present content of `parameters` at each run.
 
         Args:
-            parameters, x: as for `forward`.
-            y: int32 (rows,) class codes for cross-entropy, else rows × outputs of the network's dtype.
-            workspace: one for training.
-            out: (size,), of the network's dtype, overwritten.
+            parameters: (size,), of the network's dtype.
+            workspace: one for training; passes that share it must not run at once. Into the pass's x, rows × inputs,
+                and y, int32 (rows,) class codes for cross-entropy, else rows × outputs, go the rows.
+            rows: at most the workspace's.
+            out: (size,), of the network's dtype: where the gradient goes.
         """
-        self._check(parameters, x, workspace)
+        self._check(parameters)
         if not workspace.training:
             raise ValueError("got a workspace for evaluation, expected one for training")
         if out.shape != (self.size,) or out.dtype != self.dtype:
             raise ValueError(f"got {out.dtype} {out.shape} for the gradient, expected {self.dtype} ({self.size},)")
-        rows = len(x)
-        buffers, targets = workspace.cut(rows)
-        np.copyto(targets, y, casting="no")
-        passed = self._forward(parameters, x, buffers, Draw(seed, step, shard))
-        delta = self._turn(workspace, 0, rows, self.outputs)
-        loss = loss_and_gradient(self.loss, passed[-1], targets, delta, workspace.sums)
-        self._backward(parameters, passed, delta, workspace, buffers, out)
-        return loss
+        return Pass(self, parameters, workspace, _at_most(workspace, rows), out)
 
-    def _forward(
-        self, parameters: np.ndarray, x: np.ndarray, buffers: list[Buffers], draw: Draw | None
-    ) -> list[np.ndarray]:
-        """x and every layer's output."""
-        passed = [x]
-        for layer, memory in zip(self.layers, buffers, strict=True):
-            passed.append(layer.forward(parameters, passed[-1], memory, draw))
-        return passed
-
-    def _backward(
-        self,
-        parameters: np.ndarray,
-        passed: list[np.ndarray],
-        delta: np.ndarray,
-        workspace: Workspace,
-        buffers: list[Buffers],
-        out: np.ndarray,
-    ) -> None:
-        """Walks from the output layer down to the first dense layer, below which nothing has parameters."""
-        first = self.layers.index(self._dense[0])
-        turn = 0
-        for number in range(len(self.layers) - 1, first - 1, -1):
-            layer = self.layers[number]
-            if isinstance(layer, DropoutLayer):
-                layer.backward(delta, buffers[number])
-                continue
-            below = None
-            if number > first:
-                turn = 1 - turn
-                below = self._turn(workspace, turn, len(delta), layer.inputs)
-            layer.backward(parameters, passed[number], delta, buffers[number], out, below)
-            if below is not None:
-                delta = below
-
-    @staticmethod
-    def _turn(workspace: Workspace, turn: int, rows: int, width: int) -> np.ndarray:
-        return workspace.gradients[turn][: rows * width].reshape(rows, width)
-
-    def _check(self, parameters: np.ndarray, x: np.ndarray, workspace: Workspace) -> None:
+    def _check(self, parameters: np.ndarray) -> None:
         if parameters.shape != (self.size,) or parameters.dtype != self.dtype:
             got = f"{parameters.dtype} {parameters.shape}"
             raise ValueError(f"got parameters {got}, expected {self.dtype} ({self.size},)")
-        if x.ndim != 2 or x.shape[1] != self.inputs or x.dtype != self.dtype:
-            raise ValueError(f"got x {x.dtype} {x.shape}, expected {self.dtype} (rows, {self.inputs})")
-        if len(x) > workspace.rows:
-            raise ValueError(f"got {len(x)} rows, expected at most the workspace's {workspace.rows}")
+
+
+def _at_most(workspace: Workspace, rows: int) -> int:
+    if rows > workspace.rows:
+        raise ValueError(f"got {rows} rows, expected at most the workspace's {workspace.rows}")
+    return rows

@@ -9,6 +9,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from shared import kernels
+
 __all__ = ["Purpose", "permutation", "philox", "split", "uniform"]
 
 WORD = 2**64
@@ -41,8 +43,9 @@ def permutation(n: int, seed: int, purpose: Purpose, index: int = 0) -> np.ndarr
 
     Sorts n raw 64-bit draws, so that it depends on Philox alone and not on how a version of numpy shuffles.
     """
-    draws = philox(seed, purpose, index=index).random_raw(n)
-    return np.argsort(draws, kind="stable").astype(np.int64, copy=False)
+    draws = np.empty(n, np.uint64)
+    kernels.philox_draws(np.uint64(seed), np.uint64(purpose), np.uint64(index), draws)
+    return draws.argsort(kind="stable")
 
 
 def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

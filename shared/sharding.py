@@ -6,10 +6,12 @@ anything else. A shard without rows is absent: it is passed over, not added as z
 workers gives the same bits.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple, Protocol, Self, TypeVar
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-__all__ = ["Node", "assign", "collect", "cut", "reduce"]
+__all__ = ["ADD", "Node", "Summation", "assign", "batch_rows", "cut", "leaves", "summation", "whole_sum"]
+
+ADD: Final = -1
 
 
 class Node(NamedTuple):
@@ -29,13 +31,24 @@ class Node(NamedTuple):
         return Node(self.first, middle), Node(middle, self.stop)
 
 
-class Summable(Protocol):
-    """What a tree can sum: `a.add(b)` adds b into a, and may use b's memory for something else from then on."""
+class Summation(NamedTuple):
+    """How somebody adds the parts of the tree that they hold.
 
-    def add(self, other: Self, /) -> None: ...
+    `program` is for a stack that is empty at first: a number from 0 puts the part of that number on top, ADD adds the
+    topmost to the one below it and drops it. Parts come in the order of their shards, each just before it is needed.
+    `sums` are the subtrees that the stack holds at the end, from the bottom up: the fewest that hold what was held.
+    `depth` is how many numbers, or vectors, the stack holds at most.
+    """
+
+    program: tuple[int, ...]
+    sums: tuple[Node, ...]
+    depth: int
 
 
-S = TypeVar("S", bound=Summable)
+def batch_rows(step: int, batch_size: int, training_rows: int) -> int:
+    """The rows of the batch of `step` (from 0): the last batch of an epoch may be smaller."""
+    steps_per_epoch = -(-training_rows // batch_size)
+    return min(batch_size, training_rows - step % steps_per_epoch * batch_size)
 
 
 def cut(rows: int, shards: int) -> list[tuple[int, int]]:
@@ -48,62 +61,53 @@ def assign(shards: int, workers: int) -> list[range]:
     return [range(*bounds) for bounds in cut(shards, workers)]
 
 
-def collect(shards: int, mine: Collection[int], rows: int, compute: Callable[[int], S]) -> dict[Node, S]:
-    """Computes my shards of a batch and adds what may be added.
-
-    Returns the fewest subtrees that hold exactly my shards with rows. `compute(shard)` is called in the order of
-    shard numbers, each time just before its sum is needed, so at most log2(shards) + 1 results of it live at once where
-    `mine` is one subtree.
-    """
+def leaves(rows: int, shards: int, mine: range) -> tuple[Node, ...]:
+    """The shards of `mine` that have rows, as leaves of the tree."""
     bounds = cut(rows, shards)
+    return tuple(Node(shard, shard + 1) for shard in mine if bounds[shard][0] < bounds[shard][1])
 
-    def visit(node: Node) -> tuple[dict[Node, S], bool]:  # what is held, and whether that is all of the node
+
+@lru_cache(maxsize=1024)
+def summation(rows: int, shards: int, held: tuple[Node, ...]) -> Summation:
+    """How to add `held`, subtrees of a batch of `rows` rows, as far as the tree allows."""
+    bounds = cut(rows, shards)
+    numbers = {node: number for number, node in enumerate(held)}
+    program: list[int] = []
+
+    def visit(node: Node) -> tuple[list[Node], bool]:  # what of it is on the stack, and whether that is all
+        if node in numbers:
+            program.append(numbers[node])
+            return [node], True
         if node.is_leaf:
-            start, stop = bounds[node.first]
-            if start == stop:
-                return {}, True
-            held = node.first in mine
-            return ({node: compute(node.first)} if held else {}), held
+            return [], bounds[node.first][0] == bounds[node.first][1]
         (left, left_whole), (right, right_whole) = map(visit, node.children)
         if not (left_whole and right_whole):
-            return {**left, **right}, False
-        return _joined(node, left, right), True
+            return left + right, False
+        if left and right:
+            program.append(ADD)
+        return [node][: len(left + right)], True
 
-    return visit(Node(0, shards))[0]
+    sums, _ = visit(Node(0, shards))
+    heights, height = [0], 0
+    for operation in program:
+        height += -1 if operation == ADD else 1
+        heights.append(height)
+    return Summation(tuple(program), tuple(sums), max(heights))
 
 
-def reduce(shards: int, rows: int, parts: Mapping[Node, S]) -> S:
-    """Finishes the tree over what the workers sent.
+@lru_cache(maxsize=1024)
+def whole_sum(rows: int, shards: int, held: tuple[Node, ...]) -> Summation:
+    """How to add `held` into the sum over the whole batch.
 
     Raises ValueError if a shard is missing or counted twice, so that no gradient is ever averaged wrongly.
     """
-    bounds = cut(rows, shards)
-    used = 0
-
-    def visit(node: Node) -> dict[Node, S]:
-        nonlocal used
-        if node in parts:
-            used += 1
-            return {node: parts[node]}
-        if node.is_leaf:
-            start, stop = bounds[node.first]
-            if start != stop:
-                raise ValueError(f"shard {node.first} of {shards} is missing")
-            return {}
-        left, right = map(visit, node.children)
-        return _joined(node, left, right)
-
-    whole = visit(Node(0, shards))
-    if used != len(parts):
-        raise ValueError(f"got {len(parts)} parts, expected {used}: some shards were sent twice")
-    if not whole:
-        raise ValueError("a batch without rows has no gradient")
-    return whole[Node(0, shards)]
-
-
-def _joined(node: Node, left: dict[Node, S], right: dict[Node, S]) -> dict[Node, S]:
-    """The sum of two whole siblings, of which either may be absent."""
-    there = [*left.values(), *right.values()]
-    if len(there) == 2:
-        there[0].add(there[1])
-    return {node: total for total in there[:1]}  # noqa: B035  (none or one)
+    counts = [sum(node.first <= shard < node.stop for node in held) for shard in range(shards)]
+    for shard, (start, stop) in enumerate(cut(rows, shards)):
+        if counts[shard] > 1:
+            raise ValueError(f"shard {shard} of {shards} was sent twice")
+        if not counts[shard] and start != stop:
+            raise ValueError(f"shard {shard} of {shards} is missing")
+    found = summation(rows, shards, held)
+    if len(found.sums) != 1:
+        raise ValueError(f"{held} are no subtrees of {shards} shards over {rows} rows")
+    return found

@@ -6,7 +6,8 @@ from pydantic import TypeAdapter
 from shared import spec
 from shared.losses import TrainableLoss
 from shared.network import Network
-from shared.optimizers import build_optimizer, penalty
+from shared.optimizers import GradientSum, build_optimizer, penalty
+from shared.randomness import Purpose, permutation
 
 __all__ = ["warm"]
 
@@ -40,12 +41,12 @@ def warm(dtype: str) -> None:
 def _one_step(network: Network, dtype: str) -> None:
     parameters = network.initial_parameters(seed=0)
     gradient = np.empty_like(parameters)
-    x = np.ones((2, network.inputs), dtype)
-    classification = isinstance(network.loss, spec.CrossEntropyLoss)
-    y = np.zeros(2, np.int32) if classification else np.zeros((2, network.outputs), dtype)
-    workspace = network.workspace(2, training=True)
-    network.forward(parameters, x, workspace)
-    network.gradient(parameters, x, y, workspace, gradient, seed=0, step=0, shard=0)
+    bound = network.bind(parameters, network.workspace(2, training=True), 2, gradient)
+    bound.x.fill(1)
+    bound.y.fill(0)
+    network.forward(parameters, bound.x, network.workspace(2, training=False))
+    bound.run(seed=0, step=0, shard=0)
+    permutation(2, 0, Purpose.SHUFFLE)
     penalty(parameters, network.penalized, 1.0, 1.0)
     adapter: TypeAdapter[spec.Optimizer] = TypeAdapter(spec.Optimizer)
     for settings in OPTIMIZERS:
@@ -53,7 +54,7 @@ def _one_step(network: Network, dtype: str) -> None:
             rule = build_optimizer(
                 adapter.validate_python(settings), network.size, dtype, network.penalized, clip_norm=clip_norm
             )
-            rule.update(parameters, gradient, divisor=2.0, learning_rate=0.0, step=1)
+            rule.update(parameters, GradientSum.of(gradient), divisor=2.0, learning_rate=0.0, step=1)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,20 @@ import ray
 import ray.exceptions
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from threadpoolctl import threadpool_limits
 
 from shared.errors import Unavailable
+from shared.metrics import SliceMeasure
 from shared.plan import Plan
-from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob
+from shared.warmup import warm
+from workers.blas import kernel_in_use
+from workers.coordinator import Coordinator
+from workers.direct import DirectTransport
+from workers.gradient_worker import GradientWorker, Part
+from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob, TransportName
+from workers.link import Entrance, Links, serve
 from workers.ray_environment import TOKEN, end_leftovers
+from workers.transport import Transport, Vectors, busy, slices_of
 
 __all__ = ["RayCluster"]
 
@@ -32,7 +41,7 @@ ANSWERS_WITHIN_S = 180.0  # else a coordinator is given up; ten processes take a
 ALIVE_WITHIN_S = 5.0  # for a spare to answer; a dead one is known sooner
 LOOK_FOR_RAYLET_EVERY_S = 0.5
 FORGETS_WITHIN_S = 10.0
-SPARES_PER_NODE = 4  # started processes that wait for a job: enough for one of two workers
+SPARES_PER_NODE = 3  # started processes that wait for a job: enough for one of two workers
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
 
@@ -43,8 +52,8 @@ class RayCluster:
     is to live: Ray's processes end with it.
     """
 
-    def __init__(self, address: str | None, cpus: int | None, folder: Path | None) -> None:
-        self._address, self._cpus, self._folder = address, cpus, folder
+    def __init__(self, address: str | None, cpus: int | None, folder: Path | None, transport: TransportName) -> None:
+        self._address, self._cpus, self._folder, self._transport = address, cpus, folder, transport
         self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
         self._lock = threading.Lock()
         self._spares = _Spares()
@@ -87,7 +96,7 @@ class RayCluster:
         ]
 
     def launch(self, job: TrainingJob) -> "RayRunningJob":
-        return RayRunningJob(job, self._spares)
+        return RayRunningJob(job, self._spares, self._transport)
 
     def _kernel(self, node_id: str) -> str | None:
         """The BLAS kernel of a node, or None until the probe that the first question sends there has answered."""
@@ -107,31 +116,24 @@ class RayCluster:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _probe_kernel() -> str:
-    from workers.blas import kernel_in_use
-
     return kernel_in_use()
 
 
 class _Process:
-    """One process of a job: a gradient worker, a parameter server or a coordinator, as it is told.
+    """One process of a job: a gradient worker, or the coordinator with the parameter server, as it is told.
 
     A started process costs seconds of imports, so one that ended its job in good order is kept as a spare for the next.
     Calls run one after the other, in order, but for those of group "aside", which answer while others run.
     """
 
     def __init__(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        import workers.coordinator  # noqa: F401  (what a spare has imported and compiled, no job waits for)
-        from shared.warmup import warm
-
         threadpool_limits(1, "blas")  # for the life of the process: a shard's bits must not depend on threads
         for dtype in ("float32", "float64"):
             warm(dtype)
         threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
         self._changed = threading.Condition()
         self._run_of: str | None = None  # the attempt that a coordinator runs
-        self._part: Any = None  # what this process is now: a GradientWorker, a ParameterServer or a Coordinator
+        self._part: Any = None  # what this process is now: a GradientWorker or a Coordinator
 
     def forget(self) -> None:
         """Drops all that belonged to a job."""
@@ -144,46 +146,26 @@ class _Process:
         return os.getpid()
 
     # ---- as a gradient worker
-    def open_worker(self, plan: Plan, prepared: Path) -> None:
-        from workers.gradient_worker import GradientWorker
+    def serve(self, entrance: Entrance, worker: int, members: range, workers: int, plan: Plan, prepared: Path) -> None:
+        serve(entrance, worker, members, workers, plan, prepared)
 
-        self._part = GradientWorker(plan, prepared)
+    def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> None:
+        members = range(worker, worker + 1)
+        self._vectors = Vectors(plan, members, workers, bytearray(Vectors.size_bytes(plan, members, workers)))
+        self._part = GradientWorker(plan, prepared, self._vectors.parameters, self._vectors.gradients)
 
-    def gradients(self, weights: Any, step: int, shards: list[int]) -> Any:
-        # A writable copy: Ray's arrays are read-only, another type to numba, which would compile all kernels again.
-        return self._part.gradients(weights.copy(), step, shards)
+    def gradients(self, weights: Any, step: int, shards: range) -> Any:
+        self._vectors.parameters[:] = weights
+        parts = self._part.gradients(step, shards)
+        return parts, [self._vectors.gradients[part.row] for part in parts]
 
     def evaluate(self, weights: Any, slices: range) -> Any:
-        return self._part.evaluate(weights.copy(), slices)
-
-    # ---- as a parameter server
-    def open_server(self, plan: Plan, state: Any, next_step: int) -> Any:
-        from workers.parameter_server import ParameterServer
-
-        self._part = ParameterServer(plan, state, next_step)
-        return self._part.parameters
-
-    def step(self, step: int, *sent: Any) -> Any:
-        from workers.gradient_worker import Part
-
-        parts = {node: Part(part.gradient.copy(), part.loss) for held in sent for node, part in held.items()}
-        loss = self._part.step(step, parts)
-        return loss, self._part.parameters
-
-    def penalty(self) -> float:
-        return float(self._part.penalty())
-
-    def keep_best(self) -> None:
-        self._part.keep_best()
-
-    def state(self) -> Any:
-        return self._part.state()
+        self._vectors.parameters[:] = weights
+        return self._part.evaluate(slices)
 
     # ---- as a coordinator
-    def run(self, attempt: str, job: TrainingJob, server: Any, workers: list[Any]) -> None:
-        from workers.coordinator import Coordinator
-
-        coordinator = Coordinator(job, RayTransport(server, workers))
+    def run(self, attempt: str, job: TrainingJob, workers: list[Any], transport: TransportName) -> None:
+        coordinator = Coordinator(job, *_transport(transport, job, workers))
         with self._changed:
             self._part, self._run_of = coordinator, attempt
             self._changed.notify_all()
@@ -266,65 +248,78 @@ class _Spares:
         ray.kill(process)
 
 
-class RayTransport:
-    """Weights and gradients as arguments and results of plain Ray calls: simple, and the reference for faster ways.
+class _Staff:
+    """The processes of a job's gradient workers, as the direct transport sees them."""
 
-    A run of steps is submitted at once and waited for at its end: each call takes the result of the one before by
-    reference, so no step waits for this process.
-    """
+    def __init__(self, workers: list[Any]) -> None:
+        self._workers = workers
+        self._serving: dict[int, Any] = {}
 
-    def __init__(self, server: Any, workers: list[Any]) -> None:
-        self._server, self._workers = server, workers
+    def start(self, worker: int, entrance: Entrance, members: range, workers: int, plan: Plan, prepared: Path) -> None:
+        self._serving[worker] = self._workers[worker].serve.remote(entrance, worker, members, workers, plan, prepared)
 
-    def open(self, plan: Plan, prepared: Path, state: Any, next_step: int) -> None:
-        self._plan = plan
-        self._weights = self._server.open_server.remote(plan, state, next_step)
-        self._get([self._weights, *(worker.open_worker.remote(plan, prepared) for worker in self._workers)])
+    def look(self, worker: int) -> None:
+        if ray.wait([self._serving[worker]], timeout=0)[0]:
+            _result(self._serving[worker])
+            raise AttemptLost(f"gradient worker {worker} left")
 
-    def steps(self, first: int, count: int) -> list[float]:
-        from workers.transport import busy
 
-        losses = []
-        for step in range(first, first + count):
-            sent = [
-                self._workers[worker].gradients.remote(self._weights, step, shards)
-                for worker, shards in busy(self._plan, step, len(self._workers))
-            ]
-            loss, self._weights = self._server.step.options(num_returns=2).remote(step, *sent)
-            losses.append(loss)
-        return list(self._get(losses))
+class RayTransport(Transport):
+    """Weights and gradients as arguments and results of plain Ray calls: simple, and the reference for faster ways."""
 
-    def evaluate(self) -> Any:
-        from workers.transport import in_slice_order, slices_of
+    def __init__(self, workers: list[Any]) -> None:
+        super().__init__(len(workers))
+        self._workers = workers
 
-        calls = zip(self._workers, slices_of(self._plan, len(self._workers)), strict=True)
-        found = self._get([worker.evaluate.remote(self._weights, mine) for worker, mine in calls if mine])
-        return in_slice_order([pair for measured in found for pair in measured])
+    def _connect(self) -> None:
+        count, plan, prepared = self._count, self._plan, self._prepared
+        _result([worker.open_worker.remote(plan, prepared, n, count) for n, worker in enumerate(self._workers)])
 
-    def penalty(self) -> float:
-        return float(self._get(self._server.penalty.remote()))
+    def _parts(self, step: int) -> list[Part]:
+        weights, working = ray.put(self._vectors.parameters), busy(self._plan, step, self._count)
+        asked = [self._workers[worker].gradients.remote(weights, step, shards) for worker, shards in working]
+        placed = []
+        for (worker, _), (parts, gradients) in zip(working, _result(asked), strict=True):
+            mine = self._vectors.placed(worker, parts)
+            for part, gradient in zip(mine, gradients, strict=True):
+                self._vectors.gradients[part.row] = gradient
+            placed += mine
+        return placed
 
-    def keep_best(self) -> None:
-        self._get(self._server.keep_best.remote())
+    def _measures(self) -> list[tuple[int, SliceMeasure]]:
+        weights = ray.put(self._vectors.parameters)
+        calls = zip(self._workers, slices_of(self._plan, self._count), strict=True)
+        found = _result([worker.evaluate.remote(weights, mine) for worker, mine in calls if mine])
+        return [pair for measured in found for pair in measured]
 
-    def state(self) -> Any:
-        return self._get(self._server.state.remote())
 
-    def _get(self, references: Any) -> Any:
-        """Waits for results; errors come as they were raised there, a dead process as AttemptLost."""
-        try:
-            return ray.get(references)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            raise AttemptLost(f"a process of the job died: {_first_line(error)}") from None
+def _transport(name: TransportName, job: TrainingJob, workers: list[Any]) -> tuple[Transport, list[str]]:
+    """The way that vectors travel, and what a user should know about it."""
+    if name == "ray":
+        return RayTransport(workers), []
+    try:
+        links = Links(job.plan, range(len(workers)), len(workers))
+    except OSError as error:
+        note = f"no shared memory ({error.strerror}): weights and gradients travel by Ray calls, which is slower"
+        return RayTransport(workers), [note]
+    return DirectTransport(links, _Staff(workers)), []
+
+
+def _result(references: Any) -> Any:
+    """Waits for results; errors come as they were raised there, a dead process as AttemptLost."""
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise AttemptLost(f"a process of the job died: {_first_line(error)}") from None
 
 
 class RayRunningJob:
     """One attempt on Ray: a placement group that holds its CPUs, and processes on the nodes of its bundles."""
 
-    def __init__(self, job: TrainingJob, spares: _Spares) -> None:
-        self._spares = spares
+    def __init__(self, job: TrainingJob, spares: _Spares, transport: TransportName) -> None:
+        self._spares, self._transport = spares, transport
         self._attempt = uuid.uuid4().hex
         self._ended_well = False
         self._closed = False
@@ -341,8 +336,8 @@ class RayRunningJob:
             raise AttemptLost(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
         nodes: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
         self._workers = [self._process(nodes[bundle]) for bundle in range(job.workers)]
-        self._server, self._coordinator = self._process(nodes[0]), self._process(nodes[0])
-        self._run = self._coordinator.run.remote(self._attempt, job, self._server, self._workers)
+        self._coordinator = self._process(nodes[0])
+        self._run = self._coordinator.run.remote(self._attempt, job, self._workers, self._transport)
 
     def _process(self, node_id: str) -> Any:
         """A spare of that node, or a new process there: outside the group, with which it would be ended."""
@@ -374,7 +369,7 @@ class RayRunningJob:
 
     def process_ids(self) -> dict[str, list[int]]:
         """The operating system's ids of the attempt's processes, by what they are."""
-        parts = {"coordinator": [self._coordinator], "server": [self._server], "workers": self._workers}
+        parts = {"coordinator": [self._coordinator], "workers": self._workers}
         return {name: ray.get([part.process_id.remote() for part in actors]) for name, actors in parts.items()}
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,15 @@ class Stopped(Exception):
 class Coordinator:
     """Runs one attempt. `run` blocks; `reports` and `request` may be called from other threads meanwhile."""
 
-    def __init__(self, job: TrainingJob, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        job: TrainingJob,
+        transport: Transport,
+        notes: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._job, self._plan, self._spec = job, job.plan, job.plan.spec
-        self._transport, self._clock = transport, clock
+        self._transport, self._notes, self._clock = transport, list(notes), clock
         self._folder = Path(job.folder)
         self._checkpoints = self._folder / "checkpoints"
         self._log = ReportLog()
@@ -90,6 +96,8 @@ class Coordinator:
             self._end(outcome={"pause": "paused", "cancel": "cancelled"}[stopped.request], **self._so_far())
         except ChainruleError as error:
             self._end(outcome="failed", reason=str(error), error=type(error).__name__, **self._so_far())
+        finally:
+            self._transport.close()
 
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
@@ -122,9 +130,10 @@ class Coordinator:
         self._checkpointed_at, self._step_s = self._clock(), LOOK_UP_EVERY_S
         told = describe()
         if self._memory.blas_kernel != kernel:
-            told["note"] = (
-                f"began on the BLAS kernel {self._memory.blas_kernel}, continues on {kernel}: not bit-identical"
-            )
+            began = self._memory.blas_kernel
+            self._notes.append(f"began on the BLAS kernel {began}, continues on {kernel}: not bit-identical")
+        if self._notes:
+            told["note"] = "; ".join(self._notes)
         self._log.add("started", parameters=self._plan.parameters, resumed_from_step=self._step, environment=told)
         for item in self._memory.untold:
             self._log.add("metrics", **item)

@@ -1,21 +1,21 @@
 """A gradient worker: forward and backward over its shards of a batch, and sums over its validation slices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.metrics import SliceMeasure, measure
-from shared.network import Network
+from shared.network import Network, Pass
 from shared.plan import Plan
 from shared.randomness import Purpose, permutation
-from shared.sharding import Node, collect, cut
+from shared.sharding import ADD, Node, Summation, assign, batch_rows, cut, leaves, summation
 from workers.data import PreparedData
 
-__all__ = ["SLICE_ROWS", "GradientWorker", "Part", "network_of"]
+__all__ = ["SLICE_ROWS", "GradientWorker", "Part", "gradient_rows", "network_of"]
 
 Vector = npt.NDArray[np.floating]
 
@@ -29,76 +29,117 @@ def network_of(plan: Plan) -> Network:
     return Network(plan.spec.layers, plan.inputs, plan.outputs, loss, plan.spec.dtype)
 
 
-@dataclass
-class Part:
-    """The summed gradient and loss over one subtree's rows."""
+class Part(NamedTuple):
+    """The summed gradient and loss over one subtree's rows; the gradient lies in that row of the party's memory."""
 
-    gradient: Vector
+    node: Node
+    row: int
     loss: float
 
-    def add(self, other: "Part") -> None:
-        """Adds another part into this one."""
-        np.add(self.gradient, other.gradient, out=self.gradient)
-        self.loss += other.loss
+
+def gradient_rows(plan: Plan, workers: int) -> list[int]:
+    """How many gradients each worker holds at once, at most."""
+    spec = plan.spec
+    sizes = {batch_rows(step, spec.batch_size, plan.training_rows) for step in (0, plan.steps_per_epoch - 1)}
+    return [
+        max(summation(rows, spec.shards, leaves(rows, spec.shards, mine)).depth for rows in sizes)
+        for mine in assign(spec.shards, workers)
+    ]
 
 
 class GradientWorker:
     """Computes on whatever shards it is asked for; which ones never matters to the bits.
 
-    Buffers are made once. The parts that `gradients` returns are views into them: they hold until the next call.
+    It reads the weights from `parameters`, whatever they are at the time, and leaves gradients in the rows of
+    `gradients`: both are memory that it was given, maybe shared with other processes. Buffers are made once.
     """
 
-    def __init__(self, plan: Plan, prepared: Path) -> None:
+    def __init__(self, plan: Plan, prepared: Path, parameters: Vector, gradients: npt.NDArray[np.floating]) -> None:
         spec = plan.spec
         data = PreparedData.load(prepared)
         self._plan = plan
+        self._parameters, self._gradients = parameters, gradients
         self._network = network_of(plan)
         self._x, self._y = data.open_training()
         self._validation = data.open_validation() if plan.validation_rows else None
         rows = -(-min(spec.batch_size, plan.training_rows) // spec.shards)
         self._training = self._network.workspace(rows, training=True)
-        self._rows_x = np.empty((rows, plan.inputs), self._x.dtype)
-        self._rows_y = np.empty((rows, *self._y.shape[1:]), self._y.dtype)
         self._evaluation = self._network.workspace(min(SLICE_ROWS, max(plan.validation_rows, 1)), training=False)
-        self._gradients: list[Vector] = []
+        self._passes: dict[tuple[int, int], Pass] = {}  # by rows, and row of `gradients`
+        self._gathered: tuple[int, int] | None = None  # whose rows the workspace holds: of which step, which shard
         self._order = lru_cache(maxsize=2)(self._order_of_epoch)
 
-    def gradients(self, parameters: Vector, step: int, shards: Sequence[int]) -> dict[Node, Part]:
-        """The summed gradients of `shards` of the batch of `step` (from 0), as few subtrees as hold them."""
-        spec, plan = self._plan.spec, self._plan
-        epoch, batch = divmod(step, plan.steps_per_epoch)
-        first = batch * spec.batch_size
-        rows = min(spec.batch_size, plan.training_rows - first)
-        order, bounds, free = self._order(epoch), cut(rows, spec.shards), iter(self._buffers(len(shards)))
+    def gradients(self, step: int, shards: range) -> list[Part]:
+        """The summed gradients of `shards` of the batch of `step` (from 0), as few subtrees as hold them.
 
-        def compute(shard: int) -> Part:
-            start, stop = bounds[shard]
-            chosen = order[first + start : first + stop]
-            x, y = self._rows_x[: stop - start], self._rows_y[: stop - start]
-            np.take(self._x, chosen, axis=0, out=x)
-            np.take(self._y, chosen, axis=0, out=y)
-            out = next(free)
-            loss = self._network.gradient(parameters, x, y, self._training, out, seed=spec.seed, step=step, shard=shard)
-            return Part(out, loss)
+        They hold until the next call.
+        """
+        mine, summing = self._work(step, shards)
+        losses: list[float] = []
+        for operation in summing.program:
+            if operation == ADD:
+                above, row = losses.pop(), len(losses)
+                losses[-1] += above
+                np.add(self._gradients[row - 1], self._gradients[row], self._gradients[row - 1])
+            else:
+                bound = self._gather(step, mine[operation], len(losses))
+                losses.append(bound.run(seed=self._plan.spec.seed, step=step, shard=mine[operation].number))
+        return [Part(node, row, losses[row]) for row, node in enumerate(summing.sums)]
 
-        return collect(spec.shards, frozenset(shards), rows, compute)
+    def look_ahead(self, step: int, shards: range) -> None:
+        """Gathers the first rows that `gradients` will need for `step`, while there is nothing else to do."""
+        if step < self._plan.steps:
+            mine, _ = self._work(step, shards)
+            if mine:
+                self._gather(step, mine[0], 0)
 
-    def evaluate(self, parameters: Vector, slices: Sequence[int]) -> list[tuple[int, SliceMeasure]]:
+    def evaluate(self, slices: Sequence[int]) -> list[tuple[int, SliceMeasure]]:
         """The validation sums over each of `slices`, slice i being rows i·SLICE_ROWS up to (i+1)·SLICE_ROWS."""
         assert self._validation is not None, "evaluate needs validation rows"
         x, y = self._validation
         measured = []
         for index in slices:
             rows = slice(index * SLICE_ROWS, min((index + 1) * SLICE_ROWS, len(x)))
-            outputs = self._network.forward(parameters, np.ascontiguousarray(x[rows]), self._evaluation)
+            outputs = self._network.forward(self._parameters, np.ascontiguousarray(x[rows]), self._evaluation)
             measured.append((index, measure(outputs, np.ascontiguousarray(y[rows]), self._network.loss)))
         return measured
+
+    def _gather(self, step: int, shard: "Shard", row: int) -> Pass:
+        """The pass that writes a shard's gradient into that row of `gradients`, with the shard's rows put into it."""
+        size = shard.stop - shard.start
+        bound = self._passes.get((size, row))
+        if bound is None:
+            out = self._gradients[row][: self._network.size]
+            bound = self._network.bind(self._parameters, self._training, size, out)
+            self._passes[size, row] = bound
+        if self._gathered != (step, shard.number):
+            epoch, batch = divmod(step, self._plan.steps_per_epoch)
+            first = batch * self._plan.spec.batch_size
+            chosen = self._order(epoch)[first + shard.start : first + shard.stop]
+            self._x.take(chosen, 0, bound.x, "clip")  # "raise" would copy once more; all are in range
+            self._y.take(chosen, 0, bound.y, "clip")
+            self._gathered = (step, shard.number)
+        return bound
+
+    def _work(self, step: int, shards: range) -> "tuple[list[Shard], Summation]":
+        """The shards of that batch that are mine and have rows, and how to sum them."""
+        spec = self._plan.spec
+        return _work(batch_rows(step, spec.batch_size, self._plan.training_rows), spec.shards, shards)
 
     def _order_of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         rows, spec = self._plan.training_rows, self._plan.spec
         return permutation(rows, spec.seed, Purpose.SHUFFLE, epoch) if spec.shuffle else np.arange(rows)
 
-    def _buffers(self, count: int) -> list[Vector]:
-        while len(self._gradients) < count:
-            self._gradients.append(np.empty(self._network.size, self._x.dtype))
-        return self._gradients
+
+class Shard(NamedTuple):
+    """A shard of a batch, and which of the batch's rows it has."""
+
+    number: int
+    start: int
+    stop: int
+
+
+@lru_cache(maxsize=64)
+def _work(rows: int, shards: int, mine: range) -> tuple[list[Shard], Summation]:
+    bounds, held = cut(rows, shards), leaves(rows, shards, mine)
+    return [Shard(node.first, *bounds[node.first]) for node in held], summation(rows, shards, held)

@@ -6,9 +6,10 @@ from typing import Any, Literal, Protocol
 from shared.plan import Plan
 from shared.table import TableFile
 
-__all__ = ["AttemptLost", "Cluster", "Node", "Report", "RunningJob", "StopRequest", "TrainingJob"]
+__all__ = ["AttemptLost", "Cluster", "Node", "Report", "RunningJob", "StopRequest", "TrainingJob", "TransportName"]
 
 StopRequest = Literal["pause", "cancel"]
+TransportName = Literal["direct", "ray"]  # how weights and gradients travel: workers/direct.py, or plain Ray calls
 
 
 @dataclass(frozen=True)

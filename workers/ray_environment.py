@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from shared.errors import Unavailable
-from workers.job import Cluster
+from workers.job import Cluster, TransportName
 
 __all__ = ["TOKEN", "end_leftovers", "ray_cluster"]
 
@@ -26,8 +26,11 @@ QUIET = {
 CLOSED = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def ray_cluster(data_dir: Path, address: str | None = None, cpus: int | None = None) -> Cluster:
+def ray_cluster(
+    data_dir: Path, address: str | None = None, cpus: int | None = None, transport: TransportName = "direct"
+) -> Cluster:
     """A cluster, not started yet: the one at `address`, or one of our own with `cpus` CPUs (None: the machine's).
+    Weights and gradients travel within it by `transport`.
 
     Must come before anything else imports Ray, which reads its settings once. Raises Unavailable when the folder for
     Ray's sockets is somebody else's.
@@ -43,7 +46,7 @@ def ray_cluster(data_dir: Path, address: str | None = None, cpus: int | None = N
         os.environ.update(CLOSED, RAY_AUTH_TOKEN_PATH=str(token))
     from workers.cluster import RayCluster
 
-    return RayCluster(address, cpus, folder)
+    return RayCluster(address, cpus, folder, transport)
 
 
 def _session_folder(data_dir: Path) -> Path:

@@ -1,53 +1,102 @@
 """How weights and gradients travel between the parameter server and the gradient workers: a small seam.
 
 The coordinator speaks to a `Transport` only. `LocalTransport` calls the parts one after the other in this process: it
-is the reference that every other way must agree with, bit for bit. `workers.cluster` has the one over Ray.
+is the reference that every other way must agree with, bit for bit. `workers/direct.py` has the one over shared memory
+and sockets, `workers/cluster.py` the one over plain Ray calls.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from mmap import mmap
 from pathlib import Path
-from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
-from shared.sharding import assign, cut
-from workers.gradient_worker import SLICE_ROWS, GradientWorker
+from shared.sharding import assign, batch_rows, cut, leaves
+from workers.gradient_worker import SLICE_ROWS, GradientWorker, Part, gradient_rows
 from workers.parameter_server import ParameterServer, ServerState
 
-__all__ = ["LocalTransport", "Transport", "busy", "in_slice_order", "slices_of"]
+__all__ = ["LocalTransport", "Transport", "Vectors", "busy", "slices_of"]
+
+Memory = bytearray | mmap
+
+LINE_BYTES = 64  # a cache line: what two processes write must not share one
 
 
-class Transport(Protocol):
-    """One parameter server and its workers, wherever they are."""
+class Transport(ABC):
+    """One parameter server, in this process, and its gradient workers, wherever they are.
+
+    A way for vectors to travel says how the workers are reached: `_connect`, `_parts` and `_measures`.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._count = workers
+        self._threads = 1
 
     def open(self, plan: Plan, prepared: Path, state: ServerState, next_step: int) -> None:
         """Hands every party its plan, its data and its state; must be called once, before all else."""
+        self._plan, self._prepared = plan, prepared
+        self._vectors = Vectors(plan, range(self._count), self._count, self._memory(plan))
+        self._server = ParameterServer(
+            plan, state, next_step, self._vectors.parameters, self._vectors.gradients, self._threads
+        )
+        self._connect()
 
     def steps(self, first: int, count: int) -> list[float]:
         """Runs `count` steps from step `first` on and returns the loss of each. Raises Diverged."""
+        server, parts = self._server, self._parts
+        return [server.step(step, parts(step)) for step in range(first, first + count)]
 
     def evaluate(self) -> list[SliceMeasure]:
-        """The validation sums of the present weights, in slice order."""
+        """The validation sums of the present weights, in slice order, whoever took them."""
+        return [measure for _, measure in sorted(self._measures(), key=lambda pair: pair[0])]
 
     def penalty(self) -> float:
         """The l1 and l2 terms of the loss for the present weights."""
+        return self._server.penalty()
 
     def keep_best(self) -> None:
         """Remembers the present weights as the best so far."""
+        self._server.keep_best()
 
     def state(self) -> ServerState:
         """The server's state between two steps, to be read before the next step."""
+        return self._server.state()
+
+    def close(self) -> None:  # noqa: B027  (not every way has something to close)
+        """Ends what `open` began; the workers may be used for another job then. Repeating is harmless."""
+
+    def _memory(self, plan: Plan) -> Memory:
+        """Memory for the vectors, zeros. Raises OSError when there is not enough."""
+        return bytearray(Vectors.size_bytes(plan, range(self._count), self._count))
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Makes every worker ready to be asked."""
+
+    @abstractmethod
+    def _parts(self, step: int) -> list[Part]:
+        """Has the gradients of a step computed, and tells which lie in which row of `self._vectors.gradients`."""
+
+    @abstractmethod
+    def _measures(self) -> list[tuple[int, SliceMeasure]]:
+        """Has all validation slices measured: each with its number, in any order."""
 
 
-def busy(plan: Plan, step: int, workers: int) -> list[tuple[int, list[int]]]:
-    """Which worker computes which shards of a step; workers and shards without rows are left out."""
-    rows = min(plan.spec.batch_size, plan.training_rows - step % plan.steps_per_epoch * plan.spec.batch_size)
-    bounds = cut(rows, plan.spec.shards)
-    chosen = (
-        (worker, [shard for shard in shards if bounds[shard][0] < bounds[shard][1]])
-        for worker, shards in enumerate(assign(plan.spec.shards, workers))
-    )
-    return [(worker, shards) for worker, shards in chosen if shards]
+def busy(plan: Plan, step: int, workers: int) -> list[tuple[int, range]]:
+    """Which worker computes which shards of a step; workers without rows are left out."""
+    spec = plan.spec
+    return _busy(batch_rows(step, spec.batch_size, plan.training_rows), spec.shards, workers)
+
+
+@lru_cache(maxsize=64)
+def _busy(rows: int, shards: int, workers: int) -> list[tuple[int, range]]:
+    return [(worker, mine) for worker, mine in enumerate(assign(shards, workers)) if leaves(rows, shards, mine)]
 
 
 def slices_of(plan: Plan, workers: int) -> list[range]:
@@ -55,49 +104,60 @@ def slices_of(plan: Plan, workers: int) -> list[range]:
     return [range(*bounds) for bounds in cut(-(-plan.validation_rows // SLICE_ROWS), workers)]
 
 
-def in_slice_order(measured: Sequence[tuple[int, SliceMeasure]]) -> list[SliceMeasure]:
-    """The measures alone, in an order that does not tell who took them."""
-    return [measure for _, measure in sorted(measured, key=lambda pair: pair[0])]
+class Vectors:
+    """The vectors that travel: the weights, and a row for each gradient that a worker holds at once.
+
+    Args:
+        members: the workers, of `workers` in all, whose gradients are held here.
+        memory: as many bytes as `size_bytes` tells, zeros, maybe shared between processes.
+    """
+
+    def __init__(self, plan: Plan, members: range, workers: int, memory: Memory) -> None:
+        self._rows = _rows_of(plan, members, workers)
+        self._first = dict(zip(members, accumulate(self._rows.values(), initial=0), strict=False))
+        dtype = np.dtype(plan.spec.dtype)
+        table = np.frombuffer(memory, dtype).reshape(1 + sum(self._rows.values()), -1)
+        self.parameters: npt.NDArray[np.floating] = table[0, : plan.parameters]
+        self.gradients: npt.NDArray[np.floating] = table[1:]
+
+    @staticmethod
+    def size_bytes(plan: Plan, members: range, workers: int) -> int:
+        """The memory that the vectors need."""
+        vector = plan.parameters * np.dtype(plan.spec.dtype).itemsize
+        return (1 + sum(_rows_of(plan, members, workers).values())) * (-(-vector // LINE_BYTES) * LINE_BYTES)
+
+    def gradients_of(self, worker: int) -> npt.NDArray[np.floating]:
+        """The rows that are that worker's."""
+        return self.gradients[self._first[worker] : self._first[worker] + self._rows[worker]]
+
+    def placed(self, worker: int, parts: Sequence[Part]) -> list[Part]:
+        """That worker's parts, their rows counted within all gradients."""
+        first = self._first[worker]
+        return [Part(part.node, first + part.row, part.loss) for part in parts] if first else list(parts)
 
 
-class LocalTransport:
-    """Server and workers in this process."""
+def _rows_of(plan: Plan, members: range, workers: int) -> dict[int, int]:
+    rows = gradient_rows(plan, workers)
+    return {worker: rows[worker] for worker in members}
 
-    def __init__(self, workers: int) -> None:
-        self._count = workers
 
-    def open(self, plan: Plan, prepared: Path, state: ServerState, next_step: int) -> None:
-        self._plan = plan
-        self._server = ParameterServer(plan, state, next_step)
-        self._workers = [GradientWorker(plan, prepared) for _ in range(self._count)]
+class LocalTransport(Transport):
+    """Server and workers in this process, called one after the other."""
 
-    def steps(self, first: int, count: int) -> list[float]:
-        return [self._step(step) for step in range(first, first + count)]
+    def _connect(self) -> None:
+        vectors = self._vectors
+        self._workers = [
+            GradientWorker(self._plan, self._prepared, vectors.parameters, vectors.gradients_of(worker))
+            for worker in range(self._count)
+        ]
 
-    def _step(self, step: int) -> float:
-        weights = self._server.parameters
-        parts = {
-            node: part
+    def _parts(self, step: int) -> list[Part]:
+        return [
+            part
             for worker, shards in busy(self._plan, step, self._count)
-            for node, part in self._workers[worker].gradients(weights, step, shards).items()
-        }
-        return self._server.step(step, parts)
+            for part in self._vectors.placed(worker, self._workers[worker].gradients(step, shards))
+        ]
 
-    def evaluate(self) -> list[SliceMeasure]:
+    def _measures(self) -> list[tuple[int, SliceMeasure]]:
         slices = slices_of(self._plan, self._count)
-        return in_slice_order(
-            [
-                pair
-                for worker, mine in zip(self._workers, slices, strict=True)
-                for pair in worker.evaluate(self._server.parameters, mine)
-            ]
-        )
-
-    def penalty(self) -> float:
-        return self._server.penalty()
-
-    def keep_best(self) -> None:
-        self._server.keep_best()
-
-    def state(self) -> ServerState:
-        return self._server.state()
+        return [pair for worker, mine in zip(self._workers, slices, strict=True) for pair in worker.evaluate(mine)]

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from shared.layers import Buffers, DenseLayer, Draw, DropoutLayer, Slot
+from shared.layers import Buffers, DenseLayer, DropoutLayer, Slot
 from shared.spec import ACTIVATIONS, Activation
 from support.differences import derivative
 
 FLOAT64 = np.dtype(np.float64)
-DRAW = Draw(seed=3, step=5, shard=1)
-NONE = np.empty(0)
+DRAW = (3, 5, 1)  # seed, step, shard
 
 
 def dense(activation: Activation, inputs: int = 3, outputs: int = 4) -> DenseLayer:
@@ -25,13 +24,16 @@ def test_a_dense_layers_gradients_equal_central_differences(activation: Activati
     upstream = random.standard_normal((rows, 4))
     buffers = layer.buffers(rows, FLOAT64, training=True)
 
+    forward = layer.bind(parameters, x, buffers)
+
     def objective() -> float:
-        return float((upstream * layer.forward(parameters, x, buffers, DRAW)).sum())
+        forward()
+        return float((upstream * buffers.output).sum())
 
     by_parameters, by_x = derivative(objective, parameters), derivative(objective, x)
     objective()
     out, input_gradient = np.full(16, np.nan), np.full((rows, 3), np.nan)
-    layer.backward(parameters, x, upstream.copy(), buffers, out, input_gradient)
+    layer.bind_backward(parameters, x, upstream.copy(), buffers, out, input_gradient)()
     np.testing.assert_allclose(out, by_parameters, rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(input_gradient, by_x, rtol=1e-7, atol=1e-8)
 
@@ -39,7 +41,7 @@ def test_a_dense_layers_gradients_equal_central_differences(activation: Activati
 def test_a_dense_layer_by_hand() -> None:
     layer = dense("relu", inputs=2, outputs=2)
     parameters = np.array([1.0, 2.0, 3.0, -4.0, 0.5, 1.0])  # W = [[1, 2], [3, -4]], b = [0.5, 1]
-    y = layer.forward(parameters, np.array([[1.0, 1.0]]), layer.buffers(1, FLOAT64, training=False), None)
+    y = layer.forward(parameters, np.array([[1.0, 1.0]]), layer.buffers(1, FLOAT64, training=False))
     assert y.tolist() == [[4.5, 0.0]]
 
 
@@ -47,9 +49,9 @@ def test_a_dense_layer_reads_parameters_that_may_not_be_written() -> None:
     layer = dense("tanh")
     parameters, x = np.linspace(-1, 1, 16), np.ones((2, 3))
     buffers = layer.buffers(2, FLOAT64, training=False)
-    expected = layer.forward(parameters, x, buffers, None).copy()
+    expected = layer.forward(parameters, x, buffers).copy()
     parameters.flags.writeable = False
-    np.testing.assert_array_equal(layer.forward(parameters, x, buffers, None), expected)
+    np.testing.assert_array_equal(layer.forward(parameters, x, buffers), expected)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -65,11 +67,13 @@ def test_initial_weights_fill_the_range_of_he_or_glorot(activation: Activation, 
 
 
 def dropped(
-    rate: float, rows: int, width: int, draw: Draw | None = DRAW, number: int = 0
+    rate: float, rows: int, width: int, draw: tuple[int, int, int] = DRAW, number: int = 0
 ) -> tuple[np.ndarray, Buffers]:
     layer = DropoutLayer(width, rate, number)
     buffers = layer.buffers(rows, FLOAT64)
-    return layer.forward(NONE, np.ones((rows, width)), buffers, draw), buffers
+    layer.draw(buffers, *draw)
+    layer.forward(np.ones((rows, width)), buffers)
+    return buffers.output, buffers
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -88,25 +92,21 @@ def test_dropout_depends_on_seed_step_shard_and_layer_alone() -> None:
     again, _ = dropped(0.5, 20, 30)
     np.testing.assert_array_equal(base, again)
     for draw, number in (
-        (Draw(4, 5, 1), 0),
-        (Draw(3, 6, 1), 0),
-        (Draw(3, 5, 2), 0),
+        ((4, 5, 1), 0),
+        ((3, 6, 1), 0),
+        ((3, 5, 2), 0),
         (DRAW, 1),
     ):
         other, _ = dropped(0.5, 20, 30, draw, number)
         assert 0.3 < (other != base).mean() < 0.7
 
 
-def test_dropout_does_nothing_outside_of_training() -> None:
-    layer, x = DropoutLayer(3, 0.5, 0), np.ones((2, 3))
-    assert layer.forward(NONE, x, layer.buffers(2, FLOAT64), None) is x
-
-
 def test_dropout_leaves_its_input_as_it_was_and_passes_gradients_where_values_passed() -> None:
     layer, x = DropoutLayer(50, 0.4, 0), np.full((10, 50), 2.0)
     buffers = layer.buffers(10, FLOAT64)
-    y = layer.forward(NONE, x, buffers, DRAW)
+    layer.draw(buffers, *DRAW)
+    layer.forward(x, buffers)
     assert (x == 2).all()
     delta = np.full_like(x, 3.0)
-    layer.backward(delta, buffers)
-    np.testing.assert_allclose(delta, 1.5 * y, rtol=1e-15)
+    layer.drop(delta, buffers)
+    np.testing.assert_allclose(delta, 1.5 * buffers.output, rtol=1e-15)

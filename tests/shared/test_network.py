@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from shared.errors import InvalidInput
 from shared.losses import TrainableLoss
-from shared.network import Network, Slot
+from shared.network import Network, Pass, Slot
 from shared.spec import (
     ACTIVATIONS,
     Activation,
@@ -29,7 +29,6 @@ from support.differences import derivative
 
 CROSS_ENTROPY = CrossEntropyLoss(type="cross_entropy")
 MSE = MseLoss(type="mse")
-KEYS = {"seed": 1, "step": 2, "shard": 3}
 LECTURE = {
     example["name"]: example
     for example in json.loads((Path(__file__).parents[2] / "examples" / "lecture.json").read_text())["examples"]
@@ -58,8 +57,14 @@ def gradient_of(
     network: Network, parameters: np.ndarray, x: np.ndarray, y: np.ndarray, rows: int | None = None
 ) -> tuple[float, np.ndarray]:
     out = np.full(network.size, np.nan, network.dtype)
-    workspace = network.workspace(rows or len(x), training=True)
-    return network.gradient(parameters, x, y, workspace, out, **KEYS), out
+    bound = network.bind(parameters, network.workspace(rows or len(x), training=True), len(x), out)
+    return run(bound, x, y), out
+
+
+def run(bound: Pass, x: np.ndarray, y: np.ndarray, step: int = 2) -> float:
+    np.copyto(bound.x, x, casting="no")
+    np.copyto(bound.y, y, casting="no")
+    return bound.run(seed=1, step=step, shard=3)
 
 
 def check_gradient(network: Network, rows: int = 6) -> None:
@@ -163,15 +168,18 @@ def test_the_same_input_gives_the_same_bits_whatever_the_workspace_held(dtype: s
     loss, gradient = gradient_of(network, parameters, x[:13], y[:13])
     workspace = network.workspace(40, training=True)
     out = np.full(network.size, np.nan, network.dtype)
-    network.gradient(np.full_like(parameters, np.nan), x, y, workspace, out, **KEYS)  # leaves NaN everywhere
+    bound, spoiling = (
+        network.bind(vector, workspace, rows, out) for vector, rows in ((parameters, 13), (parameters * np.nan, 40))
+    )
     for _ in range(2):
-        assert network.gradient(parameters, x[:13], y[:13], workspace, out, **KEYS) == loss
+        run(spoiling, x, y)  # leaves NaN everywhere
+        assert run(bound, x[:13], y[:13]) == loss
         np.testing.assert_array_equal(out, gradient)
-        network.forward(np.full_like(parameters, np.nan), x, workspace)
     evaluation = network.workspace(40, training=False)
     network.forward(np.full_like(parameters, np.nan), x, evaluation)
     np.testing.assert_array_equal(
-        network.forward(parameters, x[:13], evaluation), network.forward(parameters, x[:13], workspace)
+        network.forward(parameters, x[:13], evaluation),
+        network.forward(parameters, x[:13], network.workspace(13, training=False)),
     )
 
 
@@ -191,33 +199,31 @@ def test_the_bits_do_not_depend_on_where_the_memory_lies(dtype: str, outputs: in
     parameters, x, y = some_data(network, 33)
     workspace = network.workspace(33, training=True)
     out = shifted(np.empty_like(parameters), 0)
-    loss = network.gradient(shifted(parameters, 0), shifted(x, 0), y, workspace, out, **KEYS)
+    loss = run(network.bind(shifted(parameters, 0), workspace, 33, out), x, y)
     for elements in (1, 2, 3, 5, 7):
         other = shifted(np.empty_like(parameters), elements)
-        moved, rows = shifted(parameters, elements), shifted(x, 8 - elements)
-        assert network.gradient(moved, rows, shifted(y, elements), workspace, other, **KEYS) == loss
+        workspace = network.workspace(33, training=True)
+        workspace.x, workspace.y = shifted(workspace.x, 8 - elements), shifted(workspace.y, elements)
+        assert run(network.bind(shifted(parameters, elements), workspace, 33, other), x, y) == loss
         np.testing.assert_array_equal(other, out)
 
 
-def test_read_only_input_gives_the_same_bits() -> None:
+def test_read_only_parameters_give_the_same_predictions() -> None:
     network = Network(LAYERS, 5, 3, CROSS_ENTROPY)
-    arrays = some_data(network, 8)
-    loss, gradient = gradient_of(network, *arrays)
-    for array in arrays:
-        array.flags.writeable = False
-    again, other = gradient_of(network, *arrays)
-    assert again == loss
-    np.testing.assert_array_equal(other, gradient)
+    parameters, x, _ = some_data(network, 8)
+    expected = network.forward(parameters, x, network.workspace(8, training=False)).copy()
+    parameters.flags.writeable = x.flags.writeable = False
+    np.testing.assert_array_equal(network.forward(parameters, x, network.workspace(8, training=False)), expected)
 
 
 def test_a_pass_allocates_nothing_to_speak_of() -> None:
     network = Network([dense(256, "relu"), dropout(0.2), dense(128, "gelu")], 300, 10, CROSS_ENTROPY)
     parameters, x, y = some_data(network, 200)
-    workspace, out = network.workspace(200, training=True), np.empty(network.size, np.float32)
-    network.gradient(parameters, x, y, workspace, out, **KEYS)
+    bound = network.bind(parameters, network.workspace(200, training=True), 200, np.empty(network.size, np.float32))
+    run(bound, x, y)
     tracemalloc.start()
     try:
-        network.gradient(parameters, x, y, workspace, out, **KEYS)
+        run(bound, x, y)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -227,12 +233,12 @@ def test_a_pass_allocates_nothing_to_speak_of() -> None:
 def test_dropout_changes_with_the_step_and_never_touches_predictions() -> None:
     network = Network([dense(20), dropout(0.5)], 3, 2, MSE, "float64")
     parameters, x, y = some_data(network, 10)
-    workspace, out = network.workspace(10, training=True), np.empty(network.size)
-    losses = {network.gradient(parameters, x, y, workspace, out, seed=1, step=step, shard=0) for step in range(5)}
-    assert len(losses) == 5
+    bound = network.bind(parameters, network.workspace(10, training=True), 10, np.empty(network.size))
+    assert len({run(bound, x, y, step) for step in range(5)}) == 5
     plain = Network([dense(20)], 3, 2, MSE, "float64")
     np.testing.assert_array_equal(
-        network.forward(parameters, x, workspace), plain.forward(parameters, x, plain.workspace(10, training=False))
+        network.forward(parameters, x, network.workspace(10, training=False)),
+        plain.forward(parameters, x, plain.workspace(10, training=False)),
     )
 
 
@@ -294,21 +300,25 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     parameters, x, y = some_data(network, 4)
     workspace, out = network.workspace(4, training=True), np.empty(network.size, np.float32)
     evaluation = network.workspace(4, training=False)
-    for arguments, complaint in [
-        ((parameters[1:], x, y, workspace, out), "got parameters"),
-        ((parameters.astype(np.float64), x, y, workspace, out), "got parameters"),
-        ((parameters, x.astype(np.float64), y, workspace, out), "got x"),
-        ((parameters, x[:, 1:], y, workspace, out), "got x"),
-        ((parameters, np.vstack([x, x]), y, workspace, out), "got 8 rows"),
-        ((parameters, x, y, evaluation, out), "workspace for evaluation"),
-        ((parameters, x, y, workspace, out[1:]), "for the gradient"),
-        ((parameters, x, y[:3], workspace, out), "broadcast"),
-        ((parameters, x, y + 2, workspace, out), "class code"),
+    for bound, complaint in [
+        ((parameters[1:], workspace, 4, out), "got parameters"),
+        ((parameters.astype(np.float64), workspace, 4, out), "got parameters"),
+        ((parameters, workspace, 8, out), "got 8 rows"),
+        ((parameters, evaluation, 4, out), "workspace for evaluation"),
+        ((parameters, workspace, 4, out[1:]), "for the gradient"),
     ]:
         with pytest.raises(ValueError, match=complaint):
-            network.gradient(*arguments, **KEYS)
-    with pytest.raises(TypeError, match="Cannot cast"):
-        network.gradient(parameters, x, y.astype(np.int64), workspace, out, **KEYS)
+            network.bind(*bound)
+    for arguments, complaint in [
+        ((parameters[1:], x, evaluation), "got parameters"),
+        ((parameters, x.astype(np.float64), evaluation), "got x"),
+        ((parameters, x[:, 1:], evaluation), "got x"),
+        ((parameters, np.vstack([x, x]), evaluation), "got 8 rows"),
+    ]:
+        with pytest.raises(ValueError, match=complaint):
+            network.forward(*arguments)
+    with pytest.raises(ValueError, match="class code"):
+        run(network.bind(parameters, workspace, 4, out), x, y + 2)
     for wrong in ({"inputs": 0}, {"outputs": 0}, {"dtype": "float16"}):
         with pytest.raises(ValueError, match="expected"):
             Network(**{"layers": [], "inputs": 1, "outputs": 1, "loss": MSE, **wrong})  # type: ignore[arg-type]

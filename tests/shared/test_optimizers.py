@@ -1,13 +1,14 @@
 """Every optimizer against a plain reading of its paper, element by element, over several steps; and by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import copysign, hypot, sqrt
 
 import numpy as np
 import pytest
 
 from shared import spec
-from shared.optimizers import build_optimizer, penalty
+from shared.optimizers import RANGE_FROM, GradientSum, build_optimizer, penalty, run_in_turn
+from shared.sharding import Node, whole_sum
 
 DTYPES = [("float32", 2e-5), ("float64", 1e-13)]
 SIZE = 37
@@ -83,8 +84,7 @@ def test_an_optimizer_does_what_its_paper_says(
     expected = by_the_papers(SETTINGS[name], w.tolist(), sums, l1, l2, clip)
     optimizer = build_optimizer(SETTINGS[name], SIZE, dtype, PENALIZED, l1, l2, clip)
     for number, (rate, summed) in enumerate(zip(RATES, sums, strict=True), start=1):
-        summed.flags.writeable = False
-        optimizer.update(w, summed, divisor=DIVISOR, learning_rate=rate, step=number)
+        optimizer.update(w, GradientSum.of(summed), divisor=DIVISOR, learning_rate=rate, step=number)
     np.testing.assert_allclose(w, expected, rtol=tolerance, atol=tolerance)
 
 
@@ -92,7 +92,7 @@ def one_step(settings: spec.Optimizer, w: list[float], g: list[float], **more: f
     weights = np.array(w)
     mask = np.array([1] * (len(w) - 1) + [0], np.uint8)  # the last is a bias
     optimizer = build_optimizer(settings, len(w), "float64", mask, **more)
-    optimizer.update(weights, np.array(g), divisor=2, learning_rate=0.1, step=1)
+    optimizer.update(weights, GradientSum.of(np.array(g)), divisor=2, learning_rate=0.1, step=1)
     return [float(x) for x in weights]
 
 
@@ -120,11 +120,12 @@ def test_the_slots_are_the_whole_state(name: str) -> None:
     first_half = build_optimizer(SETTINGS[name], SIZE, "float64", PENALIZED, 0.1, 0.1, 1.0)
     second_half = build_optimizer(SETTINGS[name], SIZE, "float64", PENALIZED, 0.1, 0.1, 1.0)
     for step, total in enumerate(sums, start=1):
-        optimizer.update(through, total, divisor=1, learning_rate=0.1, step=step)
+        optimizer.update(through, GradientSum.of(total), divisor=1, learning_rate=0.1, step=step)
         if step == 3:
             for slot, saved in first_half.slots.items():
                 second_half.slots[slot][:] = saved
-        (first_half if step < 3 else second_half).update(resumed, total, divisor=1, learning_rate=0.1, step=step)
+        half = first_half if step < 3 else second_half
+        half.update(resumed, GradientSum.of(total), divisor=1, learning_rate=0.1, step=step)
     np.testing.assert_array_equal(through, resumed)
 
 
@@ -145,7 +146,7 @@ def test_a_gradient_that_is_not_a_number_shows_in_the_parameters(name: str) -> N
     for clip in (None, 1.0):
         w = np.ones(SIZE)
         optimizer = build_optimizer(SETTINGS[name], SIZE, "float64", PENALIZED, clip_norm=clip)
-        optimizer.update(w, np.full(SIZE, np.nan), divisor=1, learning_rate=0.1, step=1)
+        optimizer.update(w, GradientSum.of(np.full(SIZE, np.nan)), divisor=1, learning_rate=0.1, step=1)
         assert np.isnan(w).all()
 
 
@@ -162,7 +163,40 @@ def test_the_penaltys_derivative_is_what_the_step_adds_to_the_gradient() -> None
     mask, h, l1, l2 = np.array([1, 1, 0], np.uint8), 1e-6, 0.2, 0.4
     after = w.copy()
     optimizer = build_optimizer(spec.Sgd(type="sgd"), 3, "float64", mask, l1, l2)
-    optimizer.update(after, np.zeros(3), divisor=1, learning_rate=1.0, step=1)
+    optimizer.update(after, GradientSum.of(np.zeros(3)), divisor=1, learning_rate=1.0, step=1)
     for i, step in enumerate(np.eye(3) * h):
         difference = (penalty(w + step, mask, l1, l2) - penalty(w - step, mask, l1, l2)) / (2 * h)
         assert w[i] - after[i] == pytest.approx(difference, abs=1e-8)
+
+
+def summed_in_order(parts: np.ndarray) -> np.ndarray:
+    """Eight parts along the tree."""
+    pairs = [parts[i] + parts[i + 1] for i in range(0, 8, 2)]
+    return np.asarray((pairs[0] + pairs[1]) + (pairs[2] + pairs[3]))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_parts_are_summed_along_the_tree_whoever_holds_what_and_however_many_threads_step(name: str) -> None:
+    size = 3 * RANGE_FROM + 77
+    random = np.random.default_rng(8)
+    memory = random.standard_normal((9, size + 5)).astype(np.float32)
+    held, rows = tuple(Node(shard, shard + 1) for shard in range(8)), [3, 1, 2, 0, 8, 5, 6, 7]
+    gradient = GradientSum(memory, rows, whole_sum(80, 8, held))
+    penalized = np.ones(size, np.uint8)
+    found = []
+    for ranges, total in ((1, GradientSum.of(summed_in_order(memory[rows][:, :size]))), (1, gradient), (3, gradient)):
+        ran: list[int] = []
+
+        def backwards(tasks: Sequence[Callable[[], None]], ran: list[int] = ran) -> None:
+            ran.append(len(tasks))
+            run_in_turn(tasks[::-1])
+
+        w = np.ones(size, np.float32)
+        optimizer = build_optimizer(
+            SETTINGS[name], size, "float32", penalized, 0.1, 0.1, 1.0, ranges=ranges, run_all=backwards
+        )
+        optimizer.update(w, total, divisor=80, learning_rate=0.1, step=1)
+        assert set(ran) == {ranges}
+        found.append(w)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

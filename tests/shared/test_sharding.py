@@ -1,24 +1,14 @@
 """The fixed tree: whoever computes which shard, the sum has the same bits."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sharding import Node, assign, collect, cut, reduce
-
-
-@dataclass
-class Sum:
-    """A float that adds like a gradient."""
-
-    value: float
-
-    def add(self, other: "Sum") -> None:
-        self.value += other.value
+from shared.sharding import ADD, Node, Summation, assign, batch_rows, cut, leaves, summation, whole_sum
 
 
 def values_of(shards: int) -> list[float]:
@@ -26,12 +16,33 @@ def values_of(shards: int) -> list[float]:
     return [float(x) for x in np.random.default_rng(7).normal(size=shards)]
 
 
+def added(found: Summation, values: Sequence[float]) -> list[float]:
+    """What the program leaves on its stack."""
+    stack: list[float] = []
+    for operation in found.program:
+        if operation == ADD:
+            above = stack.pop()
+            stack[-1] += above
+        else:
+            stack.append(values[operation])
+        assert len(stack) <= found.depth
+    assert len(stack) == len(found.sums)
+    return stack
+
+
+def parts_of(values: list[float], rows: int, mine: Collection[int]) -> dict[Node, float]:
+    """What a worker sends that computes the shards `mine`."""
+    held = tuple(node for node in leaves(rows, len(values), range(len(values))) if node.first in mine)
+    found = summation(rows, len(values), held)
+    return dict(zip(found.sums, added(found, [values[node.first] for node in held]), strict=True))
+
+
 def summed(values: list[float], rows: int, owners: list[list[int]]) -> float:
-    shards = len(values)
-    parts: dict[Node, Sum] = {}
+    parts: dict[Node, float] = {}
     for mine in owners:
-        parts |= collect(shards, mine, rows, lambda shard: Sum(values[shard]))
-    return reduce(shards, rows, parts).value
+        parts |= parts_of(values, rows, mine)
+    (total,) = added(whole_sum(rows, len(values), tuple(parts)), list(parts.values()))
+    return total
 
 
 def test_a_cut_covers_every_row_once_and_sizes_differ_by_at_most_one() -> None:
@@ -75,29 +86,34 @@ def test_any_assignment_of_shards_gives_the_same_bits(
 
 
 def test_a_worker_with_a_whole_subtree_sends_one_part() -> None:
-    parts = collect(8, range(4), 80, lambda shard: Sum(1.0))
-    assert parts == {Node(0, 4): Sum(4.0)}
+    assert parts_of([1.0] * 8, 80, range(4)) == {Node(0, 4): 4.0}
 
 
-def test_shards_without_rows_are_passed_over_and_never_computed() -> None:
-    asked = []
+def test_a_worker_holds_few_vectors_at_once() -> None:
+    assert summation(1000, 8, leaves(1000, 8, range(8))).depth == 4
+    assert summation(10_000, 1024, leaves(10_000, 1024, range(1024))).depth == 11
 
-    def compute(shard: int) -> Sum:
-        asked.append(shard)
-        return Sum(1.0)
 
-    parts = collect(8, range(8), 3, compute)
-    assert len(asked) == 3
-    assert reduce(8, 3, parts) == Sum(3.0)
+def test_shards_without_rows_are_passed_over() -> None:
+    assert leaves(3, 8, range(8)) == (Node(2, 3), Node(5, 6), Node(7, 8))
+    assert summed([1.0] * 8, 3, [list(range(8))]) == 3.0
 
 
 def test_a_missing_shard_is_an_error_that_names_it() -> None:
-    parts = collect(8, [0, 1, 2, 4, 5, 6, 7], 80, lambda shard: Sum(1.0))
+    parts = parts_of([1.0] * 8, 80, [0, 1, 2, 4, 5, 6, 7])
     with pytest.raises(ValueError, match="shard 3 of 8 is missing"):
-        reduce(8, 80, parts)
+        whole_sum(80, 8, tuple(parts))
 
 
 def test_a_shard_that_was_sent_twice_is_an_error() -> None:
-    parts = {**collect(8, range(8), 80, lambda shard: Sum(1.0)), Node(3, 4): Sum(1.0)}
-    with pytest.raises(ValueError, match="twice"):
-        reduce(8, 80, parts)
+    with pytest.raises(ValueError, match="shard 3 of 8 was sent twice"):
+        whole_sum(80, 8, (Node(0, 8), Node(3, 4)))
+
+
+def test_what_is_no_subtree_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no subtrees"):
+        whole_sum(80, 8, (Node(0, 3), Node(3, 8)))
+
+
+def test_the_last_batch_of_an_epoch_has_the_rows_that_are_left() -> None:
+    assert [batch_rows(step, 4, 10) for step in range(6)] == [4, 4, 2, 4, 4, 2]

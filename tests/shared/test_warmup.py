@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
 from shared import kernels, spec
 from shared.metrics import measure
 from shared.network import Network
-from shared.optimizers import build_optimizer
+from shared.optimizers import GradientSum, build_optimizer
+from shared.randomness import Purpose, permutation
 from shared.warmup import warm
 
 LOSSES = [
@@ -36,15 +36,15 @@ def test_training_after_warming_up_compiles_nothing(dtype: str) -> None:
         for outputs in (1, 3):
             network = Network(layers, 2, outputs, loss, dtype)
             parameters = network.initial_parameters(0)
-            received = parameters.copy()
-            received.flags.writeable = False  # as a worker gets them
-            classification = isinstance(loss, spec.CrossEntropyLoss)
-            y = np.zeros(4, np.int32) if classification else np.zeros((4, outputs), dtype)
-            x, gradient, workspace = np.ones((4, 2), dtype), parameters.copy(), network.workspace(4, training=True)
-            network.gradient(received, x, y, workspace, gradient, seed=0, step=0, shard=0)
-            measure(network.forward(received, x, network.workspace(4, training=False)), y, loss)
+            gradient = parameters.copy()
+            bound = network.bind(parameters, network.workspace(4, training=True), 4, gradient)
+            bound.x.fill(1)
+            bound.y.fill(0)
+            bound.run(seed=0, step=0, shard=0)
+            measure(network.forward(parameters, bound.x, network.workspace(4, training=False)), bound.y, loss)
+            permutation(4, 0, Purpose.SHUFFLE)
     for name in ("sgd", "adam", "adamw", "rmsprop", "adagrad"):
         settings: spec.Optimizer = TypeAdapter(spec.Optimizer).validate_python({"type": name})
         optimizer = build_optimizer(settings, network.size, dtype, network.penalized, 0.1, 0.1, 1.0)
-        optimizer.update(parameters, gradient, divisor=4, learning_rate=0.1, step=1)
+        optimizer.update(parameters, GradientSum.of(gradient), divisor=4, learning_rate=0.1, step=1)
     assert compiled() == before
