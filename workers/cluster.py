@@ -10,11 +10,13 @@ import shutil
 import threading
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import ray.exceptions
+from ray.util import get_node_ip_address
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
@@ -30,6 +32,7 @@ from workers.gradient_worker import GradientWorker, Part
 from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob, TransportName
 from workers.link import Entrance, Links, serve
 from workers.ray_environment import TOKEN, end_leftovers
+from workers.remote import Hub, KeyPair, relay
 from workers.transport import Transport, Vectors, busy, slices_of
 
 __all__ = ["RayCluster"]
@@ -120,7 +123,7 @@ def _probe_kernel() -> str:
 
 
 class _Process:
-    """One process of a job: a gradient worker, or the coordinator with the parameter server, as it is told.
+    """One process of a job, as it is told: a gradient worker, the coordinator with the parameter server, or a relay.
 
     A started process costs seconds of imports, so one that ended its job in good order is kept as a spare for the next.
     Calls run one after the other, in order, but for those of group "aside", which answer while others run.
@@ -133,7 +136,7 @@ class _Process:
         threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
         self._changed = threading.Condition()
         self._run_of: str | None = None  # the attempt that a coordinator runs
-        self._part: Any = None  # what this process is now: a GradientWorker or a Coordinator
+        self._part: Any = None  # what this process is now: a GradientWorker, a Coordinator or a relay's KeyPair
 
     def forget(self) -> None:
         """Drops all that belonged to a job."""
@@ -146,8 +149,16 @@ class _Process:
         return os.getpid()
 
     # ---- as a gradient worker
-    def serve(self, entrance: Entrance, worker: int, members: range, workers: int, plan: Plan, prepared: Path) -> None:
-        serve(entrance, worker, members, workers, plan, prepared)
+    def serve(self, entrance: Entrance, worker: int, held: range, workers: int, plan: Plan, prepared: Path) -> None:
+        serve(entrance, worker, held, workers, plan, prepared)
+
+    def relay_key(self) -> bytes:
+        """Makes this process a relay, and tells its public key."""
+        self._part = KeyPair.new()
+        return bytes(self._part.public)
+
+    def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
+        relay(self._part, hub, members, workers, plan, prepared, _Staff(members, processes))
 
     def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> None:
         members = range(worker, worker + 1)
@@ -164,8 +175,8 @@ class _Process:
         return self._part.evaluate(slices)
 
     # ---- as a coordinator
-    def run(self, attempt: str, job: TrainingJob, workers: list[Any], transport: TransportName) -> None:
-        coordinator = Coordinator(job, *_transport(transport, job, workers))
+    def run(self, attempt: str, job: TrainingJob, nodes: "list[_NodeOfJob]", transport: TransportName) -> None:
+        coordinator = Coordinator(job, *_transport(transport, job, nodes))
         with self._changed:
             self._part, self._run_of = coordinator, attempt
             self._changed.notify_all()
@@ -248,20 +259,48 @@ class _Spares:
         ray.kill(process)
 
 
-class _Staff:
-    """The processes of a job's gradient workers, as the direct transport sees them."""
+class _NodeOfJob(NamedTuple):
+    """What a job has on one node: the first of its nodes has the coordinator, the others a relay."""
 
-    def __init__(self, workers: list[Any]) -> None:
-        self._workers = workers
+    members: range
+    workers: list[Any]
+    relay: Any | None
+
+
+class _Staff:
+    """The processes of the gradient workers of one node."""
+
+    def __init__(self, members: range, processes: list[Any]) -> None:
+        self._workers = dict(zip(members, processes, strict=True))
         self._serving: dict[int, Any] = {}
 
-    def start(self, worker: int, entrance: Entrance, members: range, workers: int, plan: Plan, prepared: Path) -> None:
-        self._serving[worker] = self._workers[worker].serve.remote(entrance, worker, members, workers, plan, prepared)
+    def start(self, worker: int, entrance: Entrance, held: range, workers: int, plan: Plan, prepared: Path) -> None:
+        self._serving[worker] = self._workers[worker].serve.remote(entrance, worker, held, workers, plan, prepared)
 
     def look(self, worker: int) -> None:
-        if ray.wait([self._serving[worker]], timeout=0)[0]:
-            _result(self._serving[worker])
-            raise AttemptLost(f"gradient worker {worker} left")
+        _raise_if_ended(self._serving[worker], f"gradient worker {worker}")
+
+
+class _RelayOnRay:
+    """The relay of another node."""
+
+    def __init__(self, node: _NodeOfJob, public_key: bytes) -> None:
+        self.members, self.public_key = node.members, public_key
+        self._node = node
+
+    def start(self, hub: Hub, workers: int, plan: Plan, prepared: Path) -> None:
+        node = self._node
+        assert node.relay is not None, "the node of the coordinator needs none"
+        self._running = node.relay.relay.remote(hub, self.members, workers, plan, prepared, node.workers)
+
+    def look(self) -> None:
+        _raise_if_ended(self._running, f"the relay of gradient workers {list(self.members)}")
+
+
+def _raise_if_ended(running: Any, who: str) -> None:
+    if ray.wait([running], timeout=0)[0]:
+        _result(running)
+        raise AttemptLost(f"{who} left")
 
 
 class RayTransport(Transport):
@@ -293,16 +332,20 @@ class RayTransport(Transport):
         return [pair for measured in found for pair in measured]
 
 
-def _transport(name: TransportName, job: TrainingJob, workers: list[Any]) -> tuple[Transport, list[str]]:
+def _transport(name: TransportName, job: TrainingJob, nodes: list[_NodeOfJob]) -> tuple[Transport, list[str]]:
     """The way that vectors travel, and what a user should know about it."""
+    workers = [worker for node in nodes for worker in node.workers]
     if name == "ray":
         return RayTransport(workers), []
+    here, *others = nodes
     try:
-        links = Links(job.plan, range(len(workers)), len(workers))
+        links = Links(job.plan, here.members, range(len(workers)), len(workers))
     except OSError as error:
         note = f"no shared memory ({error.strerror}): weights and gradients travel by Ray calls, which is slower"
         return RayTransport(workers), [note]
-    return DirectTransport(links, _Staff(workers)), []
+    keys = _result([node.relay.relay_key.remote() for node in others if node.relay is not None])
+    remote = [_RelayOnRay(node, key) for node, key in zip(others, keys, strict=True)]
+    return DirectTransport(links, _Staff(here.members, here.workers), remote, get_node_ip_address()), []  # type: ignore[no-untyped-call]
 
 
 def _result(references: Any) -> Any:
@@ -334,10 +377,17 @@ class RayRunningJob:
     def _begin(self, job: TrainingJob) -> None:
         if not self._group.wait(timeout_seconds=PLACED_WITHIN_S):
             raise AttemptLost(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
-        nodes: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
-        self._workers = [self._process(nodes[bundle]) for bundle in range(job.workers)]
-        self._coordinator = self._process(nodes[0])
-        self._run = self._coordinator.run.remote(self._attempt, job, self._workers, self._transport)
+        bundles: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
+        counts = Counter(bundles[bundle] for bundle in range(job.workers))
+        nodes: list[_NodeOfJob] = []
+        for number, (node_id, count) in enumerate(counts.items()):
+            first = nodes[-1].members.stop if nodes else 0
+            workers = [self._process(node_id) for _ in range(count)]
+            relay = self._process(node_id) if number else None
+            nodes.append(_NodeOfJob(range(first, first + count), workers, relay))
+        self._workers = [worker for node in nodes for worker in node.workers]
+        self._coordinator = self._process(next(iter(counts)))
+        self._run = self._coordinator.run.remote(self._attempt, job, nodes, self._transport)
 
     def _process(self, node_id: str) -> Any:
         """A spare of that node, or a new process there: outside the group, with which it would be ended."""

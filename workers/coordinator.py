@@ -129,6 +129,9 @@ class Coordinator:
         self._transport.open(self._plan, self._prepared.folder, state, self._step)
         self._checkpointed_at, self._step_s = self._clock(), LOOK_UP_EVERY_S
         told = describe()
+        if len(kernels := self._transport.kernels()) > 1:
+            mixed = " and ".join(sorted(kernels))
+            self._notes.append(f"computes with the BLAS kernels {mixed}: other bits than with one; force one of them")
         if self._memory.blas_kernel != kernel:
             began = self._memory.blas_kernel
             self._notes.append(f"began on the BLAS kernel {began}, continues on {kernel}: not bit-identical")

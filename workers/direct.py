@@ -1,59 +1,55 @@
-"""The direct transport: vectors lie in memory that server and workers share, and a socket message is the doorbell."""
+"""The direct transport: vectors lie in memory that server and workers share, and a socket message is the doorbell.
 
-from pathlib import Path
-from typing import Protocol
+Workers on other nodes are reached through one relay a node (`workers/remote.py`), which sends one sum up.
+"""
+
+from collections.abc import Sequence
 
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
 from workers.gradient_worker import Part
-from workers.link import Entrance, Links, unpack_measure
-from workers.transport import Memory, Transport, busy, slices_of
+from workers.link import Links, Staff, unpack_measure
+from workers.remote import RemoteNode, RemoteNodes
+from workers.transport import Memory, Transport
 
-__all__ = ["DirectTransport", "Staff"]
-
-
-class Staff(Protocol):
-    """The gradient workers' processes, as whoever supervises them offers them."""
-
-    def start(self, worker: int, entrance: Entrance, members: range, workers: int, plan: Plan, prepared: Path) -> None:
-        """Has a worker's process call `workers.link.serve`; returns at once."""
-
-    def look(self, worker: int) -> None:
-        """Raises what ended a worker's process, or AttemptLost, if it has ended."""
+__all__ = ["DirectTransport"]
 
 
 class DirectTransport(Transport):
-    """All workers on this node, reached through `links`."""
+    """Workers of this node, reached through `links`, and of the `remote` nodes, which find this one at `address`."""
 
-    def __init__(self, links: Links, staff: Staff) -> None:
-        super().__init__(len(links.members))
+    def __init__(self, links: Links, staff: Staff, remote: Sequence[RemoteNode] = (), address: str = "") -> None:
+        super().__init__(links.workers)
         self._links, self._staff = links, staff
         self._threads = len(links.members)  # the workers' CPUs idle while the server steps
+        self._remote = RemoteNodes(remote, address) if remote else None
 
     def _memory(self, plan: Plan) -> Memory:
         return self._links.memory
 
     def _connect(self) -> None:
-        for worker in self._links.members:
-            self._staff.start(
-                worker, self._links.entrance, self._links.members, self._count, self._plan, self._prepared
-            )
-        self._links.accept(self._staff.look)
+        if self._remote is not None:
+            self._remote.start(self._count, self._plan, self._prepared)
+        self._links.open(self._staff, self._prepared)
+        if self._remote is not None:
+            self._remote.accept()
+
+    def kernels(self) -> set[str]:
+        return self._links.kernels | (set() if self._remote is None else self._remote.kernels)
 
     def _parts(self, step: int) -> list[Part]:
-        links, look = self._links, self._staff.look
-        working = busy(self._plan, step, self._count)
-        for worker, shards in working:
-            links.ask_for_gradients(worker, step, shards, look)
-        return [part for worker, _ in working for part in links.parts(worker, step, look)]
+        if self._remote is None:
+            return self._links.gradients(step)
+        self._remote.ask_for_gradients(step, self._vectors.parameters)
+        return self._links.gradients(step) + self._remote.parts(step, self._vectors)
 
     def _measures(self) -> list[tuple[int, SliceMeasure]]:
-        links, look = self._links, self._staff.look
-        working = [(worker, mine) for worker, mine in enumerate(slices_of(self._plan, self._count)) if mine]
-        for worker, mine in working:
-            links.ask_for_measures(worker, mine, look)
-        found = [pair for worker, mine in working for pair in links.measures(worker, mine, look)]
+        if self._remote is not None:
+            self._remote.ask_for_measures(self._vectors.parameters)
+        found = self._links.measures() + ([] if self._remote is None else self._remote.measures())
         return [(index, unpack_measure(packed)) for index, packed in found]
 
     def close(self) -> None:
         self._links.close()
+        if self._remote is not None:
+            self._remote.close()

@@ -13,9 +13,9 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -23,17 +23,21 @@ from safetensors.numpy import load, save
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
 from shared.sharding import Node
+from workers.blas import kernel_in_use
 from workers.gradient_worker import GradientWorker, Part
 from workers.job import AttemptLost
-from workers.transport import Vectors
+from workers.transport import Vectors, busy, slices_of
 
-__all__ = ["Entrance", "Links", "pack_measure", "serve", "unpack_measure"]
+__all__ = ["Entrance", "Links", "Staff", "pack_measure", "pack_parts", "serve", "unpack_measure", "unpack_part"]
 
 OPENS_WITHIN_S: Final = 60.0
+LOOK_FOR_JOINERS_EVERY_S: Final = 0.05
+ENDS_WITHIN_S: Final = 2.0  # for a worker that hung up to be told as ended
 LOOK_UP_EVERY_S: Final = 1.0  # from waiting for an answer, to see whether a silent worker still lives
 SECRET_BYTES: Final = 32
 
-HELLO: Final = struct.Struct(f"={SECRET_BYTES}sI")  # secret, worker
+HELLO: Final = struct.Struct(f"={SECRET_BYTES}sI32s")  # secret, worker, its BLAS kernel
+READY: Final = b"r"
 STEP: Final = 1
 MEASURE: Final = 2
 ASK: Final = struct.Struct("=BqII")  # STEP or MEASURE, step, first and stop of shards or slices
@@ -48,47 +52,64 @@ class Entrance(NamedTuple):
     secret: bytes
 
 
-class Links:
-    """One party's side: the workers `members`, of `workers` in all, of its node.
+class Staff(Protocol):
+    """The processes of gradient workers, as whoever supervises them offers them."""
 
-    Raises OSError when the memory cannot be had.
+    def start(self, worker: int, entrance: Entrance, held: range, workers: int, plan: Plan, prepared: Path) -> None:
+        """Has a worker's process call `serve`; returns at once."""
+
+    def look(self, worker: int) -> None:
+        """Raises what ended a worker's process, or AttemptLost, if it has ended."""
+
+
+class Links:
+    """One party's side: it shares vectors with the workers of its node.
+
+    Args:
+        plan: the job's.
+        members: the workers of this node.
+        held: the workers for whose gradients there is room, the members among them.
+        workers: how many the job has in all.
+
+    Raises OSError when the memory cannot be had. All that asks a worker raises what ended it, or AttemptLost, if it has
+    ended.
     """
 
-    def __init__(self, plan: Plan, members: range, workers: int) -> None:
-        self.members = members
+    def __init__(self, plan: Plan, members: range, held: range, workers: int) -> None:
+        self.members, self.workers = members, workers
+        self.kernels: set[str] = set()  # the BLAS kernels that the members compute with
+        self._plan, self._held = plan, held
         self._sockets: dict[int, socket.socket] = {}
-        self._memory_fd, self._memory = _shared_memory(Vectors.size_bytes(plan, members, workers))
-        self.vectors = Vectors(plan, members, workers, self._memory)
+        self._memory_fd, self.memory = _shared_memory(Vectors.size_bytes(plan, held, workers))
+        self.vectors = Vectors(plan, held, workers, self.memory)
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         address = b"\0chainrule-" + secrets.token_hex(16).encode()
         self._door.bind(address)
         self._door.listen(len(members))
         self.entrance = Entrance(address, secrets.token_bytes(SECRET_BYTES))
 
-    @property
-    def memory(self) -> mmap.mmap:
-        return self._memory
-
-    def accept(self, look: Callable[[int], None]) -> None:
-        """Waits until every worker has joined. `look(worker)` is called now and then, and raises if one has ended.
-
-        Raises AttemptLost when they do not come within OPENS_WITHIN_S.
-        """
+    def open(self, staff: Staff, prepared: Path) -> None:
+        """Has the members started and waits until all are ready. Raises AttemptLost when one has not joined within
+        OPENS_WITHIN_S."""
+        self._staff = staff
+        for worker in self.members:
+            staff.start(worker, self.entrance, self._held, self.workers, self._plan, prepared)
         until = time.monotonic() + OPENS_WITHIN_S
-        self._door.settimeout(LOOK_UP_EVERY_S / 20)
+        self._door.settimeout(LOOK_FOR_JOINERS_EVERY_S)
         while missing := [worker for worker in self.members if worker not in self._sockets]:
             try:
                 joined = self._door.accept()[0]
             except TimeoutError:
                 for worker in missing:
-                    look(worker)
+                    staff.look(worker)
                 if time.monotonic() > until:
-                    raise AttemptLost(
-                        f"gradient worker {missing[0]} did not come within {OPENS_WITHIN_S:.0f} s"
-                    ) from None
+                    late = f"gradient worker {missing[0]} did not come within {OPENS_WITHIN_S:.0f} s"
+                    raise AttemptLost(late) from None
             else:
                 self._let_in(joined)
         self._door.close()
+        for worker in self.members:
+            self._receive(worker, len(READY))
 
     def _let_in(self, joined: socket.socket) -> None:
         """Hands the memory to whoever knows the secret, and hangs up on everybody else."""
@@ -97,40 +118,44 @@ class Links:
         try:
             if struct.unpack("3i", credentials)[1] != os.getuid():
                 raise ConnectionError("another user's process")
-            secret, worker = HELLO.unpack(_receive(joined, HELLO.size))
+            secret, worker, kernel = HELLO.unpack(_receive(joined, HELLO.size))
             if not hmac.compare_digest(secret, self.entrance.secret) or worker not in self.members:
                 raise ConnectionError("a wrong secret")
             socket.send_fds(joined, [b"\0"], [self._memory_fd])
-        except OSError:
+        except (OSError, EOFError):
             joined.close()
             return
         joined.settimeout(None)
-        seconds, microseconds = divmod(round(LOOK_UP_EVERY_S * 1_000_000), 1_000_000)
         # The kernel's own timeout keeps the socket blocking: half the system calls of Python's.
+        seconds, microseconds = divmod(round(LOOK_UP_EVERY_S * 1_000_000), 1_000_000)
         joined.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, microseconds))
         self._sockets[worker] = joined
+        self.kernels.add(kernel.rstrip(b"\0").decode("ascii", "replace"))
 
-    def ask_for_gradients(self, worker: int, step: int, shards: range, look: Callable[[int], None]) -> None:
-        self._send(worker, ASK.pack(STEP, step, shards.start, shards.stop), look)
+    def gradients(self, step: int) -> list[Part]:
+        """Has the members' gradients of a step computed; the parts' rows are counted within all gradients."""
+        working = [pair for pair in busy(self._plan, step, self.workers) if pair[0] in self.members]
+        for worker, shards in working:
+            self._send(worker, ASK.pack(STEP, step, shards.start, shards.stop))
+        parts = []
+        for worker, _ in working:
+            answered, count = ANSWER.unpack(self._receive(worker, ANSWER.size))
+            if answered != step:
+                raise AttemptLost(f"gradient worker {worker} answered step {answered}, expected {step}")
+            told = PART.iter_unpack(self._receive(worker, count * PART.size))
+            parts += self.vectors.placed(worker, [unpack_part(each) for each in told])
+        return parts
 
-    def ask_for_measures(self, worker: int, slices: range, look: Callable[[int], None]) -> None:
-        self._send(worker, ASK.pack(MEASURE, 0, slices.start, slices.stop), look)
-
-    def parts(self, worker: int, step: int, look: Callable[[int], None]) -> list[Part]:
-        """The answer to `ask_for_gradients`; the parts' rows are counted within all gradients."""
-        answered, count = ANSWER.unpack(self._receive(worker, ANSWER.size, look))
-        if answered != step:
-            raise AttemptLost(f"gradient worker {worker} answered step {answered}, expected {step}")
-        told = self._receive(worker, count * PART.size, look)
-        parts = [Part(Node(first, stop), row, loss) for first, stop, row, loss in PART.iter_unpack(told)]
-        return self.vectors.placed(worker, parts)
-
-    def measures(self, worker: int, slices: range, look: Callable[[int], None]) -> list[tuple[int, bytes]]:
-        """The answer to `ask_for_measures`: packed, each with its slice's number."""
+    def measures(self) -> list[tuple[int, bytes]]:
+        """Has the members' validation slices measured: each packed, with its slice's number."""
+        slices = slices_of(self._plan, self.workers)
+        for worker in self.members:
+            self._send(worker, ASK.pack(MEASURE, 0, slices[worker].start, slices[worker].stop))
         found = []
-        for _ in slices:
-            index, size = ANSWER.unpack(self._receive(worker, ANSWER.size, look))
-            found.append((index, self._receive(worker, size, look)))
+        for worker in self.members:
+            for _ in slices[worker]:
+                index, size = ANSWER.unpack(self._receive(worker, ANSWER.size))
+                found.append((index, self._receive(worker, size)))
         return found
 
     def close(self) -> None:
@@ -143,52 +168,54 @@ class Links:
             os.close(self._memory_fd)
             self._memory_fd = -1
 
-    def _send(self, worker: int, message: bytes, look: Callable[[int], None]) -> None:
+    def _send(self, worker: int, message: bytes) -> None:
         try:
             self._sockets[worker].sendall(message)
         except OSError as error:
-            raise _gone(worker, look) from error
+            raise self._gone(worker) from error
 
-    def _receive(self, worker: int, size: int, look: Callable[[int], None]) -> bytes:
+    def _receive(self, worker: int, size: int) -> bytes:
         joined = self._sockets[worker]
         received = b""
         while len(received) < size:
             try:
                 more = joined.recv(size - len(received))
             except BlockingIOError:  # silent for a while: maybe at work, maybe gone
-                look(worker)
+                self._staff.look(worker)
                 continue
             except OSError as error:
-                raise _gone(worker, look) from error
+                raise self._gone(worker) from error
             if not more:
-                raise _gone(worker, look)
+                raise self._gone(worker)
             received += more
         return received
 
+    def _gone(self, worker: int) -> AttemptLost:
+        """A worker hung up: raises what ended it, which its supervisor may hear of a little later than we."""
+        until = time.monotonic() + ENDS_WITHIN_S
+        while time.monotonic() < until:
+            self._staff.look(worker)
+            time.sleep(ENDS_WITHIN_S / 100)
+        return AttemptLost(f"gradient worker {worker} hung up")
 
-def _gone(worker: int, look: Callable[[int], None]) -> AttemptLost:
-    """What ended a worker that hung up: `look` raises it if it can tell."""
-    look(worker)
-    return AttemptLost(f"gradient worker {worker} died")
 
-
-def serve(entrance: Entrance, worker: int, members: range, workers: int, plan: Plan, prepared: Path) -> None:
+def serve(entrance: Entrance, worker: int, held: range, workers: int, plan: Plan, prepared: Path) -> None:
     """A gradient worker's side: joins, and computes what it is asked for until the other side hangs up."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as joined:
         joined.connect(entrance.address)
-        joined.sendall(HELLO.pack(entrance.secret, worker))
+        joined.sendall(HELLO.pack(entrance.secret, worker, kernel_in_use().encode()))
         _, (memory_fd, *_), _, _ = socket.recv_fds(joined, 1, 1)
-        memory = mmap.mmap(memory_fd, Vectors.size_bytes(plan, members, workers))
+        memory = mmap.mmap(memory_fd, Vectors.size_bytes(plan, held, workers))
         os.close(memory_fd)
-        vectors = Vectors(plan, members, workers, memory)
+        vectors = Vectors(plan, held, workers, memory)
         computing = GradientWorker(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
+        joined.sendall(READY)
         try:
             while True:
                 kind, step, first, stop = ASK.unpack(_receive(joined, ASK.size))
                 if kind == STEP:
                     parts = computing.gradients(step, range(first, stop))
-                    told = [PART.pack(*part.node, part.row, part.loss) for part in parts]
-                    joined.sendall(b"".join([ANSWER.pack(step, len(parts)), *told]))
+                    joined.sendall(pack_parts(step, parts))
                     computing.look_ahead(step + 1, range(first, stop))
                 else:
                     for index, measure in computing.evaluate(range(first, stop)):
@@ -196,6 +223,17 @@ def serve(entrance: Entrance, worker: int, members: range, workers: int, plan: P
                         joined.sendall(ANSWER.pack(index, len(packed)) + packed)
         except (EOFError, ConnectionError):
             return
+
+
+def pack_parts(step: int, parts: Sequence[Part]) -> bytes:
+    """The answer to an order for gradients."""
+    return ANSWER.pack(step, len(parts)) + b"".join([PART.pack(*part.node, part.row, part.loss) for part in parts])
+
+
+def unpack_part(told: tuple[int, int, int, float]) -> Part:
+    """A part, as PART unpacks it."""
+    first, stop, row, loss = told
+    return Part(Node(first, stop), row, loss)
 
 
 def pack_measure(measure: SliceMeasure) -> bytes:

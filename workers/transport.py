@@ -18,6 +18,7 @@ import numpy.typing as npt
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
 from shared.sharding import assign, batch_rows, cut, leaves
+from workers.blas import kernel_in_use
 from workers.gradient_worker import SLICE_ROWS, GradientWorker, Part, gradient_rows
 from workers.parameter_server import ParameterServer, ServerState
 
@@ -55,6 +56,10 @@ class Transport(ABC):
     def evaluate(self) -> list[SliceMeasure]:
         """The validation sums of the present weights, in slice order, whoever took them."""
         return [measure for _, measure in sorted(self._measures(), key=lambda pair: pair[0])]
+
+    def kernels(self) -> set[str]:
+        """The BLAS kernels that the workers compute with."""
+        return {kernel_in_use()}
 
     def penalty(self) -> float:
         """The l1 and l2 terms of the loss for the present weights."""
@@ -119,6 +124,10 @@ class Vectors:
         table = np.frombuffer(memory, dtype).reshape(1 + sum(self._rows.values()), -1)
         self.parameters: npt.NDArray[np.floating] = table[0, : plan.parameters]
         self.gradients: npt.NDArray[np.floating] = table[1:]
+
+    def first_row(self, worker: int) -> int:
+        """Where that worker's rows begin, within all gradients."""
+        return self._first[worker]
 
     @staticmethod
     def size_bytes(plan: Plan, members: range, workers: int) -> int:

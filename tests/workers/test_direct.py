@@ -1,0 +1,207 @@
+"""The direct transport: the bits of the reference, and no trace when a party is gone, however it ended."""
+
+import os
+import resource
+import select
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import DataMissing
+from shared.spec import JobSpec
+from support.staff import KILLED, Processes, RelayInThread, Threads, direct
+from support.training import digest_of, ended, job_of, run, table_of
+from workers import link
+from workers.gradient_worker import network_of
+from workers.job import AttemptLost, TrainingJob
+from workers.link import HELLO, SECRET_BYTES, Links
+from workers.parameter_server import ServerState
+from workers.planning import plan
+from workers.remote import Hub, KeyPair, RemoteNodes
+
+SPECS: list[dict[str, Any]] = [
+    {},
+    {"dtype": "float64", "shards": 5, "batch_size": 33, "optimizer": {"type": "sgd"}, "l2": 0.1, "clip_norm": 0.5},
+    {"shards": 13, "batch_size": 7, "epochs": 1},
+]
+
+
+@pytest.mark.parametrize("changes", SPECS)
+@pytest.mark.parametrize("counts", [[1], [2], [3], [1, 1], [2, 1], [1, 2, 2]], ids=str)
+def test_any_layout_of_workers_gives_the_bits_of_one_process(
+    tmp_path: Path, counts: list[int], changes: dict[str, Any]
+) -> None:
+    alone = digest_of(run(job_of(tmp_path / "alone", **changes)))
+    job = job_of(tmp_path / "direct", **changes)
+    assert digest_of(run(job, direct(job.plan, counts))) == alone
+
+
+def classification(folder: Path, classes: int) -> TrainingJob:
+    random = np.random.default_rng(2)
+    a, b = random.normal(size=(2, 300))
+    folder.mkdir()
+    table = table_of(folder, {"a": a, "b": b, "y": (a > b) + (classes - 2.0) * (a > 1)})
+    spec = {"dataset": "x", "target": "y", "task": "classification", "epochs": 2, "validation": {"fraction": 0.5}}
+    return TrainingJob("job_test", 1, plan(JobSpec.model_validate(spec), table, None), table, None, str(folder), 1)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_validation_measures_travels_whole(tmp_path: Path, classes: int) -> None:
+    found = []
+    for name, counts in (("local", None), ("direct", [2]), ("nodes", [1, 1])):
+        job = classification(tmp_path / name, classes)
+        end = ended(run(job, None if counts is None else direct(job.plan, counts)))
+        found.append({key: value for key, value in end["metrics"].items() if key != "samples_per_s"})
+    assert found[0] == found[1] == found[2]
+    assert ("validation_auc" in found[0]) == (classes == 2)
+
+
+def test_everybody_leaves_when_the_server_hangs_up(tmp_path: Path) -> None:
+    job, staff = job_of(tmp_path / "job"), Threads()
+    before = {thread.name for thread in threading.enumerate()}
+    transport = direct(job.plan, [2, 1], staff)
+    run(job, transport)
+    staff.join()
+    for node in transport._remote._nodes.values():  # type: ignore[union-attr]
+        assert isinstance(node, RelayInThread)
+        node.join()
+    transport.close()  # repeating is harmless
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert not {name for name in left if not name.startswith("optimizer")}
+
+
+def test_what_a_worker_raises_ends_the_run_with_its_own_words(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+    transport = direct(job.plan, [1])
+    with pytest.raises(DataMissing, match="prepared data are gone"):
+        transport.open(job.plan, tmp_path / "nowhere", start_of(job), 0)
+    transport.close()
+
+
+def start_of(job: TrainingJob) -> ServerState:
+    return ServerState(network_of(job.plan).initial_parameters(0))
+
+
+def test_a_killed_worker_is_noticed_at_once_and_the_others_leave(tmp_path: Path) -> None:
+    job, staff = job_of(tmp_path / "job"), Processes()
+    run(job)  # prepares the data
+    transport = direct(job.plan, [2], staff)
+    transport.open(job.plan, tmp_path / "job" / "prepared", start_of(job), 0)
+    transport.steps(0, 2)
+    staff.kill(1)
+    with pytest.raises(AttemptLost, match="gradient worker 1 died"):
+        transport.steps(2, 1)
+    transport.close()
+    assert staff.exit_codes() == [0, KILLED]
+
+
+def test_shared_memory_has_no_name_that_could_outlive_a_killed_server(tmp_path: Path) -> None:
+    """A server that opens links to a worker and is killed leaves nothing in /dev/shm, /tmp, or among the sockets."""
+    script = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from support.staff import Processes, direct
+from support.training import job_of, run
+from workers.gradient_worker import network_of
+from workers.parameter_server import ServerState
+
+if __name__ == "__main__":
+    folder, staff = Path(sys.argv[1]), Processes()
+    job = job_of(folder)
+    run(job)
+    transport = direct(job.plan, [2], staff)
+    transport.open(job.plan, folder / "prepared", ServerState(network_of(job.plan).initial_parameters(0)), 0)
+    transport.steps(0, 2)
+    print(*[process.pid for process in staff._processes.values()], flush=True)
+    sys.stdin.read()
+"""
+    file = tmp_path / "server.py"
+    file.write_text(script)
+    before = set(Path("/dev/shm").iterdir())
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, str(file), str(tmp_path / "job")],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        workers = [int(word) for word in server.stdout.readline().split()]
+        assert len(workers) == 2
+        watched = [os.pidfd_open(worker) for worker in workers]
+        assert set(Path("/dev/shm").iterdir()) <= before
+        server.kill()
+        server.wait()
+    for descriptor in watched:  # readable when the process has ended: it left by itself
+        assert select.select([descriptor], [], [], 30)[0]
+        os.close(descriptor)
+    assert "@chainrule-" not in Path("/proc/net/unix").read_text()
+    assert set(Path("/dev/shm").iterdir()) <= before
+
+
+def test_who_does_not_know_the_secret_gets_no_memory_and_holds_nobody_up(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+    run(job)
+    links = Links(job.plan, range(1), range(1), 1)
+    answers = []
+    for hello in (HELLO.pack(bytes(SECRET_BYTES), 0, b"x"), HELLO.pack(links.entrance.secret, 7, b"x"), b""):
+        stranger = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stranger.connect(links.entrance.address)
+        stranger.sendall(hello)
+        stranger.shutdown(socket.SHUT_WR)
+        answers.append(stranger)
+        links._let_in(links._door.accept()[0])
+    assert [socket.recv_fds(stranger, 1, 1)[:2] for stranger in answers] == [(b"", [])] * 3
+    for stranger in answers:
+        stranger.close()
+    links.open(Threads(), tmp_path / "job" / "prepared")
+    assert len(links.gradients(0)) == 1
+    links.close()
+
+
+def test_without_room_for_the_vectors_making_links_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Links(job.plan, range(1), range(1), 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_relay_whose_key_was_not_handed_round_is_not_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(tmp_path / "job")
+    run(job)
+
+    class Stranger(RelayInThread):
+        def start(self, hub: Hub, *arguments: Any) -> None:
+            self._keys = KeyPair.new()
+            super().start(hub, *arguments)
+
+    monkeypatch.setattr("workers.remote.OPENS_WITHIN_S", 1.0)
+    nodes = RemoteNodes([Stranger(range(1, 2))], "127.0.0.1")
+    nodes.start(2, job.plan, tmp_path / "job" / "prepared")
+    with pytest.raises(AttemptLost, match="did not come"):
+        nodes.accept()
+    nodes.close()
+
+
+def test_a_worker_that_answers_another_step_is_not_believed(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+    run(job)
+    transport = direct(job.plan, [1])
+    transport.open(job.plan, tmp_path / "job" / "prepared", start_of(job), 0)
+    transport._links._sockets[0].sendall(link.ASK.pack(link.STEP, 5, 0, 8))  # type: ignore[attr-defined]
+    with pytest.raises(AttemptLost, match="answered step 5, expected 0"):
+        transport.steps(0, 1)
+    transport.close()

@@ -1,0 +1,220 @@
+"""Workers on other nodes: the server sends the weights to one relay a node, which sends one sum of gradients back.
+
+Vectors travel as ZeroMQ messages over TCP, authenticated and encrypted by CURVE (Curve25519, http://curvezmq.org).
+Every party makes its own key pair; only public keys are handed round, through Ray. A relay stands to the workers of its
+node as the server does to those of its own: shared memory and a doorbell (`workers/link.py`).
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from shared.plan import Plan
+from shared.sharding import ADD, batch_rows, summation
+from workers.gradient_worker import Part
+from workers.job import AttemptLost
+from workers.link import ANSWER, ASK, MEASURE, OPENS_WITHIN_S, PART, STEP, Links, Staff, pack_parts, unpack_part
+from workers.transport import Vectors
+
+__all__ = ["Hub", "KeyPair", "RemoteNode", "RemoteNodes", "relay"]
+
+LOOK_UP_EVERY_MS: Final = 1000
+ENDS_WITHIN_MS: Final = 1000  # for the last message to leave
+LEAVE: Final = 0  # beside STEP and MEASURE
+
+
+class KeyPair(NamedTuple):
+    """A CURVE key pair, in ZeroMQ's own text form."""
+
+    public: bytes
+    secret: bytes
+
+    @classmethod
+    def new(cls) -> "KeyPair":
+        return cls(*zmq.curve_keypair())
+
+
+class Hub(NamedTuple):
+    """Where relays connect to, and whom they must find there."""
+
+    address: str
+    public_key: bytes
+
+
+class RemoteNode(Protocol):
+    """One other node's relay, as whoever supervises it offers it."""
+
+    members: range
+    """The job's workers on that node."""
+    public_key: bytes
+    """The relay's."""
+
+    def start(self, hub: Hub, workers: int, plan: Plan, prepared: Path) -> None:
+        """Has the relay's process call `relay`; returns at once."""
+
+    def look(self) -> None:
+        """Raises what ended the relay, or AttemptLost, if it has ended."""
+
+
+class RemoteNodes:
+    """The server's side: all relays, at one socket that listens on `address`."""
+
+    def __init__(self, nodes: Sequence[RemoteNode], address: str) -> None:
+        self.kernels: set[str] = set()
+        self._nodes = {_name(node.members): node for node in nodes}
+        self._context = zmq.Context()
+        self._guard = ThreadAuthenticator(self._context)
+        self._guard.start()
+        self._guard.configure_curve_callback(credentials_provider=_Guests({node.public_key for node in nodes}))
+        self._socket = self._context.socket(zmq.ROUTER)
+        keys = KeyPair.new()
+        self._socket.curve_server, self._socket.curve_secretkey = True, keys.secret
+        self._socket.router_mandatory, self._socket.linger = True, ENDS_WITHIN_MS
+        port = self._socket.bind_to_random_port(f"tcp://{address}")
+        self._hub = Hub(f"tcp://{address}:{port}", keys.public)
+
+    def start(self, workers: int, plan: Plan, prepared: Path) -> None:
+        """Has every relay started; returns at once."""
+        for node in self._nodes.values():
+            node.start(self._hub, workers, plan, prepared)
+
+    def accept(self) -> None:
+        """Waits until every relay has all its workers. Raises AttemptLost when that takes more than OPENS_WITHIN_S."""
+        for _, (told,) in self._answers(OPENS_WITHIN_S):
+            self.kernels |= set(json.loads(told.bytes))
+
+    def ask_for_gradients(self, step: int, parameters: npt.NDArray[np.floating]) -> None:
+        self._ask(ASK.pack(STEP, step, 0, 0), parameters)
+
+    def ask_for_measures(self, parameters: npt.NDArray[np.floating]) -> None:
+        self._ask(ASK.pack(MEASURE, 0, 0, 0), parameters)
+
+    def parts(self, step: int, vectors: Vectors) -> list[Part]:
+        """The answers to `ask_for_gradients`, the gradients copied into the rows of the node's workers."""
+        found = []
+        for node, (head, *gradients) in self._answers():
+            answered, count = ANSWER.unpack_from(head.buffer)
+            if answered != step or count != len(gradients):
+                raise AttemptLost(f"a relay answered step {answered} with {len(gradients)} gradients, expected {step}")
+            told = [unpack_part(each) for each in PART.iter_unpack(head.buffer[ANSWER.size :])]
+            for part, gradient in zip(vectors.placed(node.members.start, told), gradients, strict=True):
+                row = vectors.gradients[part.row]
+                np.copyto(row[: len(vectors.parameters)], np.frombuffer(gradient.buffer, row.dtype))
+                found.append(part)
+        return found
+
+    def measures(self) -> list[tuple[int, bytes]]:
+        """The answers to `ask_for_measures`."""
+        return [
+            (ANSWER.unpack_from(frame.buffer)[0], bytes(frame.buffer[ANSWER.size :]))
+            for _, (_, *frames) in self._answers()
+            for frame in frames
+        ]
+
+    def close(self) -> None:
+        """Has the relays leave."""
+        for name in self._nodes:
+            try:
+                self._socket.send_multipart([name, ASK.pack(LEAVE, 0, 0, 0)])
+            except zmq.ZMQError:  # it never came, or has gone
+                continue
+        self._socket.close()
+        self._guard.stop()
+        self._context.term()
+
+    def _ask(self, order: bytes, parameters: npt.NDArray[np.floating]) -> None:
+        # Not copied: the weights change only after every relay has answered, and so has read them.
+        for name, node in self._nodes.items():
+            try:
+                self._socket.send_multipart([name, order, parameters.data], copy=False)
+            except zmq.ZMQError as error:
+                node.look()
+                raise AttemptLost("the connection to another node broke") from error
+
+    def _answers(self, within_s: float | None = None) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
+        """One message of every relay, in the order of the nodes."""
+        until = None if within_s is None else time.monotonic() + within_s
+        found: dict[bytes, list[zmq.Frame]] = {}
+        while len(found) < len(self._nodes):
+            if self._socket.poll(LOOK_UP_EVERY_MS):
+                sender, *frames = self._socket.recv_multipart(copy=False)
+                found[sender.bytes] = frames
+                continue
+            for name, node in self._nodes.items():
+                if name not in found:
+                    node.look()
+            if until is not None and time.monotonic() > until:
+                raise AttemptLost(f"another node's relay did not come within {within_s:.0f} s")
+        return [(node, found[name]) for name, node in self._nodes.items()]
+
+
+class _Guests:
+    """Lets in whose public key was handed round: what the authenticator of pyzmq asks."""
+
+    def __init__(self, keys: set[bytes]) -> None:
+        self._keys = keys
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return key in self._keys
+
+
+def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, staff: Staff) -> None:
+    """A relay's side: has the workers of its node join, and works for the hub until it is told to leave.
+
+    Raises OSError when the node has no memory for the vectors.
+    """
+    links = Links(plan, members, members, workers)
+    context = zmq.Context()
+    upward = context.socket(zmq.DEALER)
+    try:
+        upward.curve_publickey, upward.curve_secretkey = keys
+        upward.curve_serverkey, upward.identity, upward.linger = hub.public_key, _name(members), 0
+        links.open(staff, prepared)
+        upward.connect(hub.address)
+        upward.send(json.dumps(sorted(links.kernels)).encode())
+        while True:
+            order, *weights = upward.recv_multipart(copy=False)
+            kind, step, _, _ = ASK.unpack(order.buffer)
+            if kind == LEAVE:
+                return
+            np.copyto(links.vectors.parameters, np.frombuffer(weights[0].buffer, links.vectors.parameters.dtype))
+            if kind == STEP:
+                parts = _summed(plan, step, links.gradients(step), links.vectors)
+                gradients = [links.vectors.gradients[part.row, : plan.parameters].data for part in parts]
+                numbered = [part._replace(row=number) for number, part in enumerate(parts)]
+                upward.send_multipart([pack_parts(step, numbered), *gradients], copy=False)
+            else:
+                found = [ANSWER.pack(index, len(packed)) + packed for index, packed in links.measures()]
+                upward.send_multipart([b"", *found])
+    finally:
+        links.close()
+        upward.close()
+        context.term()
+
+
+def _summed(plan: Plan, step: int, parts: list[Part], vectors: Vectors) -> list[Part]:
+    """The fewest parts that hold these, added where the tree allows it."""
+    rows = batch_rows(step, plan.spec.batch_size, plan.training_rows)
+    found = summation(rows, plan.spec.shards, tuple(part.node for part in parts))
+    stack: list[Part] = []
+    for operation in found.program:
+        if operation == ADD:
+            above, below = stack.pop(), stack.pop()
+            into = vectors.gradients[below.row]
+            np.add(into, vectors.gradients[above.row], into)
+            stack.append(Part(below.node, below.row, below.loss + above.loss))
+        else:
+            stack.append(parts[operation])
+    return [Part(node, part.row, part.loss) for node, part in zip(found.sums, stack, strict=True)]
+
+
+def _name(members: range) -> bytes:
+    """A relay's identity at the hub: an identity of ZeroMQ must not begin with a zero byte."""
+    return f"node-{members.start}".encode()
