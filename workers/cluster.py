@@ -383,9 +383,10 @@ class RayRunningJob:
         for number, (node_id, count) in enumerate(counts.items()):
             first = nodes[-1].members.stop if nodes else 0
             workers = [self._process(node_id) for _ in range(count)]
-            relay = self._process(node_id) if number else None
+            relay = self._process(node_id) if number and self._transport == "direct" else None
             nodes.append(_NodeOfJob(range(first, first + count), workers, relay))
         self._workers = [worker for node in nodes for worker in node.workers]
+        self._relays = [node.relay for node in nodes if node.relay is not None]
         self._coordinator = self._process(next(iter(counts)))
         self._run = self._coordinator.run.remote(self._attempt, job, nodes, self._transport)
 
@@ -419,7 +420,7 @@ class RayRunningJob:
 
     def process_ids(self) -> dict[str, list[int]]:
         """The operating system's ids of the attempt's processes, by what they are."""
-        parts = {"coordinator": [self._coordinator], "workers": self._workers}
+        parts = {"coordinator": [self._coordinator], "workers": self._workers, "relays": self._relays}
         return {name: ray.get([part.process_id.remote() for part in actors]) for name, actors in parts.items()}
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ __all__ = ["Entrance", "Links", "Staff", "pack_measure", "pack_parts", "serve", 
 
 OPENS_WITHIN_S: Final = 60.0
 LOOK_FOR_JOINERS_EVERY_S: Final = 0.05
+SAYS_HELLO_WITHIN_S: Final = 10.0
 ENDS_WITHIN_S: Final = 2.0  # for a worker that hung up to be told as ended
 LOOK_UP_EVERY_S: Final = 1.0  # from waiting for an answer, to see whether a silent worker still lives
 SECRET_BYTES: Final = 32
@@ -114,7 +115,7 @@ class Links:
     def _let_in(self, joined: socket.socket) -> None:
         """Hands the memory to whoever knows the secret, and hangs up on everybody else."""
         credentials = joined.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        joined.settimeout(LOOK_UP_EVERY_S)
+        joined.settimeout(SAYS_HELLO_WITHIN_S)
         try:
             if struct.unpack("3i", credentials)[1] != os.getuid():
                 raise ConnectionError("another user's process")
@@ -204,9 +205,11 @@ def serve(entrance: Entrance, worker: int, held: range, workers: int, plan: Plan
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as joined:
         joined.connect(entrance.address)
         joined.sendall(HELLO.pack(entrance.secret, worker, kernel_in_use().encode()))
-        _, (memory_fd, *_), _, _ = socket.recv_fds(joined, 1, 1)
-        memory = mmap.mmap(memory_fd, Vectors.size_bytes(plan, held, workers))
-        os.close(memory_fd)
+        _, descriptors, _, _ = socket.recv_fds(joined, 1, 1)
+        if not descriptors:
+            raise AttemptLost(f"gradient worker {worker} was not let in")
+        memory = mmap.mmap(descriptors[0], Vectors.size_bytes(plan, held, workers))
+        os.close(descriptors[0])
         vectors = Vectors(plan, held, workers, memory)
         computing = GradientWorker(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
         joined.sendall(READY)

@@ -1,0 +1,38 @@
+"""A job over two nodes of a Ray cluster: the bits of one process, through the encrypted relay and through Ray's calls."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.training import digest_of, job_of, run
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("transport", ["direct", "ray"])
+def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, transport: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "support.two_nodes", str(tmp_path / "job"), transport],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert end["outcome"] == "succeeded", end
+    assert end["parameters_sha256"] == digest_of(run(job_of(tmp_path / "alone")))
+    assert "note" not in end["environment"]
+    assert {name: len(ids) for name, ids in end["processes"].items()} == {
+        "coordinator": 1,
+        "workers": 3,
+        "relays": int(transport == "direct"),
+    }
