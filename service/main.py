@@ -48,6 +48,8 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.blas_kernel is not None:
+        os.environ["CHAINRULE_BLAS_KERNEL"] = settings.blas_kernel  # read when numpy is first imported
     os.umask(0o077)  # what users send and train is nobody else's on this machine
     folder = DataFolder(settings.data_dir)
     try:

@@ -1,6 +1,7 @@
 """How one service is set up: arguments of `chainrule serve`, else variables of the environment, else defaults."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,6 +33,10 @@ class Settings(BaseSettings):
 
     transport: TransportName = "direct"
     """How weights and gradients travel: through shared memory and sockets, or as plain Ray calls, to compare with."""
+
+    blas_kernel: Literal["Nehalem", "Sandybridge", "Haswell", "SkylakeX"] | None = None
+    """The OpenBLAS kernel of every node that can run it, so that different CPUs give the same bits; by default the
+    fastest that each node's CPU can run."""
 
     @property
     def database(self) -> str:

@@ -25,7 +25,7 @@ from shared.errors import Unavailable
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
 from shared.warmup import warm
-from workers.blas import kernel_in_use
+from workers.blas import ASKED_FOR, kernel_in_use
 from workers.coordinator import Coordinator
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker, Part
@@ -64,7 +64,8 @@ class RayCluster:
     def start(self) -> None:
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
         if self._folder is None:
-            ray.init(address=self._address, **options)
+            asked = {ASKED_FOR: os.environ[ASKED_FOR]} if ASKED_FOR in os.environ else {}
+            ray.init(address=self._address, runtime_env={"env_vars": asked} if asked else None, **options)
             return
         ray.init(
             num_cpus=self._cpus,

@@ -17,7 +17,7 @@ def main(folder: Path, transport: str) -> None:
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
-    chosen._address = nodes.address  # type: ignore[attr-defined]  # noqa: SLF001  (known only now)
+    chosen._address = nodes.address  # type: ignore[attr-defined]
     chosen.start()
     try:
         running = chosen.launch(job_of(folder, workers=3))

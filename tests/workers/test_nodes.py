@@ -1,4 +1,4 @@
-"""A job over two nodes of a Ray cluster: the bits of one process, through the encrypted relay and through Ray's calls."""
+"""A job over two nodes of a Ray cluster: one process's bits, through the encrypted relay and through Ray's calls."""
 
 import json
 import os

@@ -25,6 +25,14 @@ def serve(
     cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs that embedded Ray offers; the machine's. [env: CHAINRULE_CPUS]")
     ] = None,
+    transport: Annotated[
+        str | None,
+        typer.Option(help="How vectors travel: direct, or ray to compare with. [env: CHAINRULE_TRANSPORT; direct]"),
+    ] = None,
+    blas_kernel: Annotated[
+        str | None,
+        typer.Option(help="OpenBLAS kernel of all nodes; each CPU's fastest by default. [env: CHAINRULE_BLAS_KERNEL]"),
+    ] = None,
 ) -> None:
     """Start the service; Ctrl-C or SIGTERM ends it and all that it started."""
     try:
@@ -41,5 +49,19 @@ def serve(
         "database_url": database_url,
         "ray_address": ray_address,
         "cpus": cpus,
+        "transport": transport,
+        "blas_kernel": blas_kernel,
     }
-    run(Settings(**{name: value for name, value in given.items() if value is not None}))
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:  # pydantic's, whose first line alone says nothing
+        raise ChainruleError("; ".join(_mistakes(error))) from error
+    run(settings)
+
+
+def _mistakes(error: Any) -> list[str]:
+    """What is wrong with the settings, by option."""
+    return [
+        f"--{'-'.join(map(str, each['loc'])).replace('_', '-')}: {each['msg']}, got {each['input']!r}"
+        for each in error.errors()
+    ]
