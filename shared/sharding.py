@@ -9,7 +9,18 @@ workers gives the same bits.
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["ADD", "Node", "Summation", "assign", "batch_rows", "cut", "leaves", "summation", "whole_sum"]
+__all__ = [
+    "ADD",
+    "Node",
+    "Summation",
+    "assign",
+    "batch_rows",
+    "cut",
+    "leaves",
+    "summation",
+    "vectors_held",
+    "whole_sum",
+]
 
 ADD: Final = -1
 
@@ -93,6 +104,11 @@ def summation(rows: int, shards: int, held: tuple[Node, ...]) -> Summation:
         height += -1 if operation == ADD else 1
         heights.append(height)
     return Summation(tuple(program), tuple(sums), max(heights))
+
+
+def vectors_held(rows: int, shards: int, workers: int) -> list[int]:
+    """How many gradients each worker holds at once, at most, while it computes its shards of such a batch."""
+    return [summation(rows, shards, leaves(rows, shards, mine)).depth for mine in assign(shards, workers)]
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.errors import InvalidInput
+from shared.sharding import vectors_held
 from shared.spec import Adagrad, Dense, JobSpec, RMSprop, Sgd
 
 __all__ = ["Costs", "check_costs", "costs_of"]
@@ -36,19 +37,20 @@ def costs_of(spec: JobSpec, inputs: int, outputs: int, training_rows: int, valid
     parameters = products + sum(widths[1:])
     steps_per_epoch = -(-training_rows // spec.batch_size)
     itemsize = 8 if spec.dtype == "float64" else 4
-    vectors = 2 + _slots(spec) + (spec.early_stopping is not None)  # the server's: weights, sum, slots, best
+    vectors = 2 + _slots(spec) + (spec.early_stopping is not None)  # the server's: weights, regularized, slots, best
     workers = min(spec.workers.max, spec.shards)
     shard_rows = -(-min(spec.batch_size, training_rows) // spec.shards)
     rows = max(shard_rows, min(SLICE_ROWS, validation_rows))
     activations = rows * 3 * sum(widths)  # values before and after the activation, and their gradients
-    numbers = parameters * (vectors + 2 * workers + spec.shards) + workers * activations
+    gradients = sum(vectors_held(min(spec.batch_size, training_rows), spec.shards, workers))
+    numbers = parameters * (vectors + gradients) + workers * activations
     row_bytes = inputs * itemsize + (outputs * itemsize if outputs > 1 else 8)
     return Costs(
         parameters=parameters,
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * spec.epochs,
         flops=spec.epochs * products * (6 * training_rows + 2 * validation_rows),
-        memory_bytes=(workers + 2) * PROCESS_BYTES + numbers * itemsize,
+        memory_bytes=(workers + 1) * PROCESS_BYTES + numbers * itemsize,
         disk_bytes=(training_rows + validation_rows) * row_bytes + parameters * itemsize * (3 * vectors + 1),
     )
 

@@ -12,7 +12,7 @@ from shared.metrics import SliceMeasure, measure
 from shared.network import Network, Pass
 from shared.plan import Plan
 from shared.randomness import Purpose, permutation
-from shared.sharding import ADD, Node, Summation, assign, batch_rows, cut, leaves, summation
+from shared.sharding import ADD, Node, Summation, batch_rows, cut, leaves, summation, vectors_held
 from workers.data import PreparedData
 
 __all__ = ["SLICE_ROWS", "GradientWorker", "Part", "gradient_rows", "network_of"]
@@ -38,13 +38,10 @@ class Part(NamedTuple):
 
 
 def gradient_rows(plan: Plan, workers: int) -> list[int]:
-    """How many gradients each worker holds at once, at most."""
+    """How many gradients each worker holds at once, at most: of whole batches, and of the last of an epoch."""
     spec = plan.spec
-    sizes = {batch_rows(step, spec.batch_size, plan.training_rows) for step in (0, plan.steps_per_epoch - 1)}
-    return [
-        max(summation(rows, spec.shards, leaves(rows, spec.shards, mine)).depth for rows in sizes)
-        for mine in assign(spec.shards, workers)
-    ]
+    sizes = [batch_rows(step, spec.batch_size, plan.training_rows) for step in (0, plan.steps_per_epoch - 1)]
+    return [max(held) for held in zip(*(vectors_held(rows, spec.shards, workers) for rows in sizes), strict=True)]
 
 
 class GradientWorker:
