@@ -1,5 +1,6 @@
 """The service while it runs: health, the cluster, errors."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -41,3 +42,13 @@ def test_a_port_that_is_in_use_is_refused_in_one_line_at_once(tmp_path: Path) ->
     assert ended.returncode == 1
     expected = f"chainrule: 127.0.0.1:{port} is in use by another program; choose another port with --port\n"
     assert ended.stderr == expected
+
+
+def test_settings_that_cannot_be_are_refused_in_one_line_that_names_each() -> None:
+    command = [Path(sys.executable).with_name("chainrule"), "serve", "--transport", "pigeon"]
+    environ = {**os.environ, "CHAINRULE_BLAS_KERNEL": "Cray"}
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode != 0
+    assert ended.stderr.count("\n") == 1
+    assert "--transport: Input should be 'direct' or 'ray', got 'pigeon'" in ended.stderr
+    assert "--blas-kernel" in ended.stderr
