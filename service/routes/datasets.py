@@ -44,7 +44,7 @@ BODY = binary_body(
     response_model=Dataset,
     responses={
         200: {"model": Dataset, "description": "The same bytes under the same name again: the same data set."},
-        **errors(409, 413, 415, 422, 503),
+        **errors(413, 415, 422, 503),
     },
     openapi_extra=BODY,
 )
