@@ -209,16 +209,20 @@ def _convert(member: Member, values: npt.NDArray[Any], start: int) -> Any:
     """A batch's values as they are written. Raises InvalidInput for those that cannot be."""
     if member.guess is not None:
         return member.guess.encode(_strings(member, values))
-    finite = np.isfinite(values) if values.dtype.kind == "f" else None
     if member.kind == "tensor":
-        if finite is not None and not finite.all():
-            index = int(np.argwhere(~finite)[0][0])
-            expected = "finite numbers: a tensor has no missing ones"
-            got = float(values[index][~finite[index]].flat[0])
-            raise InvalidInput.of(f"row {start + index + 1}, array {member.name!r}", got, expected)
+        if values.dtype.kind == "f":
+            _refuse(member, values, start, ~np.isfinite(values), "finite numbers: a tensor has no missing ones")
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), math.prod(member.shape[1:]))
-    if values.dtype == np.uint64 and (values > np.iinfo(np.int64).max).any():
-        index = int(np.flatnonzero(values > np.iinfo(np.int64).max)[0])
-        raise InvalidInput.of(f"row {start + index + 1}, array {member.name!r}", int(values[index]), "at most 2⁶³ - 1")
-    mask = None if finite is None else ~finite
-    return pa.array(values, mask=mask).cast(ARROW_TYPES[member.kind])
+    if values.dtype.kind == "f":
+        _refuse(member, values, start, np.isinf(values), "a finite number, or NaN where it is missing")
+    elif values.dtype == np.uint64:
+        _refuse(member, values, start, values > np.iinfo(np.int64).max, "at most 2⁶³ - 1")
+    return pa.array(values, from_pandas=True).cast(ARROW_TYPES[member.kind])
+
+
+def _refuse(member: Member, values: npt.NDArray[Any], start: int, bad: npt.NDArray[np.bool_], expected: str) -> None:
+    """Raises InvalidInput for the first value that is bad, if there is one."""
+    if bad.any():
+        index = int(np.argwhere(bad)[0][0])
+        got = values[index][bad[index]].flat[0].item()
+        raise InvalidInput.of(f"row {start + index + 1}, array {member.name!r}", got, expected)

@@ -109,6 +109,18 @@ def test_a_tensor_that_is_not_finite_is_named_by_its_row(folder: Path) -> None:
     assert (error.field, error.got) == ("row 2, array 'x'", np.inf)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_number_is_named_by_its_row_and_not_taken_for_missing(value: float, folder: Path) -> None:
+    error = refusal(npz(x=np.array([np.nan, 1, value, value], np.float32)), folder, NPZ)
+    assert (error.field, error.got) == ("row 3, array 'x'", value)
+    assert ingest_bytes(npz(x=np.array([np.nan, 1], np.float16)), folder, NPZ).columns[0].missing == 1
+
+
+def test_an_integer_beyond_64_bits_with_a_sign_is_named_by_its_row(folder: Path) -> None:
+    error = refusal(npz(x=np.array([1, 2**63], np.uint64)), folder, NPZ)
+    assert (error.field, error.got) == ("row 2, array 'x'", 2**63)
+
+
 @pytest.mark.parametrize(
     "content",
     [
