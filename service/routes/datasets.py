@@ -25,6 +25,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 MEDIA_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/x-npz")
 MAX_PREVIEW_VALUES = 2_000_000
+MAX_MISSING = 100
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 BODY = binary_body(
@@ -56,7 +57,10 @@ async def add_dataset(
     delimiter: Annotated[str | None, Query(description="CSV: what stands between cells, one character.")] = None,
     missing: Annotated[
         list[str] | None,
-        Query(description="CSV: a further cell that is a missing value, besides the empty one, ?, NA, NaN and null."),
+        Query(
+            max_length=MAX_MISSING,
+            description="CSV: a further cell that is a missing value, besides the empty one, ?, NA, NaN and null.",
+        ),
     ] = None,
     types: Annotated[
         str | None, Query(description="Types of columns, where another would be inferred: `zip:category,day:text`.")
@@ -152,6 +156,8 @@ def _types(text: str | None) -> dict[str, ColumnType]:
         known = next((known for known in kinds if known == kind.strip()), None)
         if known is None or not name.strip():
             raise InvalidInput.of("types", part, f"column:type, with a type of {', '.join(kinds)}")
+        if name.strip() in found:
+            raise InvalidInput.of("types", part, "each column once")
         found[name.strip()] = known
     return found
 

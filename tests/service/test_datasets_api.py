@@ -5,6 +5,7 @@ import hashlib
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,9 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
         (CSV, TYPE, {"name": "x" * 201}, 422),
         (CSV, TYPE, {"types": "a:integer,b"}, 422),
         (CSV, TYPE, {"types": "a:decimal"}, 422),
+        (CSV, TYPE, {"types": "a:integer,a:number"}, 422),
+        (CSV, TYPE, {"missing": ["x"] * 101}, 422),
+        (CSV, TYPE, {"delimiter": ""}, 422),
         (CSV, TYPE, {"header": "perhaps"}, 422),
         (CSV, TYPE, {"separator": ";"}, 422),
         (b"PK rubbish", {"Content-Type": "application/x-npz"}, {}, 422),
@@ -99,7 +103,7 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
     ],
 )
 def test_nothing_is_left_of_what_is_refused(
-    service: Service, content: bytes, headers: dict[str, str], query: dict[str, str], status: int
+    service: Service, content: bytes, headers: dict[str, str], query: dict[str, Any], status: int
 ) -> None:
     before = left(service)
     answer = service.http.post("/v1/datasets", params={"name": "bad", **query}, headers=headers, content=content)
