@@ -52,7 +52,13 @@ BODY = binary_body(
 async def add_dataset(
     request: Request,
     control: Control,
-    name: Annotated[str, Query(description="What to call it; of a name used before it is the next version.")],
+    name: Annotated[
+        str,
+        Query(
+            description="What to call it: 1 to 200 characters, without `/` and control characters, neither `.` nor "
+            "`..`. Of a name used before it is the next version."
+        ),
+    ],
     header: Annotated[bool | None, Query(description="CSV: whether the first row holds the names.")] = None,
     delimiter: Annotated[str | None, Query(description="CSV: what stands between cells, one character.")] = None,
     missing: Annotated[
@@ -121,11 +127,15 @@ def _answer(dataset: DatasetRow, *, is_new: bool) -> Response:
 
 
 def _check_name(name: str) -> None:
+    """Raises InvalidInput for a name that is no text to read, or could not stand in a path."""
     try:
         NAME.validate_python(name)
+        allowed = "/" not in name and name not in (".", "..")
     except ValidationError:
-        expected = "text of 1 to 200 characters, without NUL"
-        raise InvalidInput.of("name", name, expected) from None
+        allowed = False
+    if not allowed:
+        expected = "text of 1 to 200 characters, without / and control characters, and neither . nor .."
+        raise InvalidInput.of("name", name, expected)
 
 
 def _media_of(request: Request) -> tuple[str, bool]:

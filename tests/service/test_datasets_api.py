@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -113,10 +114,18 @@ def test_nothing_is_left_of_what_is_refused(
 
 
 def test_a_name_is_only_a_name(service: Service) -> None:
-    name = "../../x\r\n' OR 1=1 --"
+    name = "..\\..\\x%2f <b>' OR 1=1 --"
     dataset = service.upload(name)
     assert dataset["name"] == name
+    assert service.http.get(f"/v1/datasets/{quote(name, safe='')}").json() == dataset
     assert service.submit(dataset=name)["dataset_id"] == dataset["id"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a/b", "../../x", ".", "..", "a\nb", "a\0", "\x1b[2J", "\x9b"])
+def test_a_name_that_could_not_be_asked_for_is_refused_with_what_is_allowed(service: Service, name: str) -> None:
+    answer = service.http.post("/v1/datasets", params={"name": name}, headers=TYPE, content=CSV)
+    assert [field for field, _ in errors_of(answer)] == ["name"]
+    assert "without / and control characters" in answer.json()["errors"][0]["expected"]
 
 
 def test_nothing_is_left_of_an_upload_that_breaks_off(service: Service) -> None:

@@ -13,14 +13,20 @@ DENSE = {"type": "dense", "units": 4}
 
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"name": ""}, "name", "text of 1 to 200 characters"),
-    ({"name": "a\0b"}, "name", "text without NUL and lone surrogates"),
+    ({"name": "a\0b"}, "name", "text without control characters and lone surrogates"),
+    ({"name": "a\nb"}, "name", "text without control characters and lone surrogates"),
+    ({"name": "\x1b[31m"}, "name", "text without control characters and lone surrogates"),
+    ({"name": "\x85"}, "name", "text without control characters and lone surrogates"),
     ({"name": "\ud800"}, "name", "text of 1 to 200 characters without lone surrogates"),
     ({"labels": {"a b": "c"}}, "labels.a b", "a key that matches"),
     ({"labels": {"a": 1}}, "labels.a", "text of at most 200 characters"),
+    ({"labels": {"a": "\t"}}, "labels.a", "text without control characters and lone surrogates"),
     ({"labels": []}, "labels", "an object of at most 64 fields"),
     ({"dataset": None}, "dataset", "text of 1 to 200 characters"),
+    ({"dataset": "a\x7f"}, "dataset", "text without control characters and lone surrogates"),
     ({"target": 5}, "target", "text of 1 to 200 characters or a list of 1 to 10,000"),
     ({"target": ["a", 5]}, "target[1]", "text of 1 to 200 characters"),
+    ({"target": "a\0"}, "target", "text without NUL and lone surrogates"),
     ({"target": ["a", "a"]}, "target", "column names that differ"),
     ({"features": []}, "features", "a list of 1 to 100,000"),
     ({"features": ["a", None]}, "features[1]", "text of 1 to 200 characters"),
@@ -112,6 +118,11 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_what_is_no_object_at_all_is_the_bodys_mistake(data: Any) -> None:
     (error,) = errors_of(data)
     assert error.field == "body"
+
+
+def test_a_column_is_called_as_its_file_calls_it() -> None:
+    spec = validated(JobSpec, {**GOOD, "target": "two\r\nlines", "features": ["a\tb"]})
+    assert (spec.target, spec.features) == ("two\r\nlines", ["a\tb"])
 
 
 def test_a_good_spec_is_taken() -> None:
