@@ -74,14 +74,15 @@ class Runner:
 
     def _run(self) -> None:
         """The job moves only when the attempt is closed: the next one may start at once, in the same folder."""
-        lost = ""
+        lost: AttemptLost | None = None
         try:
             ended = self._follow()
         except AttemptLost as error:
-            lost = str(error)
+            log.warning("attempt %d of %s was lost", self.attempt.number, self.attempt.job_id, exc_info=True)
+            lost = error
         except Exception as error:  # whatever it was, the job must not hang in `running`
             log.exception("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id)
-            lost = f"the service could not follow the attempt ({type(error).__name__})"
+            lost = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
         try:
             if self._running is not None:
                 self._running.close()
@@ -145,9 +146,9 @@ class Runner:
         if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.number, told, **values):
             raise AttemptLost("the job has been moved on by somebody else")
 
-    def _lost(self, message: str) -> tuple[Decide, dict[str, Any]]:
+    def _lost(self, loss: AttemptLost) -> tuple[Decide, dict[str, Any]]:
         losses = self._store.get(self.attempt.job_id).losses + 1
-        return lambda requested: after_attempt_lost(message, requested, losses), {"losses": losses}
+        return lambda requested: after_attempt_lost(loss, requested, losses), {"losses": losses}
 
     def _move(self, decide: Decide, values: dict[str, Any]) -> None:
         job_id, number = self.attempt.job_id, self.attempt.number

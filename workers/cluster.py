@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shared.errors import Unavailable
 from shared.plan import Plan
+from workers.failures import loss_by
 from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob
 from workers.ray_environment import TOKEN, end_leftovers
 
@@ -360,7 +361,9 @@ class RayRunningJob:
             if not found and ray.wait([self._run], timeout=0)[0]:
                 ray.get(self._run)  # raises what ended the run without a last report
         except ray.exceptions.RayTaskError as error:
-            raise AttemptLost(_first_line(error.cause)) from error
+            cause = error.cause
+            died = isinstance(cause, ray.exceptions.RayError)
+            raise AttemptLost(f"a process of the job died: {_first_line(cause)}") if died else loss_by(cause) from error
         except ray.exceptions.RayActorError as error:
             raise AttemptLost("the job's coordinator died") from error
         except ray.exceptions.RayError as error:

@@ -6,7 +6,16 @@ from typing import Any, Literal, Protocol
 from shared.plan import Plan
 from shared.table import TableFile
 
-__all__ = ["AttemptLost", "Cluster", "Node", "Report", "RunningJob", "StopRequest", "TrainingJob"]
+__all__ = [
+    "AttemptLost",
+    "Cluster",
+    "InternalError",
+    "Node",
+    "Report",
+    "RunningJob",
+    "StopRequest",
+    "TrainingJob",
+]
 
 StopRequest = Literal["pause", "cancel"]
 
@@ -60,6 +69,10 @@ class Node:
 
 class AttemptLost(Exception):
     """The machinery of an attempt died (a process, a node); the job itself may be tried again."""
+
+
+class InternalError(AttemptLost):
+    """An attempt ended with an exception that nobody foresaw: a mistake in our code, which is likely to come again."""
 
 
 class RunningJob(Protocol):

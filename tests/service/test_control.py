@@ -13,7 +13,7 @@ from service.store import Store
 from shared.errors import Unavailable
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.service_in_process import Service, Start
-from workers.failures import MAX_LOSSES_WITHOUT_PROGRESS
+from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, loss_by
 
 DIGEST = "d" * 64
 DONE = {"fraction": 1.0, "step": 8, "steps": 8, "epoch": 2, "epochs": 2, "eta_s": 0.0}
@@ -179,6 +179,17 @@ def test_a_lost_attempt_is_followed_by_another_until_it_is_given_up(service: Ser
     assert job["error"]["type"] == "AttemptLost"
     assert "a worker died" in job["reason"]
     assert job["attempt"] == MAX_LOSSES_WITHOUT_PROGRESS
+
+
+def test_an_internal_error_is_tried_again_once_and_its_words_are_left_to_the_log(service: Service) -> None:
+    job_id = service.submit()["id"]
+    for _ in range(MAX_INTERNAL_ERRORS):
+        service.cluster.next_job().lose(loss_by(TypeError("secret")))
+    job = service.until(job_id, "failed")
+    assert job["reason"] == "internal error (TypeError); the service's log has the details"
+    assert job["error"] == {"type": "InternalError", "detail": job["reason"]}
+    assert "secret" not in service.http.get(f"/v1/jobs/{job_id}/history").text
+    assert service.cluster.nothing_launched()
 
 
 def test_progress_forgives_losses(service: Service) -> None:
