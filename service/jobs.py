@@ -61,8 +61,8 @@ MOVES: dict[tuple[JobState | None, JobState], str] = {
     (JobState.RUNNING, JobState.FAILED): "It cannot be trained as asked, or was lost too often without progress.",
     (JobState.RUNNING, JobState.CANCELLED): "It stopped because somebody asked for that.",
     (JobState.RUNNING, JobState.PAUSED): "It wrote a checkpoint and stopped because somebody asked for that.",
-    (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or the service stopped; the next one resumes from the "
-    "newest checkpoint.",
+    (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or found no place, or the service stopped; the next one "
+    "resumes from the newest checkpoint.",
     (JobState.PAUSED, JobState.RUNNING): "Resumed, and the scheduler gave it CPUs.",
     (JobState.PAUSED, JobState.CANCELLED): "Cancelled while it was paused.",
 }

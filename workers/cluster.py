@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.failures import loss_by
-from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob
+from workers.job import AttemptLost, Node, NotPlaced, Report, StopRequest, TrainingJob
 from workers.ray_environment import TOKEN, end_leftovers
 
 __all__ = ["RayCluster"]
@@ -339,7 +339,7 @@ class RayRunningJob:
 
     def _begin(self, job: TrainingJob) -> None:
         if not self._group.wait(timeout_seconds=PLACED_WITHIN_S):
-            raise AttemptLost(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
+            raise NotPlaced(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
         nodes: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
         self._workers = [self._process(nodes[bundle]) for bundle in range(job.workers)]
         self._server, self._coordinator = self._process(nodes[0]), self._process(nodes[0])

@@ -7,7 +7,7 @@ job is tried again. Anything else is a mistake of ours, whose words are for the 
 
 from dataclasses import dataclass
 
-from workers.job import AttemptLost, InternalError
+from workers.job import AttemptLost, InternalError, NotPlaced
 
 __all__ = ["MAX_INTERNAL_ERRORS", "MAX_LOSSES_WITHOUT_PROGRESS", "GiveUp", "Retry", "after_loss", "loss_by"]
 
@@ -44,8 +44,10 @@ def after_loss(loss: AttemptLost, losses_without_progress: int) -> Retry | GiveU
     """Decides what follows when an attempt was lost.
 
     `losses_without_progress` counts this loss and those before it since the last checkpoint: a job that kills
-    its workers each time before it gets anywhere would do so for ever.
+    its workers each time before it gets anywhere would do so for ever. One that found no place has killed nobody.
     """
+    if isinstance(loss, NotPlaced):
+        return Retry(f"{loss}, as other programs use it too; tried again in a while")
     if isinstance(loss, InternalError) and losses_without_progress >= MAX_INTERNAL_ERRORS:
         return GiveUp(str(loss))
     if losses_without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:

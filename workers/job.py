@@ -11,6 +11,7 @@ __all__ = [
     "Cluster",
     "InternalError",
     "Node",
+    "NotPlaced",
     "Report",
     "RunningJob",
     "StopRequest",
@@ -71,6 +72,10 @@ class AttemptLost(Exception):
     """The machinery of an attempt died (a process, a node); the job itself may be tried again."""
 
 
+class NotPlaced(AttemptLost):
+    """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
+
+
 class InternalError(AttemptLost):
     """An attempt ended with an exception that nobody foresaw: a mistake in our code, which is likely to come again."""
 
@@ -102,4 +107,5 @@ class Cluster(Protocol):
         """The machines that are alive now. Raises Unavailable when the cluster does not answer."""
 
     def launch(self, job: TrainingJob) -> RunningJob:
-        """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains."""
+        """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains.
+        Raises NotPlaced when they are not free after all, AttemptLost when a process died on the way."""

@@ -12,7 +12,7 @@ from workers.failures import (
     after_loss,
     loss_by,
 )
-from workers.job import AttemptLost, InternalError
+from workers.job import AttemptLost, InternalError, NotPlaced
 
 
 def test_a_lost_attempt_is_tried_again_and_says_why() -> None:
@@ -26,6 +26,12 @@ def test_a_job_that_is_lost_time_after_time_without_a_checkpoint_is_given_up() -
     decisions = [after_loss(loss, losses) for losses in range(1, MAX_LOSSES_WITHOUT_PROGRESS + 1)]
     assert [type(decision) for decision in decisions] == [Retry] * (MAX_LOSSES_WITHOUT_PROGRESS - 1) + [GiveUp]
     assert "out of memory" in decisions[-1].reason
+
+
+def test_a_job_that_found_no_place_is_tried_again_however_often_it_was_lost() -> None:
+    decision = after_loss(NotPlaced("the cluster found no place for it within 60 s"), MAX_LOSSES_WITHOUT_PROGRESS)
+    assert isinstance(decision, Retry)
+    assert decision.reason.startswith("the cluster found no place for it within 60 s")
 
 
 def test_an_internal_error_is_tried_again_once() -> None:
