@@ -52,6 +52,15 @@ def test_a_classification_gives_the_class_and_its_probabilities(training_service
     assert accuracy == pytest.approx(job["metrics"]["validation_accuracy"])
 
 
+def test_the_history_says_that_a_job_was_stopped_early(training_service: Service) -> None:
+    frozen = {"optimizer": {"type": "sgd", "learning_rate": 0}, "validation": {"fraction": 0.5}, "epochs": 9}
+    job = trained(training_service, **frozen, early_stopping={"patience": 1})
+    last = training_service.http.get(f"/v1/jobs/{job['id']}/history").json()["items"][-1]
+    assert last["why"] == (
+        "trained; stopped early after epoch 2: validation loss had not improved for 1 epoch; weights of epoch 1 kept"
+    )
+
+
 def test_several_targets_give_an_object_by_target(training_service: Service) -> None:
     job = trained(training_service, target=["y", "b"], features=["a", "kind"])
     (row,) = predictions(training_service, job["id"], [{"a": 3, "kind": "odd"}])
