@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shared.errors import Unavailable
 from shared.plan import Plan
+from workers.blas import kernel_in_use
 from workers.failures import loss_by
 from workers.job import AttemptLost, Node, NotPlaced, Report, StopRequest, TrainingJob
 from workers.ray_environment import TOKEN, end_leftovers
@@ -27,6 +28,7 @@ from workers.ray_environment import TOKEN, end_leftovers
 __all__ = ["RayCluster"]
 
 NAMESPACE = "chainrule"
+PROBED_WITHIN_S = 10.0  # for the nodes of a cluster that runs already to say which BLAS kernel they have
 PLACED_WITHIN_S = 60.0
 BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take a request to stop
 ANSWERS_WITHIN_S = 180.0  # else a coordinator is given up; ten processes take a minute to start on two busy cores
@@ -54,6 +56,8 @@ class RayCluster:
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
         if self._folder is None:
             ray.init(address=self._address, **options)
+            self.nodes()  # sends a probe to each
+            ray.wait(list(self._kernels.values()), num_returns=len(self._kernels), timeout=PROBED_WITHIN_S)
             return
         ray.init(
             num_cpus=self._cpus,
@@ -63,7 +67,9 @@ class RayCluster:
             _temp_dir=str(self._folder),
             **options,
         )
-        self._spares.start(ray.get_runtime_context().get_node_id())
+        node_id = ray.get_runtime_context().get_node_id()
+        self._kernels[node_id] = kernel_in_use()  # it is this machine, and its processes have this one's environment
+        self._spares.start(node_id)
 
     def stop(self) -> None:
         ray.shutdown()
@@ -91,7 +97,7 @@ class RayCluster:
         return RayRunningJob(job, self._spares)
 
     def _kernel(self, node_id: str) -> str | None:
-        """The BLAS kernel of a node, or None until the probe that the first question sends there has answered."""
+        """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
         with self._lock:
             found = self._kernels.get(node_id)
             if found is None:
@@ -108,8 +114,6 @@ class RayCluster:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _probe_kernel() -> str:
-    from workers.blas import kernel_in_use
-
     return kernel_in_use()
 
 

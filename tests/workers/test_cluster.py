@@ -34,6 +34,10 @@ def reports_until(running: RunningJob, kind: str) -> list[Report]:
     return told
 
 
+def test_the_kernel_of_every_node_is_known_from_the_start(cluster: Cluster) -> None:
+    assert [node.blas_kernel for node in cluster.nodes()] == [kernel_in_use()]
+
+
 def test_ray_and_one_process_give_the_same_bits(cluster: Cluster, tmp_path: Path) -> None:
     running = cluster.launch(job_of(tmp_path / "ray", workers=3))
     told = reports_until(running, "ended")
