@@ -13,10 +13,11 @@ from ulid import ULID
 from service.catalog import DatasetRow
 from service.control import ControlPlane
 from service.events import stream
+from service.examples import SPEC
 from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import JsonBody
-from service.openapi import SPEC_EXAMPLE, errors, json_body
+from service.openapi import errors, json_body
 from service.routes.parameters import Control, Cursor, JobId, Limit
 from service.store import JobFilter, NewJob
 from service.views import (
@@ -60,7 +61,7 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
         },
         **errors(400, 409, 413, 415, 422, 503),
     },
-    openapi_extra=json_body(JobSpec, SPEC_EXAMPLE),
+    openapi_extra=json_body(JobSpec, SPEC),
 )
 def submit_job(
     data: JsonBody,
