@@ -1,6 +1,7 @@
 """Models over REST: trained in this process, downloaded, and asked for predictions."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,12 @@ from safetensors import safe_open
 from safetensors.numpy import load
 
 from service.models import MAX_CACHED, Models
+from service.models import load as load_model
+from shared.plan import Plan
+from shared.preprocessing import FittedPreprocessing
 from support.problems import errors_of
 from support.service_in_process import CSV, Service
+from workers.data import prepare
 
 COLUMNS = CSV.splitlines()[0].decode().split(",")
 ROWS: list[dict[str, Any]] = [
@@ -39,6 +44,45 @@ def test_a_regression_predicts_in_the_targets_own_units(training_service: Servic
     truth = np.array([row["y"] for row in ROWS])
     rmse = float(np.sqrt(np.mean((np.array(values) - truth) ** 2)))
     assert rmse == pytest.approx(job["metrics"]["validation_rmse"], rel=1e-12)
+
+
+def network_outputs(service: Service, job: dict[str, Any], folder: Path) -> tuple[Any, FittedPreprocessing]:
+    """What the trained network says of each training row, prepared as for training, and how it was prepared."""
+    plan = Plan.model_validate(service.control.store.get(job["id"]).plan)
+    prepared = prepare(plan, service.control.catalog.table(service.control.catalog.find("numbers")), None, folder)
+    model = load_model(service.control.folder.model(job["id"]))
+    x, _ = prepared.open_training()
+    workspace = model.network.workspace(len(x), training=False)
+    return model.network.forward(model.parameters, np.array(x), workspace).copy(), prepared.preprocessing
+
+
+HIDDEN = [{"type": "dense", "units": 5, "activation": "tanh"}, {"type": "dropout", "rate": 0.5}]
+
+
+def test_predictions_of_the_training_rows_are_the_networks_own_outputs_in_the_targets_units(
+    training_service: Service, tmp_path: Path
+) -> None:
+    job = trained(training_service, layers=HIDDEN, dtype="float64")
+    outputs, preprocessing = network_outputs(training_service, job, tmp_path / "prepared")
+    (target,) = preprocessing.targets
+    assert target.scale != 1
+    values = [row["value"] for row in predictions(training_service, job["id"], without("y"))]
+    assert values == (outputs[:, 0] * target.scale + target.mean).tolist()
+
+
+@pytest.mark.parametrize(("target", "classes"), [("kind", ["even", "odd"]), ("b", [0, 1, 2, 4])])
+def test_probabilities_of_the_training_rows_are_those_of_the_networks_own_outputs(
+    training_service: Service, tmp_path: Path, target: str, classes: list[Any]
+) -> None:
+    job = trained(training_service, target=target, task="classification", layers=HIDDEN, dtype="float64")
+    outputs, _ = network_outputs(training_service, job, tmp_path / "prepared")
+    z = np.hstack([np.zeros_like(outputs), outputs]) if outputs.shape[1] == 1 else outputs
+    softmax = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    found = predictions(training_service, job["id"], without(target))
+    assert [list(row["probabilities"]) for row in found] == [[str(value) for value in classes]] * len(ROWS)
+    told = np.array([list(row["probabilities"].values()) for row in found])
+    np.testing.assert_allclose(told, softmax, rtol=1e-12, atol=0)
+    assert [row["value"] for row in found] == [classes[index] for index in softmax.argmax(axis=1)]
 
 
 def test_a_classification_gives_the_class_and_its_probabilities(training_service: Service) -> None:
