@@ -227,11 +227,11 @@ class ExponentialSchedule(Record):
 
 
 class CosineSchedule(Record):
-    """Up from 0 in a line over the warm-up, then down along half a cosine to `final_fraction` of the learning rate."""
+    """Up in a line over the warm-up, then down along half a cosine to `final_fraction` of the learning rate."""
 
     type: Literal["cosine"]
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps of the warm-up."""
+    """Steps of the warm-up: the first at 1/warmup_steps of the learning rate, the last at the whole."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the learning rate at the last step."""
 
