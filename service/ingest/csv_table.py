@@ -22,7 +22,7 @@ def write_csv(source: Path, options: ReadOptions, writer: TableWriter) -> None:
     guesses = _guess(source, dialect, options)
     for guess in guesses:
         guess.decide()
-        writer.add_column(guess.name, guess.kind, guess.categories)
+        writer.add_column(guess.name, guess.kind, guess.categories, guess.note)
     for _, cells in blocks(source, dialect):
         parts = zip(guesses, cells, strict=True)
         writer.write([guess.convert(Cells(raw, options.missing)) for guess, raw in parts])

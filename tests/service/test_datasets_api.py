@@ -43,6 +43,12 @@ def test_an_upload_is_told_with_its_profile(service: Service) -> None:
     assert rows == [{"a": 1, "b": 1, "kind": "odd", "y": 4}, {"a": 2, "b": 4, "kind": "even", "y": 7}]
 
 
+def test_a_cell_that_keeps_a_column_of_numbers_from_being_one_is_told(service: Service) -> None:
+    columns = service.upload("ages", b"age,y\n1,1\n2,2\noops,3\n")["columns"]
+    assert columns[0]["note"] == "read as category: row 3 has 'oops'; give types=age:number to have it refused"
+    assert "note" not in columns[1]
+
+
 def test_the_same_bytes_again_are_the_same_data_set_and_others_the_next_version(service: Service) -> None:
     first = service.http.get("/v1/datasets/numbers").json()
     for headers, content in ((TYPE, CSV), ({**TYPE, "Content-Encoding": "gzip"}, gzip.compress(CSV))):

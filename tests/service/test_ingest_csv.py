@@ -51,6 +51,36 @@ def test_the_last_row_decides_as_much_as_the_first(folder: Path) -> None:
     assert table.rows == rows + 1
 
 
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (["1", "2.5", "oops", "inf"], "read as category: row 3 has 'oops'; give types=a:number to have it refused"),
+        (["1", "inf", "2"], "read as category: row 2 has 'inf'; give types=a:number to have it refused"),
+        (["oops", "?", "1", "2"], "read as category: row 1 has 'oops'; give types=a:number to have it refused"),
+        (["1", "2.5", "?"], None),
+        (["a", "b", "1"], None),
+        (["2026-01-01", "x"], None),
+        (["true", "1"], None),
+    ],
+)
+def test_a_column_of_numbers_but_for_a_cell_says_so(cells: list[str], note: str | None, folder: Path) -> None:
+    rows = "".join(f"{cell},x\n" for cell in cells)
+    assert [column.note for column in ingest_bytes(f"a,b\n{rows}", folder).columns] == [note, None]
+
+
+def test_many_numbers_but_for_a_cell_far_down_say_so_as_text(folder: Path) -> None:
+    rows = MAX_ROW_BYTES // 4
+    profile = column("a,b\n" + "".join(f"{row},1\n" for row in range(rows)) + "oops,2\n", folder)
+    assert (profile.type, profile.note) == (
+        "text",
+        f"read as text: row {rows + 1} has 'oops'; give types=a:number to have it refused",
+    )
+
+
+def test_a_type_that_was_asked_for_is_not_remarked_on(folder: Path) -> None:
+    assert column("a,b\n1,2\n2,3\noops,4\n", folder, types={"a": "category"}).note is None
+
+
 @pytest.mark.parametrize("cell", ["", "?", "NA", "NaN", "null", "  ", " ? "])
 def test_missing_cells_are_null(cell: str, folder: Path) -> None:
     table = ingest_bytes(f"a,b\n1,x\n{cell},{cell}\n3,y\n", folder)
