@@ -4,6 +4,7 @@ from pathlib import Path
 
 from service.ingest.cells import Cells
 from service.ingest.csv_dialect import Dialect, dialect_of
+from service.ingest.csv_quotes import check_quotes
 from service.ingest.csv_rows import Place, blocks
 from service.ingest.guess import Guess
 from service.ingest.options import ReadOptions
@@ -16,6 +17,7 @@ __all__ = ["write_csv"]
 def write_csv(source: Path, options: ReadOptions, writer: TableWriter) -> None:
     """Writes the file's rows. Raises InvalidInput, naming row, column and cell where there is one to name."""
     dialect = dialect_of(source, options)
+    check_quotes(source, dialect)
     for name, kind in options.types.items():
         if kind == "tensor":
             raise InvalidInput.of(f"types.{name}", kind, "a type that a CSV cell can have")

@@ -6,6 +6,7 @@ import pytest
 
 from service.datasets import preview
 from service.ingest.csv_dialect import MAX_ROW_BYTES
+from service.ingest.csv_quotes import BLOCK_BYTES
 from shared.table import Column
 from support.tables import ingest_bytes, refusal
 
@@ -154,6 +155,24 @@ def test_quotes_newlines_a_mark_and_crlf_are_fine(folder: Path) -> None:
     ]
 
 
+def test_a_quote_within_a_cell_that_begins_with_none_is_text(folder: Path) -> None:
+    table = ingest_bytes('a,b\n5" pipe,"x" \n"7"" pipe","y\n"\n  "z",\n', folder)
+    assert preview(table, 9) == [{"a": '5" pipe', "b": "x"}, {"a": '7" pipe', "b": "y"}, {"a": '"z"', "b": None}]
+
+
+def test_a_space_that_delimits_is_not_taken_for_one_that_does_not_count(folder: Path) -> None:
+    table = ingest_bytes('a b\n5" "x y"\n', folder, delimiter=" ")
+    assert preview(table, 1) == [{"a": '5"', "b": "x y"}]
+
+
+def test_quotes_are_followed_from_block_to_block(folder: Path) -> None:
+    rows = BLOCK_BYTES // 8
+    content = "a,b\n" + '"x,\n",1\n' * rows
+    assert ingest_bytes(content, folder).rows == rows
+    error = refusal(content + '"x,"y,1\n', folder)
+    assert (error.field, error.got) == (f"row {rows + 1} (line {2 * rows + 2}), column 'a'", '"x,"y')
+
+
 # ---------------------------------------------------------------- refusals
 @pytest.mark.parametrize(
     ("content", "field", "got"),
@@ -167,6 +186,13 @@ def test_quotes_newlines_a_mark_and_crlf_are_fine(folder: Path) -> None:
         (b"a,b\n1,2\n3,\x00\n", "line 3", "a NUL byte"),
         ("a,b\n1,2\n".encode("utf-16"), "line 1", "a NUL byte"),
         ('a,b\n1,2\n3,"x\n4,y\n', "row 2 (line 3), column 'b'", "x\n4,y\n"),
+        ('a,b\n1,2\n\n"ab"c,3\n', "row 2 (line 4), column 'a'", '"ab"c'),
+        ('a,b\r\n1,""x\r\n', "row 1 (line 2), column 'b'", '""x'),
+        ('a,b\n1,"a,"c\n', "row 1 (line 2), column 'b'", '"a,"c'),
+        ('a,b\n"two\nlines","say ""hi"""x\n', "row 1 (line 2), column 'b'", '"say ""hi"""x'),
+        ('a,b\n5" pipe,","b"c\n', "row 1 (line 2), column 'b'", '","b"c'),
+        ('a;b\n1;"x"y', "row 1 (line 2), column 'b'", '"x"y'),
+        ('\ufeff"a"x,b\n1,2\n', "the first row, cell 1", '"a"x'),
         ("a,a\n1,2\n", "column 2", "a"),
         ("a,\n1,2\n", "column 2", ""),
         ("a,b\n", "body", "a header alone"),
