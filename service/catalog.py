@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
 from service.clock import now
-from service.database import Database, datasets, jobs
+from service.database import Database, dataset_names, datasets, jobs
 from service.jobs import JobState
 from shared.errors import Conflict, NotFound
 from shared.table import Column, TableFile
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "NewDataset", "digest_of_reading"]
 
-TRIES = 20  # of a version number that others took first
 ENDED = [state for state in JobState if state.is_terminal]
 
 DatasetRow = Row[Any]
@@ -55,14 +54,16 @@ class Catalog:
 
         It is not when the same bytes were uploaded under that name, to be read in the same way, by somebody quicker.
         """
-        for _ in range(TRIES):
-            try:
-                with self._database.writing() as connection:
-                    known = _same(connection, new.name, new.table.sha256, new.read_as)
-                    return (known, False) if known is not None else (_insert(connection, new), True)
-            except exc.IntegrityError:
-                continue
-        raise Conflict(f"too many uploads of {new.name!r} at once; try again")
+        try:
+            return self._add(new)
+        except exc.IntegrityError:  # the name was new, and somebody quicker has taken it into use
+            return self._add(new)
+
+    def _add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
+        with self._database.writing() as connection:
+            last = _last_version(connection, new.name)
+            known = _same(connection, new.name, new.table.sha256, new.read_as)
+            return (known, False) if known is not None else (_insert(connection, new, last + 1), True)
 
     def same(self, name: str, sha256: str, read_as: str) -> DatasetRow | None:
         """The data set that the same bytes under the same name made before, read in the same way."""
@@ -127,12 +128,21 @@ def _same(connection: Connection, name: str, sha256: str, read_as: str) -> Datas
     return connection.execute(query.order_by(datasets.c.version.desc()).limit(1)).one_or_none()
 
 
-def _insert(connection: Connection, new: NewDataset) -> DatasetRow:
-    newest = sa.select(sa.func.max(datasets.c.version)).where(datasets.c.name == new.name)
+def _last_version(connection: Connection, name: str) -> int:
+    """The highest version that the name ever had, 0 for a new name. Whoever asks next waits until we are done."""
+    query = sa.select(dataset_names.c.last_version).where(dataset_names.c.name == name)
+    last: int | None = connection.scalar(query.with_for_update())
+    if last is None:
+        connection.execute(sa.insert(dataset_names).values(name=name, last_version=0))
+    return last or 0
+
+
+def _insert(connection: Connection, new: NewDataset, version: int) -> DatasetRow:
+    connection.execute(sa.update(dataset_names).where(dataset_names.c.name == new.name).values(last_version=version))
     values = {
         "id": new.id,
         "name": new.name,
-        "version": (connection.scalar(newest) or 0) + 1,
+        "version": version,
         "rows": new.table.rows,
         "size_bytes": new.size_bytes,
         "sha256": new.table.sha256,

@@ -9,7 +9,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-__all__ = ["Database", "datasets", "events", "idempotency_keys", "job_labels", "jobs", "metadata", "migrations_of"]
+__all__ = [
+    "Database",
+    "dataset_names",
+    "datasets",
+    "events",
+    "idempotency_keys",
+    "job_labels",
+    "jobs",
+    "metadata",
+    "migrations_of",
+]
 
 BUSY_TIMEOUT_S = 20
 
@@ -41,6 +51,13 @@ datasets = sa.Table(
     sa.Column("created_at", Time, nullable=False),
     sa.UniqueConstraint("name", "version"),
     sqlite_autoincrement=True,
+)
+
+dataset_names = sa.Table(
+    "dataset_names",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("last_version", sa.Integer, nullable=False),  # whose data set may be deleted: no version is used again
 )
 
 jobs = sa.Table(

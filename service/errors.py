@@ -28,7 +28,7 @@ from shared.errors import (
     shown,
 )
 
-__all__ = ["MEDIA_TYPE", "FieldProblem", "Problem", "RequestIds", "install", "problem"]
+__all__ = ["MEDIA_TYPE", "FieldProblem", "Problem", "RequestIds", "install", "problem", "title_of"]
 
 MEDIA_TYPE = "application/problem+json"
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; for the log
@@ -97,7 +97,7 @@ def problem(
     """The answer that says so."""
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": _title(status),
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "request_id": request.scope.get("chainrule.request_id", ""),
@@ -108,7 +108,8 @@ def problem(
     return Response(json.dumps(body), status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def _title(status: int) -> str:
+def title_of(status: int) -> str:
+    """The status in words, as RFC 9110 has them."""
     if status == 422:
         return "Unprocessable Content"  # Python calls it by its older name
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"

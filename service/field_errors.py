@@ -189,7 +189,7 @@ def query_errors(errors: Sequence[Any]) -> list[FieldError]:
     found = []
     for error in errors:
         where, *path = error["loc"]
-        field = ".".join(map(str, path)) or str(where)
+        field = "".join(f"[{step}]" if isinstance(step, int) else step for step in path) or str(where)
         found.append(FieldError(field, None if error["type"] == "missing" else error["input"], _limit(error)))
     return found
 
@@ -209,6 +209,8 @@ def _limit(error: Mapping[str, Any]) -> str:
             return f"an integer of at least {context['ge']:,}"
         case "less_than_equal":
             return f"an integer of at most {context['le']:,}"
+        case "too_long":
+            return f"at most {context['max_length']:,} of them"
         case "string_too_short":
             return f"text of at least {context['min_length']:,} characters"
         case "string_too_long":

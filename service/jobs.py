@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from shared.errors import Conflict
 from workers.failures import GiveUp, after_loss
+from workers.job import AttemptLost
 
 __all__ = [
     "MOVES",
@@ -60,8 +61,8 @@ MOVES: dict[tuple[JobState | None, JobState], str] = {
     (JobState.RUNNING, JobState.FAILED): "It cannot be trained as asked, or was lost too often without progress.",
     (JobState.RUNNING, JobState.CANCELLED): "It stopped because somebody asked for that.",
     (JobState.RUNNING, JobState.PAUSED): "It wrote a checkpoint and stopped because somebody asked for that.",
-    (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or the service stopped; the next one resumes from the "
-    "newest checkpoint.",
+    (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or found no place, or the service stopped; the next one "
+    "resumes from the newest checkpoint.",
     (JobState.PAUSED, JobState.RUNNING): "Resumed, and the scheduler gave it CPUs.",
     (JobState.PAUSED, JobState.CANCELLED): "Cancelled while it was paused.",
 }
@@ -157,13 +158,13 @@ def after_end(outcome: str, requested: Requested, data: dict[str, Any]) -> Move:
     return Move(JobState.QUEUED, "the service stopped; resumes from its checkpoint at the next start")
 
 
-def after_attempt_lost(message: str, requested: Requested, losses_without_progress: int) -> Move:
+def after_attempt_lost(loss: AttemptLost, requested: Requested, losses_without_progress: int) -> Move:
     """Where a running job goes when its attempt died; the losses count this one, since the last new checkpoint."""
     if requested is not None:
-        return after_interruption(requested, message)
-    decision = after_loss(message, losses_without_progress)
+        return after_interruption(requested, str(loss))
+    decision = after_loss(loss, losses_without_progress)
     if isinstance(decision, GiveUp):
-        return Move(JobState.FAILED, decision.reason, {"type": "AttemptLost", "detail": decision.reason})
+        return Move(JobState.FAILED, decision.reason, {"type": type(loss).__name__, "detail": decision.reason})
     return Move(JobState.QUEUED, decision.reason)
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption
 from service.store import Store, Told
 from shared.errors import Unavailable
-from workers.job import AttemptLost, Cluster, Report, RunningJob, StopRequest, TrainingJob
+from workers.job import AttemptLost, Cluster, NotPlaced, Report, RunningJob, StopRequest, TrainingJob
 
 __all__ = ["Attempt", "Runner", "Runners"]
 
 TRY_AGAIN_S = 2.0
+PLACE_AGAIN_AFTER_S = 30.0  # what other programs hold of the cluster, they mostly hold for a while
 WAIT_S = 1.0  # for the next report; a runner that is to stop looks up as often
 
 STOPPED = "the service stopped; resumes from its checkpoint at the next start"
@@ -50,6 +52,8 @@ class Runner:
         on_terminal: Callable[[str], None],
     ) -> None:
         self.attempt = attempt
+        self.not_placed = False
+        """Whether the cluster had no place for it."""
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
         self._on_terminal = on_terminal
         self._lock = threading.Lock()
@@ -74,14 +78,15 @@ class Runner:
 
     def _run(self) -> None:
         """The job moves only when the attempt is closed: the next one may start at once, in the same folder."""
-        lost = ""
+        lost: AttemptLost | None = None
         try:
             ended = self._follow()
         except AttemptLost as error:
-            lost = str(error)
+            log.warning("attempt %d of %s was lost", self.attempt.number, self.attempt.job_id, exc_info=True)
+            lost, self.not_placed = error, isinstance(error, NotPlaced)
         except Exception as error:  # whatever it was, the job must not hang in `running`
             log.exception("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id)
-            lost = f"the service could not follow the attempt ({type(error).__name__})"
+            lost = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
         try:
             if self._running is not None:
                 self._running.close()
@@ -145,9 +150,9 @@ class Runner:
         if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.number, told, **values):
             raise AttemptLost("the job has been moved on by somebody else")
 
-    def _lost(self, message: str) -> tuple[Decide, dict[str, Any]]:
-        losses = self._store.get(self.attempt.job_id).losses + 1
-        return lambda requested: after_attempt_lost(message, requested, losses), {"losses": losses}
+    def _lost(self, loss: AttemptLost) -> tuple[Decide, dict[str, Any]]:
+        losses = self._store.get(self.attempt.job_id).losses + (0 if self.not_placed else 1)
+        return lambda requested: after_attempt_lost(loss, requested, losses), {"losses": losses}
 
     def _move(self, decide: Decide, values: dict[str, Any]) -> None:
         job_id, number = self.attempt.job_id, self.attempt.number
@@ -183,11 +188,13 @@ class Runners:
         job_of: Callable[[Attempt], TrainingJob],
         on_end: Callable[[], None],
         on_terminal: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
-        self._on_terminal = on_terminal
+        self._on_terminal, self._clock = on_terminal, clock
         self._changed = threading.Condition()
         self._runners: list[Runner] = []
+        self._place_again_at: dict[str, float] = {}  # by job, of those that found no place
 
     def launch(self, attempt: Attempt) -> None:
         """Starts to run and follow an attempt."""
@@ -200,6 +207,14 @@ class Runners:
         """CPUs of all attempts that have not been closed."""
         with self._changed:
             return sum(runner.attempt.workers for runner in self._runners)
+
+    def not_placed(self) -> frozenset[str]:
+        """Jobs for which the cluster had no place just now, so that it makes no sense to try them again yet."""
+        with self._changed:
+            now = self._clock()
+            self._place_again_at = {job_id: at for job_id, at in self._place_again_at.items() if at > now}
+            ending = {runner.attempt.job_id for runner in self._runners if runner.not_placed}
+            return frozenset(ending | self._place_again_at.keys())
 
     def request(self, job_id: str, stop: StopRequest) -> None:
         """Passes a user's request on, if the job has a runner; a runner that is launched later looks for it itself."""
@@ -225,5 +240,7 @@ class Runners:
     def _ended(self, runner: Runner) -> None:
         with self._changed:
             self._runners.remove(runner)
+            if runner.not_placed:
+                self._place_again_at[runner.attempt.job_id] = self._clock() + PLACE_AGAIN_AFTER_S
             self._changed.notify_all()
         self._on_end()

@@ -1,8 +1,9 @@
 """Which waiting job gets CPUs next, and what the others wait for.
 
 Strictly in order, by priority and then by age: a job is never overtaken by one behind it, even when that one would fit
-into what is free now. So a job that needs many CPUs is not starved by a stream of small ones. The one exception are
-jobs that need more than the whole cluster has: they would hold up everybody for ever, so they are stepped over.
+into what is free now. So a job that needs many CPUs is not starved by a stream of small ones. The exceptions are jobs
+that need more than the whole cluster has, and those for which it had no place just now, because other programs use it
+too: they would hold up everybody for as long, so they are stepped over.
 """
 
 import logging
@@ -33,6 +34,8 @@ class Waiting:
     cpus_min: int
     cpus_max: int
     paused: bool = False
+    not_placed: bool = False
+    """Whether the cluster had no place for it just now; its reason says so already."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def decide(waiting: Sequence[Waiting], free: int, total: int) -> Decision:
     before = 0
     for job in waiting:
         resumes = "resumes when it is its turn: " if job.paused else ""
+        if job.not_placed:
+            continue
         if job.cpus_min > total:
             reasons[job.id] = f"{resumes}needs {_cpus(job.cpus_min)} at once; the cluster has {total}"
         elif before == 0 and free >= job.cpus_min:
@@ -120,7 +125,11 @@ class Scheduler:
             self._tell(rows, dict.fromkeys(rows, f"waits for the cluster: {error}"))
             return
         free = max(0, total - self._runners.cpus_in_use())
-        waiting = [Waiting(row.id, row.cpus_min, row.cpus_max, row.state == JobState.PAUSED) for row in rows.values()]
+        not_placed = self._runners.not_placed()  # after the rows: a job is known to be of these before it is queued
+        waiting = [
+            Waiting(row.id, row.cpus_min, row.cpus_max, row.state == JobState.PAUSED, row.id in not_placed)
+            for row in rows.values()
+        ]
         decision = decide(waiting, free, total)
         for job_id, cpus in decision.starts.items():
             if self._stopping.is_set():

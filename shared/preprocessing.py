@@ -171,8 +171,9 @@ class _Mistake(Exception):
 def columns_from_rows(rows: Sequence[Mapping[str, Any]], fitted: FittedPreprocessing) -> dict[str, npt.NDArray[Any]]:
     """The columns that `FittedPreprocessing.encode_features` takes, from one JSON object a row.
 
-    null is a missing value; a category that training did not see is no mistake. Raises InvalidInput naming
-    `rows[3].age` for an unknown column, a feature left out, a value of another type or a number that is not finite.
+    null is a missing value; a category that training did not see is no mistake; an integer may be written as 3.0.
+    Raises InvalidInput naming `rows[3].age` for an unknown column, a feature left out, a value of another type or a
+    number that is not finite.
     """
     if not rows:
         raise InvalidInput.of("rows", [], "at least one row")
@@ -228,12 +229,14 @@ def _position(value: Any, feature: FittedFeature, positions: Mapping[str, int]) 
         return feature.missing_position
     if not isinstance(value, str):
         raise _Mistake("a string, or null where it is missing")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise _Mistake("a string without lone surrogates")
     return positions.get(value, UNSEEN)
 
 
 def _number(value: Any, feature: FittedFeature) -> float:
     boolean = feature.type == "boolean"
-    what = "true or false" if boolean else "a number"
+    what = {"boolean": "true or false", "integer": "an integer"}.get(feature.type, "a number")
     if value is None:
         if feature.fill is None:
             raise _Mistake(f"{what}: the model was trained with preprocessing.missing = error")
@@ -246,6 +249,8 @@ def _number(value: Any, feature: FittedFeature) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise _Mistake("a finite number")
+    if feature.type == "integer" and not number.is_integer():
+        raise _Mistake("an integer, or null where it is missing")
     return number
 
 

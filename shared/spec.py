@@ -1,6 +1,7 @@
 """What a job is: the spec that a user sends, as frozen data, with every default and every limit."""
 
 from typing import Annotated, Any, ClassVar, Literal
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -57,13 +58,20 @@ class Record(BaseModel):
     )
 
 
-def _printable(text: str) -> str:
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+def _storable(text: str) -> str:
+    if "\x00" in text or any(category(character) == "Cs" for character in text):
         raise PydanticCustomError("printable", "text without NUL and lone surrogates")
     return text
 
 
+def _printable(text: str) -> str:
+    if any(category(character) in ("Cc", "Cs") for character in text):
+        raise PydanticCustomError("printable", "text without control characters and lone surrogates")
+    return text
+
+
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]  # as a file's header has it
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
 LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
@@ -219,11 +227,11 @@ class ExponentialSchedule(Record):
 
 
 class CosineSchedule(Record):
-    """Up from 0 in a line over the warm-up, then down along half a cosine to `final_fraction` of the learning rate."""
+    """Up in a line over the warm-up, then down along half a cosine to `final_fraction` of the learning rate."""
 
     type: Literal["cosine"]
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps of the warm-up."""
+    """Steps of the warm-up: the first at 1/warmup_steps of the learning rate, the last at the whole."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the learning rate at the last step."""
 
@@ -329,10 +337,12 @@ class JobSpec(Record):
     dataset: Name
     """Id or name of the data set to train on; a name means its newest version."""
     target: Annotated[
-        Name | Annotated[list[Name], Field(min_length=1, max_length=10_000)], AfterValidator(_one_or_many)
+        ColumnName | Annotated[list[ColumnName], Field(min_length=1, max_length=10_000)], AfterValidator(_one_or_many)
     ]
     """The column to learn, or a list of columns for several outputs (regression)."""
-    features: Annotated[list[Name], Field(min_length=1, max_length=100_000), AfterValidator(_one_or_many)] | None = None
+    features: (
+        Annotated[list[ColumnName], Field(min_length=1, max_length=100_000), AfterValidator(_one_or_many)] | None
+    ) = None
     """The columns to learn from; by default all others that can be used (text and timestamps cannot)."""
     task: Literal["auto", "classification", "regression"] = "auto"
     """By default a category, boolean or text target is a classification, anything else a regression."""

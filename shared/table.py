@@ -35,6 +35,8 @@ class Column(BaseModel):
     """Shape of one row's value (tensor)."""
     dtype: str | None = None
     """numpy's name of the element type (tensor)."""
+    note: str | None = None
+    """What a user might not expect of how it was read: a cell that kept a column of numbers from being one."""
 
 
 class TableFile(BaseModel):

@@ -28,8 +28,9 @@ from shared.warmup import warm
 from workers.blas import ASKED_FOR, kernel_in_use
 from workers.coordinator import Coordinator
 from workers.direct import DirectTransport
+from workers.failures import loss_by
 from workers.gradient_worker import GradientWorker, Part
-from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob, TransportName
+from workers.job import AttemptLost, Node, NotPlaced, Report, StopRequest, TrainingJob, TransportName
 from workers.link import Entrance, Links, serve
 from workers.ray_environment import TOKEN, end_leftovers
 from workers.remote import Hub, KeyPair, relay
@@ -38,6 +39,7 @@ from workers.transport import Transport, Vectors, busy, slices_of
 __all__ = ["RayCluster"]
 
 NAMESPACE = "chainrule"
+PROBED_WITHIN_S = 10.0  # for the nodes of a cluster that runs already to say which BLAS kernel they have
 PLACED_WITHIN_S = 60.0
 BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take a request to stop
 ANSWERS_WITHIN_S = 180.0  # else a coordinator is given up; ten processes take a minute to start on two busy cores
@@ -66,6 +68,8 @@ class RayCluster:
         if self._folder is None:
             asked = {ASKED_FOR: os.environ[ASKED_FOR]} if ASKED_FOR in os.environ else {}
             ray.init(address=self._address, runtime_env={"env_vars": asked} if asked else None, **options)
+            self.nodes()  # sends a probe to each
+            ray.wait(list(self._kernels.values()), num_returns=len(self._kernels), timeout=PROBED_WITHIN_S)
             return
         ray.init(
             num_cpus=self._cpus,
@@ -75,7 +79,9 @@ class RayCluster:
             _temp_dir=str(self._folder),
             **options,
         )
-        self._spares.start(ray.get_runtime_context().get_node_id())
+        node_id = ray.get_runtime_context().get_node_id()
+        self._kernels[node_id] = kernel_in_use()  # it is this machine, and its processes have this one's environment
+        self._spares.start(node_id)
 
     def stop(self) -> None:
         ray.shutdown()
@@ -103,7 +109,7 @@ class RayCluster:
         return RayRunningJob(job, self._spares, self._transport)
 
     def _kernel(self, node_id: str) -> str | None:
-        """The BLAS kernel of a node, or None until the probe that the first question sends there has answered."""
+        """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
         with self._lock:
             found = self._kernels.get(node_id)
             if found is None:
@@ -377,7 +383,7 @@ class RayRunningJob:
 
     def _begin(self, job: TrainingJob) -> None:
         if not self._group.wait(timeout_seconds=PLACED_WITHIN_S):
-            raise AttemptLost(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
+            raise NotPlaced(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
         bundles: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
         counts = Counter(bundles[bundle] for bundle in range(job.workers))
         nodes: list[_NodeOfJob] = []
@@ -407,7 +413,9 @@ class RayRunningJob:
             if not found and ray.wait([self._run], timeout=0)[0]:
                 ray.get(self._run)  # raises what ended the run without a last report
         except ray.exceptions.RayTaskError as error:
-            raise AttemptLost(_first_line(error.cause)) from error
+            cause = error.cause
+            died = isinstance(cause, ray.exceptions.RayError)
+            raise AttemptLost(f"a process of the job died: {_first_line(cause)}") if died else loss_by(cause) from error
         except ray.exceptions.RayActorError as error:
             raise AttemptLost("the job's coordinator died") from error
         except ray.exceptions.RayError as error:

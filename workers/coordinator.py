@@ -278,7 +278,26 @@ class Coordinator:
         write_model(self._folder / "model.safetensors", self._plan, self._prepared.preprocessing, kept, digest)
         metrics = self._memory.latest | self._memory.best
         metrics.pop("epoch", None)
-        self._end(outcome="succeeded", parameters_sha256=digest, metrics=metrics, progress=self._progress(done=True))
+        self._end(
+            outcome="succeeded",
+            reason=self._early_stopping_said(),
+            parameters_sha256=digest,
+            metrics=metrics,
+            progress=self._progress(done=True),
+        )
+
+    def _early_stopping_said(self) -> str | None:
+        """Why training ended when it did, and which weights are kept; None without early stopping."""
+        rule, memory = self._spec.early_stopping, self._memory
+        if rule is None:
+            return None
+        kept = f"weights of epoch {memory.best['epoch']:.0f} kept"
+        if not memory.stopped_early:
+            return f"trained to its end; {kept}"
+        epoch, waited = self._progress()["epoch"], memory.epochs_without_improvement
+        by = f" by more than {rule.min_delta:g}" if rule.min_delta else ""
+        what = f"validation {rule.metric} had not improved{by} for {waited} {'epoch' if waited == 1 else 'epochs'}"
+        return f"trained; stopped early after epoch {epoch}: {what}; {kept}"
 
     def _end(self, *, outcome: str, reason: str | None = None, **data: Any) -> None:
         self._log.add("ended", outcome=outcome, reason=reason, **data)

@@ -1,10 +1,18 @@
-"""What to do when an attempt is lost: pure decisions over what happened, without clocks or processes."""
+"""What to do when an attempt is lost: pure decisions over what happened, without clocks or processes.
+
+Three sorts of exceptions end an attempt. A ChainruleError is the user's: the coordinator tells it as the attempt's end,
+and nothing is tried again. What the machine does to us (a process dies, a disk is full) may not happen again, so the
+job is tried again. Anything else is a mistake of ours, whose words are for the log.
+"""
 
 from dataclasses import dataclass
 
-__all__ = ["MAX_LOSSES_WITHOUT_PROGRESS", "GiveUp", "Retry", "after_loss"]
+from workers.job import AttemptLost, InternalError, NotPlaced
+
+__all__ = ["MAX_INTERNAL_ERRORS", "MAX_LOSSES_WITHOUT_PROGRESS", "GiveUp", "Retry", "after_loss", "loss_by"]
 
 MAX_LOSSES_WITHOUT_PROGRESS = 3
+MAX_INTERNAL_ERRORS = 2  # a mistake mostly comes again; once more is tried in case the moment had a part in it
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,27 @@ class GiveUp:
     reason: str
 
 
-def after_loss(message: str, losses_without_progress: int) -> Retry | GiveUp:
-    """Decides what follows when the machinery of an attempt died with `message`.
+def loss_by(error: BaseException) -> AttemptLost:
+    """How an attempt was lost that ended with `error`, whose message is told only if it is ours."""
+    if isinstance(error, AttemptLost):
+        return error
+    if isinstance(error, OSError):
+        return AttemptLost(f"the machine failed: {error.strerror or type(error).__name__}")
+    if isinstance(error, MemoryError):
+        return AttemptLost("the machine has no memory left")
+    return InternalError(f"internal error ({type(error).__name__}); the service's log has the details")
+
+
+def after_loss(loss: AttemptLost, losses_without_progress: int) -> Retry | GiveUp:
+    """Decides what follows when an attempt was lost.
 
     `losses_without_progress` counts this loss and those before it since the last checkpoint: a job that kills
-    its workers each time before it gets anywhere would do so for ever.
+    its workers each time before it gets anywhere would do so for ever. One that found no place has killed nobody.
     """
+    if isinstance(loss, NotPlaced):
+        return Retry(f"{loss}, as other programs use it too; tried again in a while")
+    if isinstance(loss, InternalError) and losses_without_progress >= MAX_INTERNAL_ERRORS:
+        return GiveUp(str(loss))
     if losses_without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:
-        return GiveUp(f"lost {losses_without_progress} times without a new checkpoint; last: {message}")
-    return Retry(f"{message}; tried again from the newest checkpoint")
+        return GiveUp(f"lost {losses_without_progress} times without a new checkpoint; last: {loss}")
+    return Retry(f"{loss}; tried again from the newest checkpoint")

@@ -6,7 +6,18 @@ from typing import Any, Literal, Protocol
 from shared.plan import Plan
 from shared.table import TableFile
 
-__all__ = ["AttemptLost", "Cluster", "Node", "Report", "RunningJob", "StopRequest", "TrainingJob", "TransportName"]
+__all__ = [
+    "AttemptLost",
+    "Cluster",
+    "InternalError",
+    "Node",
+    "NotPlaced",
+    "Report",
+    "RunningJob",
+    "StopRequest",
+    "TrainingJob",
+    "TransportName",
+]
 
 StopRequest = Literal["pause", "cancel"]
 TransportName = Literal["direct", "ray"]  # how weights and gradients travel: workers/direct.py, or plain Ray calls
@@ -63,6 +74,14 @@ class AttemptLost(Exception):
     """The machinery of an attempt died (a process, a node); the job itself may be tried again."""
 
 
+class NotPlaced(AttemptLost):
+    """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
+
+
+class InternalError(AttemptLost):
+    """An attempt ended with an exception that nobody foresaw: a mistake in our code, which is likely to come again."""
+
+
 class RunningJob(Protocol):
     """A handle on one attempt that has been launched. Every method may block, none may be called on the event loop."""
 
@@ -90,4 +109,5 @@ class Cluster(Protocol):
         """The machines that are alive now. Raises Unavailable when the cluster does not answer."""
 
     def launch(self, job: TrainingJob) -> RunningJob:
-        """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains."""
+        """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains.
+        Raises NotPlaced when they are not free after all, AttemptLost when a process died on the way."""

@@ -44,6 +44,7 @@ class Column(TypedDict, total=False):
     most_common: list[str] | None
     shape: list[int] | None
     dtype: str | None
+    note: str | None
 
 
 class Dataset(TypedDict):

@@ -149,7 +149,9 @@ def dataset_details(dataset: Dataset) -> RenderableType:
             "created": dataset["created_at"],
         }
     )
-    return Group(facts, table)
+    notes = [(column["name"], column.get("note")) for column in dataset["columns"]]
+    told = [Text(plain(f"column {name!r} is {note}")) for name, note in notes if note]
+    return Group(facts, table, *told)
 
 
 def _column_details(column: Column) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.ingest.options import MAX_COLUMNS, ReadOptions, check_names
 from shared.errors import InvalidInput
 
-__all__ = ["MAX_ROW_BYTES", "Dialect", "dialect_of"]
+__all__ = ["MAX_ROW_BYTES", "Dialect", "dialect_of", "is_number"]
 
 MAX_ROW_BYTES = 4 << 20  # a row longer than this is refused
 DELIMITERS = (",", ";", "\t", "|")
@@ -36,7 +36,7 @@ def dialect_of(source: Path, options: ReadOptions) -> Dialect:
     first = [cell.strip() for cell in rows[0]]
     if len(first) > MAX_COLUMNS:
         raise InvalidInput.of("body", f"{len(first):,} columns", f"at most {MAX_COLUMNS:,} columns")
-    header = options.header if options.header is not None else not all(map(_is_number, first))
+    header = options.header if options.header is not None else not all(map(is_number, first))
     for number, cell in enumerate(first, 1):
         if any("\udc80" <= character <= "\udcff" for character in cell):
             raw = cell.encode(errors="surrogateescape")
@@ -101,7 +101,7 @@ def _agreement(text: str, delimiter: str) -> tuple[bool, int]:
     return len(widths) == 1 and cells > 1, cells
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:

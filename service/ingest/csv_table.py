@@ -4,6 +4,7 @@ from pathlib import Path
 
 from service.ingest.cells import Cells
 from service.ingest.csv_dialect import Dialect, dialect_of
+from service.ingest.csv_quotes import check_quotes
 from service.ingest.csv_rows import Place, blocks
 from service.ingest.guess import Guess
 from service.ingest.options import ReadOptions
@@ -16,13 +17,14 @@ __all__ = ["write_csv"]
 def write_csv(source: Path, options: ReadOptions, writer: TableWriter) -> None:
     """Writes the file's rows. Raises InvalidInput, naming row, column and cell where there is one to name."""
     dialect = dialect_of(source, options)
+    check_quotes(source, dialect)
     for name, kind in options.types.items():
         if kind == "tensor":
             raise InvalidInput.of(f"types.{name}", kind, "a type that a CSV cell can have")
     guesses = _guess(source, dialect, options)
     for guess in guesses:
         guess.decide()
-        writer.add_column(guess.name, guess.kind, guess.categories)
+        writer.add_column(guess.name, guess.kind, guess.categories, guess.note)
     for _, cells in blocks(source, dialect):
         parts = zip(guesses, cells, strict=True)
         writer.write([guess.convert(Cells(raw, options.missing)) for guess, raw in parts])

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.ingest.cells import EXPECTED, Cells, first_misfit
+from service.ingest.csv_dialect import is_number
 from service.ingest.csv_rows import Place
 from service.ingest.options import MAX_CATEGORIES, MAX_INFERRED_CATEGORIES
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, shown
 from shared.table import ColumnType
 
 __all__ = ["Guess"]
@@ -16,6 +17,7 @@ __all__ = ["Guess"]
 FITS_TOO: dict[ColumnType, tuple[ColumnType, ...]] = {"integer": ("integer", "number")}  # else a type fits itself alone
 MANY = 100  # values of a column from which on it is text where nearly all differ
 NEARLY_ALL = 0.9
+SAMPLE_CELLS = 64  # of a block that is no numbers alone: are most of them?
 
 
 class Guess:
@@ -26,6 +28,8 @@ class Guess:
         self.name = name
         self.kind: ColumnType = asked or "number"
         self.categories: list[str] | None = None
+        self.note: str | None = None
+        """Which cell kept a column of numbers from being one."""
         self._asked = asked
         self._candidates: tuple[ColumnType, ...] = () if text else ("integer", "number", "boolean", "timestamp")
         if asked is not None:
@@ -33,6 +37,7 @@ class Guess:
         self._limit = MAX_INFERRED_CATEGORIES if asked is None else MAX_CATEGORIES
         self._values: set[str] | None = None if asked == "text" else set()  # None once they are too many
         self._present = 0  # cells that are not missing
+        self._odd: tuple[int, str] | None = None  # the first cell among numbers that is none, and its row
         self.late = False
         """Found out to be none of the candidates only after rows that were: `gather` wants to see all rows again."""
 
@@ -55,6 +60,9 @@ class Guess:
                     self._present += present
                 return
         if self._candidates:
+            if "number" in self._candidates and (before or _mostly_numbers(cells.strings)):
+                row, cell = first_misfit(cells.strings, "number")
+                self._odd = first + row, cell
             self._candidates, self.late = (), before > 0
             self._present = 0
         if not self.late and self._values is not None:
@@ -78,6 +86,11 @@ class Guess:
             self.kind = self._inferred()
         if self.kind == "category":
             self.categories = sorted(self._values or ())
+        if self._odd is not None:
+            row, cell = self._odd
+            self.note = (
+                f"read as {self.kind}: row {row} has {shown(cell)!r}; give types={self.name}:number to have it refused"
+            )
 
     def _inferred(self) -> ColumnType:
         if self._candidates:  # a column without any value is a number as well as anything
@@ -96,3 +109,9 @@ class Guess:
         if self.categories is None:
             return strings.cast(pa.large_string())
         return pc.index_in(strings, value_set=pa.array(self.categories, strings.type))
+
+
+def _mostly_numbers(strings: Any) -> bool:
+    """Whether more than half of the first cells are numbers."""
+    sample = strings.slice(0, SAMPLE_CELLS).drop_null()
+    return 2 * sum(is_number(cell) for cell in sample.to_pylist()) > len(sample)

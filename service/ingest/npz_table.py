@@ -5,9 +5,6 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from service.ingest.guess import Guess
+from service.ingest.npz_rows import Member, batches
 from service.ingest.options import ReadOptions, check_expansion, check_names
 from service.ingest.writer import ARROW_TYPES, TableWriter
 from shared.errors import InvalidInput
@@ -31,24 +29,6 @@ BATCH_ROWS = 65_536
 BATCH_BYTES = 16 << 20
 NPY_MAGIC = b"\x93NUMPY"
 KINDS: dict[str, ColumnType] = {"i": "integer", "u": "integer", "f": "number", "b": "boolean", "U": "text", "S": "text"}
-
-
-@dataclass
-class Member:
-    """One array of the file, and what becomes of it."""
-
-    name: str
-    info: zipfile.ZipInfo
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    header_bytes: int
-    kind: ColumnType
-    guess: Guess | None
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row in the file."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 def write_npz(source: Path, options: ReadOptions, writer: TableWriter) -> None:
@@ -67,7 +47,7 @@ def _write(archive: zipfile.ZipFile, members: list[Member], writer: TableWriter)
     rows = members[0].shape[0]
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // sum(max(member.row_bytes, 8) for member in members)))
     texts = [member for member in members if member.guess is not None]
-    for _, arrays in _batches(archive, texts, rows, step) if texts else ():
+    for _, arrays in batches(archive, texts, rows, step) if texts else ():
         for member, values in zip(texts, arrays, strict=True):
             assert member.guess is not None
             member.guess.gather(_strings(member, values))
@@ -80,7 +60,7 @@ def _write(archive: zipfile.ZipFile, members: list[Member], writer: TableWriter)
             writer.add_tensor(member.name, element, list(member.shape[1:]), member.dtype.newbyteorder("=").name)
         else:
             writer.add_column(member.name, member.kind, member.guess.categories if member.guess else None)
-    for start, arrays in _batches(archive, members, rows, step):
+    for start, arrays in batches(archive, members, rows, step):
         parts = zip(members, arrays, strict=True)
         writer.write([_convert(member, values, start) for member, values in parts])
 
@@ -146,14 +126,12 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, options:
         )
     if len(shape) > 1 and dtype.kind in "US":
         raise InvalidInput.of(field, f"shape {shape} of {dtype}", "numbers, where there is more than one axis")
-    if len(shape) > 1 and fortran:
-        raise InvalidInput.of(field, "Fortran order", "C order: save numpy.ascontiguousarray(x)")
     kind: ColumnType = "tensor" if len(shape) > 1 else KINDS[dtype.kind]
     asked = options.types.get(name)
     if asked is not None and asked != kind and (kind != "text" or asked != "category"):
         raise InvalidInput.of(f"types.{name}", asked, f"{kind}, which is what the array holds")
     guess = Guess(name, asked, text=True) if kind == "text" else None
-    return Member(name, info, dtype, shape, header_bytes, kind, guess)
+    return Member(name, info, dtype, shape, fortran and len(shape) > 1, header_bytes, kind, guess)
 
 
 def _header(file: IO[bytes], field: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -176,27 +154,6 @@ def _header(file: IO[bytes], field: str) -> tuple[tuple[int, ...], bool, np.dtyp
 
 
 # ---------------------------------------------------------------- values
-def _batches(
-    archive: zipfile.ZipFile, members: list[Member], rows: int, step: int
-) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
-    """The members' next rows, all members side by side: number of the first row, one array for each member."""
-    with ExitStack() as stack:
-        files = [stack.enter_context(archive.open(member.info)) for member in members]
-        for file, member in zip(files, members, strict=True):
-            file.read(member.header_bytes)
-        for start in range(0, rows, step):
-            count = min(step, rows - start)
-            yield start, [_read(file, member, count) for file, member in zip(files, members, strict=True)]
-
-
-def _read(file: IO[bytes], member: Member, count: int) -> npt.NDArray[Any]:
-    content = file.read(count * member.row_bytes)
-    if len(content) != count * member.row_bytes:
-        raise EOFError(f"array {member.name!r} ends early")
-    values = np.frombuffer(content, member.dtype).reshape(count, *member.shape[1:])
-    return values.astype(member.dtype.newbyteorder("="), copy=False)
-
-
 def _strings(member: Member, values: npt.NDArray[Any]) -> Any:
     try:
         texts = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
@@ -209,16 +166,20 @@ def _convert(member: Member, values: npt.NDArray[Any], start: int) -> Any:
     """A batch's values as they are written. Raises InvalidInput for those that cannot be."""
     if member.guess is not None:
         return member.guess.encode(_strings(member, values))
-    finite = np.isfinite(values) if values.dtype.kind == "f" else None
     if member.kind == "tensor":
-        if finite is not None and not finite.all():
-            index = int(np.argwhere(~finite)[0][0])
-            expected = "finite numbers: a tensor has no missing ones"
-            got = float(values[index][~finite[index]].flat[0])
-            raise InvalidInput.of(f"row {start + index + 1}, array {member.name!r}", got, expected)
+        if values.dtype.kind == "f":
+            _refuse(member, values, start, ~np.isfinite(values), "finite numbers: a tensor has no missing ones")
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), math.prod(member.shape[1:]))
-    if values.dtype == np.uint64 and (values > np.iinfo(np.int64).max).any():
-        index = int(np.flatnonzero(values > np.iinfo(np.int64).max)[0])
-        raise InvalidInput.of(f"row {start + index + 1}, array {member.name!r}", int(values[index]), "at most 2⁶³ - 1")
-    mask = None if finite is None else ~finite
-    return pa.array(values, mask=mask).cast(ARROW_TYPES[member.kind])
+    if values.dtype.kind == "f":
+        _refuse(member, values, start, np.isinf(values), "a finite number, or NaN where it is missing")
+    elif values.dtype == np.uint64:
+        _refuse(member, values, start, values > np.iinfo(np.int64).max, "at most 2⁶³ - 1")
+    return pa.array(values, from_pandas=True).cast(ARROW_TYPES[member.kind])
+
+
+def _refuse(member: Member, values: npt.NDArray[Any], start: int, bad: npt.NDArray[np.bool_], expected: str) -> None:
+    """Raises InvalidInput for the first value that is bad, if there is one."""
+    if bad.any():
+        index = int(np.argwhere(bad)[0][0])
+        got = values[index][bad[index]].flat[0].item()
+        raise InvalidInput.of(f"row {start + index + 1}, array {member.name!r}", got, expected)

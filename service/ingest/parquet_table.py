@@ -147,27 +147,38 @@ def _convert(column: Source, values: Any, rows_before: int) -> Any:
     if column.guess is not None:
         return column.guess.encode(_strings(values))
     try:
-        return _scalar(column.kind, values)
+        return _number(column, values, rows_before) if column.kind == "number" else _scalar(column.kind, values)
     except pa.ArrowInvalid as error:
         raise InvalidInput.of(f"column {column.name!r}", str(error), f"values of type {column.kind}") from None
 
 
+def _number(column: Source, values: Any, rows_before: int) -> Any:
+    """NaN becomes missing. Raises InvalidInput for an infinite number."""
+    numbers = _plain(values).cast(pa.float64(), safe=False)
+    infinite: Any = pc.is_inf(numbers)
+    if pc.any(infinite).as_py():
+        index = infinite.index(True).as_py()
+        expected = "a finite number; null or NaN where it is missing"
+        raise InvalidInput.of(
+            f"row {rows_before + index + 1}, column {column.name!r}", numbers[index].as_py(), expected
+        )
+    return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+
+
 def _scalar(kind: ColumnType, values: Any) -> Any:
-    """Numbers that are not finite become missing; times without a zone are in UTC."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if kind == "number":
-        numbers = values.cast(pa.float64(), safe=False)
-        return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
+    """Times without a zone are in UTC."""
+    values = _plain(values)
     if kind == "timestamp":
         return values.cast(ARROW_TYPES[kind], safe=False)
     return values.cast(ARROW_TYPES[kind])
 
 
 def _strings(values: Any) -> Any:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    return values.cast(pa.large_string())
+    return _plain(values).cast(pa.large_string())
+
+
+def _plain(values: Any) -> Any:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def _tensor(column: Source, values: Any, rows_before: int) -> Any:

@@ -29,16 +29,21 @@ class TableWriter:
         self._profiles: list[ColumnProfile] = []
         self._fields: list[Any] = []
         self._categories: dict[str, list[str]] = {}
+        self._notes: dict[str, str] = {}
         self._writer: Any = None
         self._sink: Any = None
         self.rows = 0
 
-    def add_column(self, name: str, kind: ColumnType, categories: list[str] | None = None) -> None:
-        """Declares the next column; those of a category are codes into `categories`."""
+    def add_column(
+        self, name: str, kind: ColumnType, categories: list[str] | None = None, note: str | None = None
+    ) -> None:
+        """Declares the next column; those of a category are codes into `categories`. `note` goes with the profile."""
         self._profiles.append(ColumnProfile(name, kind, categories=categories))
         self._fields.append(pa.field(name, ARROW_TYPES[kind]))
         if categories is not None:
             self._categories[name] = categories
+        if note is not None:
+            self._notes[name] = note
 
     def add_tensor(self, name: str, element: Any, shape: list[int], dtype: str) -> None:
         """Declares the next column as a tensor of Arrow elements `element`, numpy's `dtype`."""
@@ -77,6 +82,9 @@ class TableWriter:
             path=str(path),
             rows=self.rows,
             sha256=sha256,
-            columns=[profile.column() for profile in self._profiles],
+            columns=[
+                column.model_copy(update={"note": self._notes.get(column.name)})
+                for column in (profile.column() for profile in self._profiles)
+            ],
             categories=self._categories,
         )

@@ -25,6 +25,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 MEDIA_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/x-npz")
 MAX_PREVIEW_VALUES = 2_000_000
+MAX_MISSING = 100
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 BODY = binary_body(
@@ -44,19 +45,28 @@ BODY = binary_body(
     response_model=Dataset,
     responses={
         200: {"model": Dataset, "description": "The same bytes under the same name again: the same data set."},
-        **errors(409, 413, 415, 422, 503),
+        **errors(413, 415, 422, 503),
     },
     openapi_extra=BODY,
 )
 async def add_dataset(
     request: Request,
     control: Control,
-    name: Annotated[str, Query(description="What to call it; of a name used before it is the next version.")],
+    name: Annotated[
+        str,
+        Query(
+            description="What to call it: 1 to 200 characters, without `/` and control characters, neither `.` nor "
+            "`..`. Of a name used before it is the next version."
+        ),
+    ],
     header: Annotated[bool | None, Query(description="CSV: whether the first row holds the names.")] = None,
     delimiter: Annotated[str | None, Query(description="CSV: what stands between cells, one character.")] = None,
     missing: Annotated[
         list[str] | None,
-        Query(description="CSV: a further cell that is a missing value, besides the empty one, ?, NA, NaN and null."),
+        Query(
+            max_length=MAX_MISSING,
+            description="CSV: a further cell that is a missing value, besides the empty one, ?, NA, NaN and null.",
+        ),
     ] = None,
     types: Annotated[
         str | None, Query(description="Types of columns, where another would be inferred: `zip:category,day:text`.")
@@ -117,11 +127,15 @@ def _answer(dataset: DatasetRow, *, is_new: bool) -> Response:
 
 
 def _check_name(name: str) -> None:
+    """Raises InvalidInput for a name that is no text to read, or could not stand in a path."""
     try:
         NAME.validate_python(name)
+        allowed = "/" not in name and name not in (".", "..")
     except ValidationError:
-        expected = "text of 1 to 200 characters, without NUL"
-        raise InvalidInput.of("name", name, expected) from None
+        allowed = False
+    if not allowed:
+        expected = "text of 1 to 200 characters, without / and control characters, and neither . nor .."
+        raise InvalidInput.of("name", name, expected)
 
 
 def _media_of(request: Request) -> tuple[str, bool]:
@@ -152,6 +166,8 @@ def _types(text: str | None) -> dict[str, ColumnType]:
         known = next((known for known in kinds if known == kind.strip()), None)
         if known is None or not name.strip():
             raise InvalidInput.of("types", part, f"column:type, with a type of {', '.join(kinds)}")
+        if name.strip() in found:
+            raise InvalidInput.of("types", part, "each column once")
         found[name.strip()] = known
     return found
 

@@ -13,10 +13,11 @@ from ulid import ULID
 from service.catalog import DatasetRow
 from service.control import ControlPlane
 from service.events import stream
+from service.examples import SPEC
 from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import JsonBody
-from service.openapi import SPEC_EXAMPLE, errors, json_body
+from service.openapi import errors, json_body
 from service.routes.parameters import Control, Cursor, JobId, Limit
 from service.store import JobFilter, NewJob
 from service.views import (
@@ -39,6 +40,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 MAX_STEP = 2**62
 LONG_PAGE = 10_000
+MAX_LABELS = 64  # as many as a job can have
 
 LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, at most.")]
 
@@ -59,7 +61,7 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
         },
         **errors(400, 409, 413, 415, 422, 503),
     },
-    openapi_extra=json_body(JobSpec, SPEC_EXAMPLE),
+    openapi_extra=json_body(JobSpec, SPEC),
 )
 def submit_job(
     data: JsonBody,
@@ -125,7 +127,8 @@ def list_jobs(
     label: Annotated[
         list[str] | None,
         Query(
-            description="Only jobs with this label, `key=value`, or any value of it, `key`; repeatable: all of them."
+            max_length=MAX_LABELS,
+            description="Only jobs with this label, `key=value`, or any value of it, `key`; repeatable: all of them.",
         ),
     ] = None,
     limit: Limit = 50,
@@ -183,12 +186,12 @@ def resume_job(job_id: JobId, control: Control) -> Job:
 def get_metrics(
     job_id: JobId,
     control: Control,
-    after: Annotated[int, Query(ge=-1, le=MAX_STEP, description="Only metrics of steps above this one.")] = -1,
+    after: Annotated[int, Query(ge=0, le=MAX_STEP, description="Only metrics of steps above this one.")] = 0,
     limit: LongLimit = LONG_PAGE,
     cursor: Cursor = None,
 ) -> MetricPage:
     """List a job's metrics by step: one item an epoch, more for long epochs."""
-    rows = control.store.metrics_after(job_id, max(after, number_of(cursor) or -1), limit)
+    rows = control.store.metrics_after(job_id, max(after, number_of(cursor) or 0), limit)
     items = [Metric.model_validate(row.data) for row in rows]
     return MetricPage(items=items, next_cursor=cursor_of(rows, limit, [row.step for row in rows]))
 

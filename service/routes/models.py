@@ -1,11 +1,10 @@
 """Models: the file that a job ends with, and predictions by it."""
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from service.control import ControlPlane
+from service.examples import ROWS
 from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import RowsBody
@@ -15,8 +14,6 @@ from service.views import Predictions, PredictRequest
 from shared.errors import Conflict, NotFound
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
-
-ROWS_EXAMPLE: dict[str, Any] = {"rows": [{"age": 39, "workclass": "State-gov", "education": "Bachelors"}]}
 
 
 @router.get(
@@ -44,7 +41,7 @@ def get_model(job_id: JobId, control: Control) -> FileResponse:
     "/predict",
     response_model_exclude_unset=True,
     responses=errors(400, 404, 409, 413, 415, 422, 503),
-    openapi_extra=json_body(PredictRequest, ROWS_EXAMPLE),
+    openapi_extra=json_body(PredictRequest, ROWS),
 )
 def predict(job_id: JobId, data: RowsBody, control: Control) -> Predictions:
     """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded."""

@@ -46,12 +46,14 @@ def spec(service: FakeService, run: Run, people: Path, tmp_path: Path) -> Path:
 # ---------------------------------------------------------------- data sets
 def test_datasets_are_added_listed_shown_and_removed(run: Run, people: Path) -> None:
     added = run("datasets", "add", people)
-    assert (added.exit_code, added.stdout) == (0, "ds_01  people version 1: 3 rows, 3 columns\n")
+    assert (added.exit_code, added.stdout) == (0, "ds_01  people version 1: 3 rows, 4 columns\n")
+    assert added.stderr == "column 'zip' is read as category: row 3 has 'x'\n"
     listed = run("datasets", "list").stdout
     assert "ds_01" in listed
     assert "people" in listed
     shown = run("datasets", "show", "people").stdout
     assert all(word in shown for word in ("workclass", "category", "38.6", "28 × 28 uint8", "Private"))
+    assert "column 'zip' is read as category: row 3 has 'x'" in shown
     assert run("datasets", "rm", "people").stdout == "removed ds_01: people version 1\n"
     assert run("datasets", "show", "people").exit_code == ExitCode.NOT_FOUND
 

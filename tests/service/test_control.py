@@ -8,12 +8,15 @@ import pytest
 from service.control import ControlPlane
 from service.database import Database
 from service.jobs import JobState, Move
+from service.runner import PLACE_AGAIN_AFTER_S, Attempt, Runners
 from service.settings import Settings
 from service.store import Store
 from shared.errors import Unavailable
+from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
-from support.service_in_process import Service, Start
-from workers.failures import MAX_LOSSES_WITHOUT_PROGRESS
+from support.service_in_process import WITHIN_S, Service, Start
+from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, loss_by
+from workers.job import NotPlaced, TrainingJob
 
 DIGEST = "d" * 64
 DONE = {"fraction": 1.0, "step": 8, "steps": 8, "epoch": 2, "epochs": 2, "eta_s": 0.0}
@@ -179,6 +182,56 @@ def test_a_lost_attempt_is_followed_by_another_until_it_is_given_up(service: Ser
     assert job["error"]["type"] == "AttemptLost"
     assert "a worker died" in job["reason"]
     assert job["attempt"] == MAX_LOSSES_WITHOUT_PROGRESS
+
+
+def test_an_internal_error_is_tried_again_once_and_its_words_are_left_to_the_log(service: Service) -> None:
+    job_id = service.submit()["id"]
+    for _ in range(MAX_INTERNAL_ERRORS):
+        service.cluster.next_job().lose(loss_by(TypeError("secret")))
+    job = service.until(job_id, "failed")
+    assert job["reason"] == "internal error (TypeError); the service's log has the details"
+    assert job["error"] == {"type": "InternalError", "detail": job["reason"]}
+    assert "secret" not in service.http.get(f"/v1/jobs/{job_id}/history").text
+    assert service.cluster.nothing_launched()
+
+
+class Shared(ScriptedCluster):
+    """A cluster that other programs use too: it has a place for small jobs only."""
+
+    def launch(self, job: TrainingJob) -> ScriptedJob:
+        if job.workers > 1:
+            raise NotPlaced("the cluster found no place for it within 60 s")
+        return super().launch(job)
+
+
+def test_a_job_for_which_the_cluster_has_no_place_waits_without_being_lost_and_holds_up_nobody(start: Start) -> None:
+    service = start(Shared())
+    service.upload()
+    big = service.submit(workers={"min": 2, "max": 2})["id"]
+    job = service.until(big, "queued", times=2)
+    assert job["reason"].startswith("the cluster found no place for it within 60 s")
+    assert service.control.store.get(big).losses == 0
+    small = service.submit()["id"]
+    assert service.cluster.next_job().job.id == small
+    assert service.job(big)["reason"] == job["reason"]
+
+
+def test_a_job_that_found_no_place_is_tried_again_after_a_while(service: Service) -> None:
+    clock, ended, catalog = [0.0], threading.Event(), service.control.catalog
+    job = service.control.store.get(service.submit(workers={"min": 4, "max": 4})["id"])  # too large to be started
+    table = catalog.table(catalog.find("numbers"))
+
+    def job_of(attempt: Attempt) -> TrainingJob:
+        return TrainingJob(job.id, attempt.number, Plan.model_validate(job.plan), table, None, "", attempt.workers)
+
+    runners = Runners(service.control.store, Shared(), job_of, ended.set, print, lambda: clock[0])
+    started = Move(JobState.RUNNING, "started on 4 CPUs")
+    assert service.control.store.move(job.id, 1, JobState.QUEUED, lambda _: started)
+    runners.launch(Attempt(job.id, 1, 4))
+    assert ended.wait(WITHIN_S)
+    assert runners.not_placed() == {job.id}
+    clock[0] += PLACE_AGAIN_AFTER_S
+    assert runners.not_placed() == set()
 
 
 def test_progress_forgives_losses(service: Service) -> None:

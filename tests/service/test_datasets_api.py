@@ -5,6 +5,8 @@ import hashlib
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -39,6 +41,12 @@ def test_an_upload_is_told_with_its_profile(service: Service) -> None:
     assert service.http.get(f"/v1/datasets/{found['id']}").json() == found
     rows = service.http.get("/v1/datasets/numbers/preview", params={"rows": 2}).json()["rows"]
     assert rows == [{"a": 1, "b": 1, "kind": "odd", "y": 4}, {"a": 2, "b": 4, "kind": "even", "y": 7}]
+
+
+def test_a_cell_that_keeps_a_column_of_numbers_from_being_one_is_told(service: Service) -> None:
+    columns = service.upload("ages", b"age,y\n1,1\n2,2\noops,3\n")["columns"]
+    assert columns[0]["note"] == "read as category: row 3 has 'oops'; give types=age:number to have it refused"
+    assert "note" not in columns[1]
 
 
 def test_the_same_bytes_again_are_the_same_data_set_and_others_the_next_version(service: Service) -> None:
@@ -92,6 +100,9 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
         (CSV, TYPE, {"name": "x" * 201}, 422),
         (CSV, TYPE, {"types": "a:integer,b"}, 422),
         (CSV, TYPE, {"types": "a:decimal"}, 422),
+        (CSV, TYPE, {"types": "a:integer,a:number"}, 422),
+        (CSV, TYPE, {"missing": ["x"] * 101}, 422),
+        (CSV, TYPE, {"delimiter": ""}, 422),
         (CSV, TYPE, {"header": "perhaps"}, 422),
         (CSV, TYPE, {"separator": ";"}, 422),
         (b"PK rubbish", {"Content-Type": "application/x-npz"}, {}, 422),
@@ -99,7 +110,7 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
     ],
 )
 def test_nothing_is_left_of_what_is_refused(
-    service: Service, content: bytes, headers: dict[str, str], query: dict[str, str], status: int
+    service: Service, content: bytes, headers: dict[str, str], query: dict[str, Any], status: int
 ) -> None:
     before = left(service)
     answer = service.http.post("/v1/datasets", params={"name": "bad", **query}, headers=headers, content=content)
@@ -109,10 +120,18 @@ def test_nothing_is_left_of_what_is_refused(
 
 
 def test_a_name_is_only_a_name(service: Service) -> None:
-    name = "../../x\r\n' OR 1=1 --"
+    name = "..\\..\\x%2f <b>' OR 1=1 --"
     dataset = service.upload(name)
     assert dataset["name"] == name
+    assert service.http.get(f"/v1/datasets/{quote(name, safe='')}").json() == dataset
     assert service.submit(dataset=name)["dataset_id"] == dataset["id"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a/b", "../../x", ".", "..", "a\nb", "a\0", "\x1b[2J", "\x9b"])
+def test_a_name_that_could_not_be_asked_for_is_refused_with_what_is_allowed(service: Service, name: str) -> None:
+    answer = service.http.post("/v1/datasets", params={"name": name}, headers=TYPE, content=CSV)
+    assert [field for field, _ in errors_of(answer)] == ["name"]
+    assert "without / and control characters" in answer.json()["errors"][0]["expected"]
 
 
 def test_nothing_is_left_of_an_upload_that_breaks_off(service: Service) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from service.datasets import preview
 from service.ingest.csv_dialect import MAX_ROW_BYTES
+from service.ingest.csv_quotes import BLOCK_BYTES
 from shared.table import Column
 from support.tables import ingest_bytes, refusal
 
@@ -49,6 +50,36 @@ def test_the_last_row_decides_as_much_as_the_first(folder: Path) -> None:
     assert [(column.type, column.distinct) for column in table.columns] == [("category", 2), ("number", None)]
     assert table.categories["a"] == ["1", "x"]
     assert table.rows == rows + 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (["1", "2.5", "oops", "inf"], "read as category: row 3 has 'oops'; give types=a:number to have it refused"),
+        (["1", "inf", "2"], "read as category: row 2 has 'inf'; give types=a:number to have it refused"),
+        (["oops", "?", "1", "2"], "read as category: row 1 has 'oops'; give types=a:number to have it refused"),
+        (["1", "2.5", "?"], None),
+        (["a", "b", "1"], None),
+        (["2026-01-01", "x"], None),
+        (["true", "1"], None),
+    ],
+)
+def test_a_column_of_numbers_but_for_a_cell_says_so(cells: list[str], note: str | None, folder: Path) -> None:
+    rows = "".join(f"{cell},x\n" for cell in cells)
+    assert [column.note for column in ingest_bytes(f"a,b\n{rows}", folder).columns] == [note, None]
+
+
+def test_many_numbers_but_for_a_cell_far_down_say_so_as_text(folder: Path) -> None:
+    rows = MAX_ROW_BYTES // 4
+    profile = column("a,b\n" + "".join(f"{row},1\n" for row in range(rows)) + "oops,2\n", folder)
+    assert (profile.type, profile.note) == (
+        "text",
+        f"read as text: row {rows + 1} has 'oops'; give types=a:number to have it refused",
+    )
+
+
+def test_a_type_that_was_asked_for_is_not_remarked_on(folder: Path) -> None:
+    assert column("a,b\n1,2\n2,3\noops,4\n", folder, types={"a": "category"}).note is None
 
 
 @pytest.mark.parametrize("cell", ["", "?", "NA", "NaN", "null", "  ", " ? "])
@@ -124,6 +155,24 @@ def test_quotes_newlines_a_mark_and_crlf_are_fine(folder: Path) -> None:
     ]
 
 
+def test_a_quote_within_a_cell_that_begins_with_none_is_text(folder: Path) -> None:
+    table = ingest_bytes('a,b\n5" pipe,"x" \n"7"" pipe","y\n"\n  "z",\n', folder)
+    assert preview(table, 9) == [{"a": '5" pipe', "b": "x"}, {"a": '7" pipe', "b": "y"}, {"a": '"z"', "b": None}]
+
+
+def test_a_space_that_delimits_is_not_taken_for_one_that_does_not_count(folder: Path) -> None:
+    table = ingest_bytes('a b\n5" "x y"\n', folder, delimiter=" ")
+    assert preview(table, 1) == [{"a": '5"', "b": "x y"}]
+
+
+def test_quotes_are_followed_from_block_to_block(folder: Path) -> None:
+    rows = BLOCK_BYTES // 8
+    content = "a,b\n" + '"x,\n",1\n' * rows
+    assert ingest_bytes(content, folder).rows == rows
+    error = refusal(content + '"x,"y,1\n', folder)
+    assert (error.field, error.got) == (f"row {rows + 1} (line {2 * rows + 2}), column 'a'", '"x,"y')
+
+
 # ---------------------------------------------------------------- refusals
 @pytest.mark.parametrize(
     ("content", "field", "got"),
@@ -137,6 +186,13 @@ def test_quotes_newlines_a_mark_and_crlf_are_fine(folder: Path) -> None:
         (b"a,b\n1,2\n3,\x00\n", "line 3", "a NUL byte"),
         ("a,b\n1,2\n".encode("utf-16"), "line 1", "a NUL byte"),
         ('a,b\n1,2\n3,"x\n4,y\n', "row 2 (line 3), column 'b'", "x\n4,y\n"),
+        ('a,b\n1,2\n\n"ab"c,3\n', "row 2 (line 4), column 'a'", '"ab"c'),
+        ('a,b\r\n1,""x\r\n', "row 1 (line 2), column 'b'", '""x'),
+        ('a,b\n1,"a,"c\n', "row 1 (line 2), column 'b'", '"a,"c'),
+        ('a,b\n"two\nlines","say ""hi"""x\n', "row 1 (line 2), column 'b'", '"say ""hi"""x'),
+        ('a,b\n5" pipe,","b"c\n', "row 1 (line 2), column 'b'", '","b"c'),
+        ('a;b\n1;"x"y', "row 1 (line 2), column 'b'", '"x"y'),
+        ('\ufeff"a"x,b\n1,2\n', "the first row, cell 1", '"a"x'),
         ("a,a\n1,2\n", "column 2", "a"),
         ("a,\n1,2\n", "column 2", ""),
         ("a,b\n", "body", "a header alone"),

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def test_types_are_mapped(folder: Path) -> None:
     columns = {
         "int": pa.array([1, None, 3], pa.int8()),
-        "float": pa.array([1.5, float("nan"), float("inf")], pa.float32()),
+        "float": pa.array([1.5, float("nan"), None], pa.float32()),
         "decimal": pa.array([Decimal("1.20"), None, None]),
         "string": ["x", "y", "y"],
         "dictionary": pa.array(["x", None, "z"]).dictionary_encode(),
@@ -87,6 +87,12 @@ def test_other_types_are_refused_by_name(column: object, folder: Path) -> None:
 def test_a_tensor_without_a_number_is_named_by_its_row(values: list[object], folder: Path) -> None:
     content = parquet({"v": pa.array(values, pa.list_(pa.float64(), 2))})
     assert refusal(content, folder, PARQUET).field == "row 2, column 'v'"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+def test_an_infinite_number_is_named_by_its_row_and_not_taken_for_missing(value: float, folder: Path) -> None:
+    error = refusal(parquet({"n": [None, float("nan"), 1.0, value]}), folder, PARQUET)
+    assert (error.field, error.got) == ("row 4, column 'n'", value)
 
 
 def test_an_integer_of_more_than_64_bits_is_refused(folder: Path) -> None:

@@ -20,6 +20,7 @@ from service.jobs import (
 )
 from shared.errors import Conflict
 from workers.failures import MAX_LOSSES_WITHOUT_PROGRESS
+from workers.job import AttemptLost
 
 S = JobState
 
@@ -123,7 +124,7 @@ def test_a_failure_keeps_its_kind_and_its_reason() -> None:
 
 def test_a_lost_attempt_is_tried_again_until_it_was_lost_too_often_without_progress() -> None:
     losses = range(1, MAX_LOSSES_WITHOUT_PROGRESS + 1)
-    moves = [after_attempt_lost("a worker died", None, count) for count in losses]
+    moves = [after_attempt_lost(AttemptLost("a worker died"), None, count) for count in losses]
     assert [move.to for move in moves] == [S.QUEUED] * (len(losses) - 1) + [S.FAILED]
     assert all("a worker died" in move.why for move in moves)
 
@@ -132,5 +133,5 @@ def test_a_lost_attempt_is_tried_again_until_it_was_lost_too_often_without_progr
     ("requested", "expected"), [("cancel", S.CANCELLED), ("pause", S.PAUSED), ("resume", S.PAUSED)]
 )
 def test_what_was_asked_for_holds_when_the_attempt_is_lost_or_interrupted(requested: Requested, expected: S) -> None:
-    assert after_attempt_lost("a worker died", requested, 1).to is expected
+    assert after_attempt_lost(AttemptLost("a worker died"), requested, 1).to is expected
     assert after_interruption(requested, "the service was interrupted").to is expected

@@ -144,18 +144,20 @@ def test_jobs_are_filtered_by_state_and_label(service: Service) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ({"state": "done"}, "state.0"),
+        ({"state": "done"}, "state[0]"),
         ({"limit": "0"}, "limit"),
         ({"limit": "501"}, "limit"),
         ({"limit": "many"}, "limit"),
         ({"cursor": "made up"}, "cursor"),
         ({"cursor": "LTE"}, "cursor"),
+        ({"cursor": "x" * 101}, "cursor"),
         ({"label": "=a"}, "label"),
+        ({"label": ["a"] * 65}, "label"),
         ({"label": "a=\0"}, "label"),
         ({"order": "name"}, "order"),
     ],
 )
-def test_a_wrong_parameter_is_named(service: Service, query: dict[str, str], field: str) -> None:
+def test_a_wrong_parameter_is_named(service: Service, query: dict[str, Any], field: str) -> None:
     assert [name for name, _ in errors_of(service.http.get("/v1/jobs", params=query))] == [field]
 
 
@@ -205,6 +207,29 @@ def test_metrics_are_paged_by_step(service: Service) -> None:
     second = page(after=1, limit=2, cursor=first["next_cursor"])
     assert [item["step"] for item in (*first["items"], *second["items"])] == [2, 3, 4, 5]
     assert [item["step"] for item in page()["items"]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("metrics", {"after": "-1"}, "an integer of at least 0"),
+        ("metrics", {"after": "2.5"}, "an integer"),
+        ("metrics", {"after": str(2**63)}, "an integer of at most 4,611,686,018,427,387,904"),
+        ("metrics", {"after": "9" * 5_000}, "an integer"),
+        ("metrics", {"limit": "-1"}, "an integer of at least 1"),
+        ("metrics", {"limit": "10001"}, "an integer of at most 10,000"),
+        ("history", {"limit": "0"}, "an integer of at least 1"),
+        ("history", {"cursor": "-1"}, "a next_cursor of an earlier answer"),
+    ],
+)
+def test_a_parameter_beyond_its_limits_is_refused_with_what_is_expected(
+    service: Service, path: str, query: dict[str, str], expected: str
+) -> None:
+    job_id = service.submit()["id"]
+    answer = service.http.get(f"/v1/jobs/{job_id}/{path}", params=query)
+    ((field, got),) = query.items()
+    assert errors_of(answer) == [(field, got if len(got) <= 100 else got[:99] + "…")]
+    assert answer.json()["errors"][0]["expected"] == expected
 
 
 # ---------------------------------------------------------------- the rest

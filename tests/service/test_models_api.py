@@ -1,5 +1,7 @@
 """Models over REST: trained in this process, downloaded, and asked for predictions."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,12 @@ from safetensors import safe_open
 from safetensors.numpy import load
 
 from service.models import MAX_CACHED, Models
+from service.models import load as load_model
+from shared.plan import Plan
+from shared.preprocessing import FittedPreprocessing
 from support.problems import errors_of
 from support.service_in_process import CSV, Service
+from workers.data import prepare
 
 COLUMNS = CSV.splitlines()[0].decode().split(",")
 ROWS: list[dict[str, Any]] = [
@@ -40,6 +46,45 @@ def test_a_regression_predicts_in_the_targets_own_units(training_service: Servic
     assert rmse == pytest.approx(job["metrics"]["validation_rmse"], rel=1e-12)
 
 
+def network_outputs(service: Service, job: dict[str, Any], folder: Path) -> tuple[Any, FittedPreprocessing]:
+    """What the trained network says of each training row, prepared as for training, and how it was prepared."""
+    plan = Plan.model_validate(service.control.store.get(job["id"]).plan)
+    prepared = prepare(plan, service.control.catalog.table(service.control.catalog.find("numbers")), None, folder)
+    model = load_model(service.control.folder.model(job["id"]))
+    x, _ = prepared.open_training()
+    workspace = model.network.workspace(len(x), training=False)
+    return model.network.forward(model.parameters, np.array(x), workspace).copy(), prepared.preprocessing
+
+
+HIDDEN = [{"type": "dense", "units": 5, "activation": "tanh"}, {"type": "dropout", "rate": 0.5}]
+
+
+def test_predictions_of_the_training_rows_are_the_networks_own_outputs_in_the_targets_units(
+    training_service: Service, tmp_path: Path
+) -> None:
+    job = trained(training_service, layers=HIDDEN, dtype="float64")
+    outputs, preprocessing = network_outputs(training_service, job, tmp_path / "prepared")
+    (target,) = preprocessing.targets
+    assert target.scale != 1
+    values = [row["value"] for row in predictions(training_service, job["id"], without("y"))]
+    assert values == (outputs[:, 0] * target.scale + target.mean).tolist()
+
+
+@pytest.mark.parametrize(("target", "classes"), [("kind", ["even", "odd"]), ("b", [0, 1, 2, 4])])
+def test_probabilities_of_the_training_rows_are_those_of_the_networks_own_outputs(
+    training_service: Service, tmp_path: Path, target: str, classes: list[Any]
+) -> None:
+    job = trained(training_service, target=target, task="classification", layers=HIDDEN, dtype="float64")
+    outputs, _ = network_outputs(training_service, job, tmp_path / "prepared")
+    z = np.hstack([np.zeros_like(outputs), outputs]) if outputs.shape[1] == 1 else outputs
+    softmax = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    found = predictions(training_service, job["id"], without(target))
+    assert [list(row["probabilities"]) for row in found] == [[str(value) for value in classes]] * len(ROWS)
+    told = np.array([list(row["probabilities"].values()) for row in found])
+    np.testing.assert_allclose(told, softmax, rtol=1e-12, atol=0)
+    assert [row["value"] for row in found] == [classes[index] for index in softmax.argmax(axis=1)]
+
+
 def test_a_classification_gives_the_class_and_its_probabilities(training_service: Service) -> None:
     job = trained(training_service, target="kind", validation={"dataset": "numbers"}, epochs=3)
     found = predictions(training_service, job["id"], without("kind"))
@@ -49,6 +94,15 @@ def test_a_classification_gives_the_class_and_its_probabilities(training_service
         assert row["value"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
     accuracy = np.mean([row["value"] == truth["kind"] for row, truth in zip(found, ROWS, strict=True)])
     assert accuracy == pytest.approx(job["metrics"]["validation_accuracy"])
+
+
+def test_the_history_says_that_a_job_was_stopped_early(training_service: Service) -> None:
+    frozen = {"optimizer": {"type": "sgd", "learning_rate": 0}, "validation": {"fraction": 0.5}, "epochs": 9}
+    job = trained(training_service, **frozen, early_stopping={"patience": 1})
+    last = training_service.http.get(f"/v1/jobs/{job['id']}/history").json()["items"][-1]
+    assert last["why"] == (
+        "trained; stopped early after epoch 2: validation loss had not improved for 1 epoch; weights of epoch 1 kept"
+    )
 
 
 def test_several_targets_give_an_object_by_target(training_service: Service) -> None:
@@ -88,18 +142,22 @@ def test_the_model_is_one_safetensors_file_that_says_what_it_is(training_service
         ({"rows": [{"a": 1, "b": 1, "kind": "odd", "c": 2}]}, ["rows[0].c"]),
         ({"rows": [{"a": "1", "b": 1, "kind": "odd"}]}, ["rows[0].a"]),
         ({"rows": [{"a": True, "b": 1, "kind": 7}]}, ["rows[0].a", "rows[0].kind"]),
+        ({"rows": [{"a": 2.5, "b": 1, "kind": "odd"}]}, ["rows[0].a"]),
+        ({"rows": [{"a": 1, "b": 1, "kind": "\ud800"}]}, ["rows[0].kind"]),
+        ({"rows": [{"a": 1, "b": 1, "kind": "odd", "\udfff": 1}]}, ["rows[0].\udfff"]),
         ({"rows": [{"a": 1, "b": 1, "kind": "odd"}], "row": []}, ["row"]),
     ],
 )
 def test_wrong_rows_are_named(training_service: Service, body: Any, fields: list[str]) -> None:
     job = trained(training_service)
-    answer = training_service.http.post(f"/v1/jobs/{job['id']}/predict", json=body)
+    headers = {"Content-Type": "application/json"}  # escaped in ASCII, as a lone surrogate cannot be sent otherwise
+    answer = training_service.http.post(f"/v1/jobs/{job['id']}/predict", headers=headers, content=json.dumps(body))
     assert [field for field, _ in errors_of(answer)] == fields
 
 
 def test_unseen_categories_and_missing_values_are_no_mistake(training_service: Service) -> None:
     job = trained(training_service)
-    rows = [{"a": None, "b": 1, "kind": "neither"}, {"a": 1.5, "b": 1, "kind": None}]
+    rows = [{"a": None, "b": 1, "kind": "neither"}, {"a": 2.0, "b": 1, "kind": None}]
     assert all(isinstance(row["value"], float) for row in predictions(training_service, job["id"], rows))
 
 

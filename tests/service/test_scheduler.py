@@ -29,6 +29,11 @@ def test_a_job_that_needs_more_than_there_is_says_so_and_holds_up_nobody() -> No
     assert decision.starts == {"small": 1}
 
 
+def test_a_job_that_found_no_place_keeps_its_reason_and_holds_up_nobody() -> None:
+    decision = decide([Waiting("big", 2, 2, not_placed=True), Waiting("small", 1, 1)], free=2, total=2)
+    assert decision == Decision(starts={"small": 1})
+
+
 def test_those_that_start_are_not_before_those_that_wait() -> None:
     decision = decide([Waiting("a", 1, 1), Waiting("b", 1, 1)], free=1, total=1)
     assert decision == Decision({"a": 1}, {"b": "waits for a free CPU: needs 1, 0 of 1 are free"})

@@ -268,6 +268,21 @@ def test_versions_of_uploads_at_once_are_numbered_without_gaps(catalog: Catalog)
     assert sorted(row.version for row, _ in outcomes) == [2, 3, 4, 5, 6]
 
 
+def test_the_version_of_a_deleted_data_set_is_not_used_again(catalog: Catalog) -> None:
+    catalog.add(dataset("ds_2", sha256="b" * 64))
+    catalog.delete("ds_2")
+    catalog.delete("ds_1")
+    again, is_new = catalog.add(dataset("ds_3", sha256="b" * 64))
+    assert (again.version, is_new) == (3, True)
+
+
+def test_the_same_bytes_uploaded_at_once_are_one_data_set(catalog: Catalog) -> None:
+    uploads = [dataset(f"ds_{number}", name="new") for number in range(2, 7)]
+    outcomes = at_once(*[lambda new=new: catalog.add(new) for new in uploads])  # type: ignore[misc]
+    assert {row.version for row, _ in outcomes} == {1}
+    assert sum(is_new for _, is_new in outcomes) == 1
+
+
 @pytest.mark.parametrize("name", ["ds_9", "", "../../etc/passwd", "a\0b", "\ud800", "' OR 1=1 --"])
 def test_what_is_no_data_set_is_not_found(catalog: Catalog, name: str) -> None:
     with pytest.raises(NotFound):

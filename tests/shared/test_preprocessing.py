@@ -123,13 +123,15 @@ def test_outputs_that_overflowed_are_no_predictions() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("age", "50", "a number, or null"),
-        ("age", True, "a number, or null"),
-        ("age", [1], "a number, or null"),
+        ("age", "50", "an integer, or null"),
+        ("age", True, "an integer, or null"),
+        ("age", [1], "an integer, or null"),
+        ("age", 50.5, "an integer, or null"),
         ("age", 10**400, "a finite number"),
         ("age", math.nan, "a finite number"),
         ("owns", 1, "true or false, or null"),
         ("job", 7, "a string, or null"),
+        ("job", "\udc80", "a string without lone surrogates"),
         ("image", None, "shape [1, 2]"),
         ("image", [2, 6], "shape [1, 2]"),
         ("image", [[2, 6, 7]], "shape [1, 2]"),
@@ -144,6 +146,10 @@ def test_a_wrong_value_is_named_by_row_and_column(name: str, value: Any, expecte
     error = mistake([ROW, ROW | {name: value}])
     assert error.field == f"rows[1].{name}"
     assert expected in error.expected
+
+
+def test_an_integer_may_be_written_with_a_point() -> None:
+    np.testing.assert_array_equal(encoded([ROW | {"age": 50.0}]), encoded([ROW]))
 
 
 def test_an_unknown_column_a_target_and_a_feature_left_out_are_named() -> None:

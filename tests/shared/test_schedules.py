@@ -33,17 +33,23 @@ def test_a_cosine_schedule_falls_from_the_first_step_to_the_last() -> None:
     )
 
 
-def test_a_warm_up_rises_from_zero_in_a_line_and_hands_over_at_the_top() -> None:
+def test_a_warm_up_rises_in_a_line_from_its_first_step_and_hands_over_at_the_top() -> None:
     schedule = CosineSchedule(type="cosine", warmup_steps=20)
-    assert rates(schedule, [0, 5, 10, 19, 20, 60, 100], steps=101) == pytest.approx(
-        [0, 0.2, 0.4, 0.76, 0.8, 0.4, 0], abs=1e-15
+    assert rates(schedule, [0, 4, 9, 18, 19, 20, 60, 100], steps=101) == pytest.approx(
+        [0.04, 0.2, 0.4, 0.76, 0.8, 0.8, 0.4, 0], abs=1e-15
     )
+
+
+def test_a_warm_up_of_one_step_only_puts_the_fall_off_by_that_step() -> None:
+    with_one, without = (CosineSchedule(type="cosine", warmup_steps=steps) for steps in (1, 0))
+    assert rates(with_one, [0, 1, 6, 11], steps=12) == pytest.approx([0.8, 0.8, 0.4, 0], abs=1e-15)
+    assert rates(without, [0, 5, 10], steps=11) == pytest.approx([0.8, 0.4, 0], abs=1e-15)
 
 
 def test_a_job_that_ends_within_its_warm_up_never_falls() -> None:
     schedule = CosineSchedule(type="cosine", warmup_steps=4)
-    assert rates(schedule, [0, 1, 2], steps=3) == pytest.approx([0, 0.2, 0.4])
-    assert rates(schedule, [3, 4], steps=5) == pytest.approx([0.6, 0.8])
+    assert rates(schedule, [0, 1, 2], steps=3) == pytest.approx([0.2, 0.4, 0.6])
+    assert rates(schedule, [3, 4], steps=5) == pytest.approx([0.8, 0.8])
 
 
 def test_a_cosine_job_of_one_step_takes_a_whole_step() -> None:

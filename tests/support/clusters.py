@@ -22,7 +22,7 @@ class ScriptedJob:
         """Once set, it ends by itself when it is asked to."""
         self._changed = threading.Condition()
         self._reports: list[Report] = []
-        self._lost: str | None = None
+        self._lost: AttemptLost | None = None
 
     def tell(self, kind: Any, **data: Any) -> "ScriptedJob":
         with self._changed:
@@ -36,9 +36,9 @@ class ScriptedJob:
     def end(self, outcome: str, **data: Any) -> "ScriptedJob":
         return self.tell("ended", outcome=outcome, **{"reason": None, **data})
 
-    def lose(self, message: str) -> None:
+    def lose(self, loss: str | AttemptLost) -> None:
         with self._changed:
-            self._lost = message
+            self._lost = loss if isinstance(loss, AttemptLost) else AttemptLost(loss)
             self._changed.notify_all()
 
     def asked(self) -> StopRequest:
@@ -50,7 +50,7 @@ class ScriptedJob:
         with self._changed:
             self._changed.wait_for(lambda: self._lost is not None or len(self._reports) > after, wait_s)
             if self._lost is not None:
-                raise AttemptLost(self._lost)
+                raise self._lost
             return self._reports[after:]
 
     def request(self, stop: StopRequest) -> None:

@@ -94,6 +94,13 @@ class FakeService:
                 {"name": "age", "type": "integer", "missing": 0, "min": 17, "max": 90, "mean": 38.6},
                 {"name": "workclass", "type": "category", "missing": 1, "distinct": 8, "most_common": ["Private"]},
                 {"name": "image", "type": "tensor", "missing": 0, "shape": [28, 28], "dtype": "uint8"},
+                {
+                    "name": "zip",
+                    "type": "category",
+                    "missing": 0,
+                    "distinct": 9,
+                    "note": "read as category: row 3 has 'x'",
+                },
             ],
         }
         return httpx.Response(201, json=self.datasets[name])

@@ -3,13 +3,14 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.training import digest_of, job_of, run
 from workers.blas import kernel_in_use
-from workers.job import AttemptLost, Cluster, Report, RunningJob
+from workers.job import AttemptLost, Cluster, InternalError, Report, RunningJob
 from workers.ray_environment import ray_cluster
 
 pytestmark = pytest.mark.ray
@@ -31,6 +32,10 @@ def reports_until(running: RunningJob, kind: str) -> list[Report]:
     while not told or told[-1].type != kind:
         told += running.reports(told[-1].number if told else 0, 10)[:1]
     return told
+
+
+def test_the_kernel_of_every_node_is_known_from_the_start(cluster: Cluster) -> None:
+    assert [node.blas_kernel for node in cluster.nodes()] == [kernel_in_use()]
 
 
 def test_ray_and_one_process_give_the_same_bits(cluster: Cluster, tmp_path: Path) -> None:
@@ -90,6 +95,16 @@ def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp
     end = reports_until(running, "ended")[-1].data
     running.close()
     assert (end["outcome"], end["error"]) == ("failed", "Diverged")
+
+
+def test_a_mistake_of_ours_is_told_as_an_internal_error_and_not_as_a_lost_process(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    running = cluster.launch(replace(job_of(tmp_path / "job"), plan=None))  # type: ignore[arg-type]
+    with pytest.raises(InternalError, match=r"^internal error \(AttributeError\); the service's log has the details$"):
+        while True:
+            running.reports(0, 1)
+    running.close()
 
 
 def test_a_spare_that_died_while_it_waited_is_not_given_to_a_job(cluster: Cluster, tmp_path: Path) -> None:

@@ -143,9 +143,19 @@ def test_early_stopping_waits_for_its_patience_and_keeps_the_best_epochs_weights
     reports = run(job, transport)
     assert [item["epoch"] for item in items(reports)] == [1, 2, 3, 4], "0.29 improves on 0.3 by less than min_delta"
     assert ended(reports)["metrics"]["validation_loss"] == pytest.approx(0.3)
+    assert ended(reports)["reason"] == (
+        "trained; stopped early after epoch 4: validation loss had not improved by more than 0.02 for 2 epochs; "
+        "weights of epoch 2 kept"
+    )
     kept = load_file(tmp_path / "job" / "model.safetensors")["layers.0.weights"]
     assert len(transport.best) == 2
     np.testing.assert_array_equal(kept.ravel(), transport.best[1].parameters[: kept.size])
+
+
+def test_a_job_that_is_not_stopped_early_says_which_weights_it_keeps(tmp_path: Path) -> None:
+    patient = run(job_of(tmp_path / "job", early_stopping={"patience": 3}), Scripted([0.5, 0.3, 0.4, 0.4]))
+    assert ended(patient)["reason"] == "trained to its end; weights of epoch 2 kept"
+    assert ended(run(job_of(tmp_path / "without")))["reason"] is None
 
 
 def test_progress_never_goes_back_and_ends_at_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,17 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("transport", ["direct", "ray"])
 def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, transport: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "support.two_nodes", str(tmp_path / "job"), transport],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    without_ray = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # other tests'
+    with tempfile.TemporaryDirectory(prefix="cr-") as sockets:  # a path that is short enough for them
+        done = subprocess.run(
+            [sys.executable, "-m", "support.two_nodes", str(tmp_path / "job"), transport],
+            cwd=ROOT,
+            env={**without_ray, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_TMPDIR": sockets},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     end = json.loads(done.stdout.splitlines()[-1])
     assert end["outcome"] == "succeeded", end

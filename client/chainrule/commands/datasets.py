@@ -47,6 +47,9 @@ def add(
     rows, columns = dataset["rows"], len(dataset["columns"])
     what = f"{dataset['id']}  {dataset['name']} version {dataset['version']}"
     typer.echo(plain(f"{what}: {rows:,} rows, {columns:,} columns"))
+    for column in dataset["columns"]:
+        if column.get("note"):
+            typer.echo(plain(f"column {column['name']!r} is {column['note']}"), err=True)
 
 
 def _column_types(text: str | None) -> dict[str, str]:

@@ -1,0 +1,199 @@
+"""Examples of the API's bodies, as the OpenAPI document shows them: one job on the census, told through."""
+
+import json
+from typing import Any
+
+from shared.spec import JobSpec
+
+__all__ = ["ANSWERS", "BODIES", "DATASET_ID", "JOB_ID", "ROWS", "SPEC"]
+
+Json = dict[str, Any]
+
+JOB_ID = "job_01K9T4Z3N7J5W8QH2M6RVYBXCD"
+DATASET_ID = "ds_01K9T4Y8V2C6D0E4F8G2H6J0KM"
+SHA256 = "9007ff524acf0776b9598a0ed883058df91f59c003e78cb2cddd88f87535fc86"
+SUBMITTED_AT, STARTED_AT = "2026-11-23T10:15:00.000000Z", "2026-11-23T10:15:00.042117Z"
+
+# ---------------------------------------------------------------- what is sent
+SPEC: Json = {
+    "name": "adult-income",
+    "dataset": "adult",
+    "target": "income",
+    "features": ["age", "workclass", "education", "hours_per_week"],
+    "layers": [
+        {"type": "dense", "units": 64, "activation": "relu"},
+        {"type": "dropout", "rate": 0.1},
+        {"type": "dense", "units": 32, "activation": "relu"},
+    ],
+    "optimizer": {"type": "adam", "learning_rate": 0.001},
+    "batch_size": 256,
+    "epochs": 20,
+    "validation": {"fraction": 0.1},
+    "early_stopping": {"patience": 3},
+    "workers": 2,
+    "seed": 0,
+}
+ROWS: Json = {
+    "rows": [
+        {"age": 39, "workclass": "State-gov", "education": "Bachelors", "hours_per_week": 40},
+        {"age": 52, "workclass": None, "education": "Doctorate", "hours_per_week": 50},
+    ]
+}
+
+# ---------------------------------------------------------------- data sets
+DATASET: Json = {
+    "id": DATASET_ID,
+    "name": "adult",
+    "version": 1,
+    "rows": 32561,
+    "size_bytes": 3551168,
+    "sha256": SHA256,
+    "created_at": "2026-11-23T10:14:12.310274Z",
+    "columns": [
+        {"name": "age", "type": "integer", "missing": 0, "min": 17, "max": 90, "mean": 38.58164675532078},
+        {
+            "name": "workclass",
+            "type": "category",
+            "missing": 1836,
+            "distinct": 8,
+            "most_common": ["Private", "Self-emp-not-inc", "Local-gov", "State-gov", "Self-emp-inc"],
+        },
+        {"name": "income", "type": "category", "missing": 0, "distinct": 2, "most_common": ["<=50K", ">50K"]},
+    ],
+}
+PREVIEW: Json = {
+    "rows": [
+        {"age": 39, "workclass": "State-gov", "income": "<=50K"},
+        {"age": 27, "workclass": None, "income": "<=50K"},
+    ]
+}
+
+# ---------------------------------------------------------------- jobs
+COMPLETED: Json = JobSpec.model_validate(
+    {**SPEC, "task": "classification", "loss": {"type": "cross_entropy"}}
+).model_dump(mode="json")
+PROGRESS: Json = {"fraction": 0.4, "step": 920, "steps": 2300, "epoch": 8, "epochs": 20, "eta_s": 3.1}
+METRICS: Json = {
+    "train_loss": 0.39,
+    "learning_rate": 0.001,
+    "samples_per_s": 141000.0,
+    "validation_loss": 0.41,
+    "validation_accuracy": 0.81,
+    "validation_auc": 0.86,
+}
+JOB: Json = {
+    "id": JOB_ID,
+    "name": "adult-income",
+    "state": "running",
+    "reason": None,
+    "spec": COMPLETED,
+    "labels": {},
+    "priority": 0,
+    "dataset_id": DATASET_ID,
+    "dataset_sha256": SHA256,
+    "progress": PROGRESS,
+    "metrics": METRICS,
+    "workers": 2,
+    "attempt": 1,
+    "parameters": 3905,
+    "parameters_sha256": None,
+    "environment": {
+        "blas_kernel": "SkylakeX",
+        "version": "0.1.0",
+        "python": "3.11.9",
+        "numpy": "2.3.5",
+        "machine": "x86_64",
+    },
+    "notes": [],
+    "created_at": SUBMITTED_AT,
+    "started_at": STARTED_AT,
+    "finished_at": None,
+    "error": None,
+}
+QUEUED: Json = {
+    **JOB,
+    "state": "queued",
+    "reason": "waits for its turn to be given CPUs",
+    "progress": {"fraction": 0.0, "step": 0, "steps": 2300, "epoch": 0, "epochs": 20, "eta_s": None},
+    "metrics": {},
+    "workers": 0,
+    "environment": {},
+    "started_at": None,
+}
+DRY_RUN: Json = {
+    "spec": COMPLETED,
+    "inputs": 27,
+    "outputs": 1,
+    "classes": 2,
+    "parameters": 3905,
+    "training_rows": 29305,
+    "validation_rows": 3256,
+    "steps_per_epoch": 115,
+    "steps": 2300,
+    "memory_bytes": 674401604,
+    "disk_bytes": 4026996,
+    "notes": [],
+}
+METRIC: Json = {"step": 115, "epoch": 1, "elapsed_s": 0.4, **METRICS}
+MOVES: list[Json] = [
+    {"from": None, "to": "queued", "when": SUBMITTED_AT, "why": "Submitted.", "attempt": 1},
+    {"from": "queued", "to": "running", "when": STARTED_AT, "why": "started on 2 CPUs", "attempt": 1},
+]
+
+
+def _event(number: int, kind: str, data: Json) -> str:
+    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+MOVED: Json = {"from": None, "to": "queued", "reason": "Submitted.", "attempt": 1, "at": SUBMITTED_AT}
+EVENTS = (
+    _event(1, "state", {**MOVED, "state": "queued"})
+    + _event(2, "progress", {**PROGRESS, "metrics": METRICS})
+    + _event(3, "metrics", METRIC)
+    + ": still here\n\n"
+)
+
+# ---------------------------------------------------------------- models
+MODEL_FILE = '…{"__metadata__":{"format":"chainrule-model-1",…},"layers.0.weights":{"dtype":"F32",…},…}…'
+PREDICTIONS: Json = {
+    "predictions": [
+        {"value": "<=50K", "probabilities": {"<=50K": 0.72, ">50K": 0.28}},
+        {"value": ">50K", "probabilities": {"<=50K": 0.35, ">50K": 0.65}},
+    ]
+}
+
+# ---------------------------------------------------------------- the service
+NODE: Json = {
+    "id": "3f2a9c0e5b7d48169a3c2e1f0d4b8a7c6e5f4d3c2b1a09f8e7d6c5b4",
+    "address": "127.0.0.1",
+    "cpus": 2.0,
+    "memory_bytes": 8_000_000_000,
+    "blas_kernel": "SkylakeX",
+}
+
+BODIES: dict[str, Json] = {
+    "ClusterInfo": {"nodes": [NODE], "cpus": 2, "cpus_free": 0, "blas_kernel": "SkylakeX"},
+    "Dataset": DATASET,
+    "DatasetPage": {"items": [DATASET], "next_cursor": None},
+    "DryRun": DRY_RUN,
+    "HistoryPage": {"items": MOVES, "next_cursor": None},
+    "Job": JOB,
+    "JobPage": {"items": [JOB], "next_cursor": "MTI"},
+    "MetricPage": {"items": [METRIC], "next_cursor": None},
+    "Predictions": PREDICTIONS,
+    "Preview": PREVIEW,
+    "Status": {"status": "ready"},
+    "VersionInfo": {"version": "0.1.0", "api": "v1", "python": "3.11.9", "ray": "2.60.0"},
+}
+"""By the name of a schema: an example of an answer that is of it."""
+
+ANSWERS: dict[tuple[str, str], Json | str] = {
+    ("submit_job", "202"): QUEUED,
+    ("cancel_job", "202"): {**JOB, "reason": "is being cancelled"},
+    ("pause_job", "202"): {**JOB, "reason": "is being paused"},
+    ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs"},
+    ("watch_job", "200"): EVENTS,
+    ("get_model", "200"): MODEL_FILE,
+    ("healthz", "200"): {"status": "alive"},
+}
+"""By operation and status: an example of an answer that is of no schema, or tells more than that of its schema."""

@@ -1,0 +1,59 @@
+"""Examples of problem documents: for each operation and status, what the service would say there."""
+
+from typing import Any
+
+from service.errors import title_of
+from service.examples import DATASET_ID, JOB_ID
+
+__all__ = ["problem_example"]
+
+Json = dict[str, Any]
+
+REQUEST_ID = "req_01K9T51Q0C3E5G7J9M1P3R5T7V"
+
+DETAILS: dict[int, str] = {
+    400: "the body cannot be read: got Expecting value at line 1, column 1, expected JSON",
+    404: f"there is no job {JOB_ID}",
+    413: "got a body of 40000000 bytes, expected at most 1,048,576",
+    415: "got text/plain, expected Content-Type: application/json",
+    422: "1 field is wrong: ",  # and which
+    500: f"the service failed at this request; its log says more under {REQUEST_ID}",
+    503: "the database is being opened; try again in a moment",
+}
+OF_DATASETS: dict[int, str] = {
+    404: "there is no data set adult",
+    413: "got 3000000000 bytes, expected at most 2,147,483,648",
+    415: "got application/x-pickle, expected Content-Type: text/csv, application/vnd.apache.parquet or "
+    "application/x-npz",
+}
+CONFLICTS: dict[str, str] = {
+    "submit_job": f"the file of data set {DATASET_ID} is gone; upload it again",
+    "delete_dataset": f"data set {DATASET_ID} is used by {JOB_ID}, which is running; cancel that first",
+    "delete_job": "the job is running: only an ended job can be deleted; cancel it first",
+    "cancel_job": "the job has succeeded: it cannot be cancelled any more",
+    "pause_job": "the job is queued: only a running job can be paused; cancel it, or wait until it runs",
+    "resume_job": "the job is queued: it starts by itself when CPUs are free; only a paused job can be resumed",
+    "get_model": "the job is running: it has a model only once it has succeeded",
+    "predict": "the job is running: it has a model only once it has succeeded",
+}
+WRONG_FIELDS: dict[str, Json] = {
+    "submit_job": {"field": "layers[1].units", "got": -3, "expected": "an integer from 1 to 1,000,000"},
+    "add_dataset": {"field": "row 17 (line 18), column 'age'", "got": "oops", "expected": "a finite number"},
+    "predict": {"field": "rows[3].age", "got": "39", "expected": "an integer, or null where it is missing"},
+}
+WRONG_PARAMETER: Json = {"field": "verbose", "got": "true", "expected": "no parameter"}
+WRONG_BODY: Json = {"field": "body", "got": "Expecting value at line 1, column 1", "expected": "JSON"}
+
+
+def problem_example(operation: str, tag: str, status: int) -> Json:
+    """What the operation, of the resource `tag`, answers with that status."""
+    details = {**DETAILS, **(OF_DATASETS if tag == "datasets" else {}), 409: CONFLICTS.get(operation)}
+    wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
+    example: Json = {
+        "type": "about:blank",
+        "title": title_of(status),
+        "status": status,
+        "detail": f"{details[status]}{wrong['field']}" if status == 422 and wrong else details[status],
+        "request_id": REQUEST_ID,
+    }
+    return example if wrong is None else {**example, "errors": [wrong]}
