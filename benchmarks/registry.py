@@ -1,0 +1,16 @@
+"""All benchmarks by name, in the order in which they run."""
+
+from collections.abc import Callable
+
+from benchmarks import training
+from benchmarks.records import Outcome
+from benchmarks.run import Run
+
+__all__ = ["BENCHMARKS", "Measure"]
+
+Measure = Callable[[Run], Outcome]
+"""Measures, and stops all that it started. Its module's docstring is what the report says about it."""
+
+BENCHMARKS: dict[str, Measure] = {
+    "training": training.measure,
+}
