@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import training
+from benchmarks import sgemm, training
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -13,4 +13,5 @@ Measure = Callable[[Run], Outcome]
 
 BENCHMARKS: dict[str, Measure] = {
     "training": training.measure,
+    "sgemm": sgemm.measure,
 }

@@ -70,7 +70,7 @@ def _figure_lines(figures: Sequence[Figure]) -> list[list[str]]:
 def _goal_lines(goals: Sequence[Goal]) -> list[list[str]]:
     lines = [list(GOALS)]
     for goal in goals:
-        wanted = _with_unit(f"{'≤' if goal.at_most else '≥'} {goal.bound:g}", goal.unit)
+        wanted = _with_unit(f"{'≤' if goal.at_most else '≥'} {number(goal.bound)}", goal.unit)
         lines.append([goal.what, wanted, _with_unit(_spread(goal.measured), goal.unit), verdict(goal)])
     return lines
 

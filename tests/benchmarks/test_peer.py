@@ -19,6 +19,10 @@ def peer(folder: Path, script: str) -> Peer:
     return Peer("a peer", "json", path)
 
 
+def every_batch(*paces: float) -> dict[int, list[float]]:
+    return {batch_size: list(paces) for batch_size in BATCHES}
+
+
 def test_a_peer_is_run_by_the_first_python_that_has_its_library(tmp_path: Path) -> None:
     known = Peer("known", "json", tmp_path)
     assert known.interpreter([tmp_path / "no-python", PYTHON]) == PYTHON
@@ -33,8 +37,7 @@ def test_a_peer_that_is_not_installed_has_no_python_and_is_said_to_be_left_out(t
 
 def test_a_peer_that_is_left_out_has_neither_figures_nor_goals() -> None:
     theirs = PEERS[1].name
-    ours_by_batch, theirs_by_batch = ({size: pace for size in BATCHES} for pace in ([110.0, 90.0], [50.0, 45.0]))
-    found = outcome({US: ours_by_batch, theirs: theirs_by_batch}, [])
+    found = outcome({US: every_batch(110.0, 90.0), theirs: every_batch(50.0, 45.0)}, [])
     assert {figure.column for figure in found.figures} == {US, theirs}
     assert [(goal.what, goal.measured.value) for goal in found.goals] == [
         (f"against {theirs}, batch {batch_size:,}", pytest.approx(2.1)) for batch_size in BATCHES
