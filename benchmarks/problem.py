@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule import Client
 
-__all__ = ["SHARDS", "WIDTHS", "WORKERS", "flop_per_sample", "job", "parameters", "upload"]
+__all__ = ["SHARDS", "WIDTHS", "WORKERS", "flop_per_sample", "job", "parameters", "upload", "write_rows"]
 
 WIDTHS = (784, 512, 256, 10)  # inputs, hidden layers, classes
 WORKERS = 2
@@ -20,14 +20,14 @@ NEVER_S = 86_400.0
 
 def upload(client: Client, folder: Path, rows: int) -> Path:
     """Makes `rows` random rows and a few to validate on the service's data sets; the npz file of the former."""
-    paths = [_write_rows(folder, count) for count in (rows, VALIDATION_ROWS)]
+    paths = [write_rows(folder, count) for count in (rows, VALIDATION_ROWS)]
     for path, count in zip(paths, (rows, VALIDATION_ROWS), strict=True):
         client.add_dataset(path, f"{count} rows")
     return paths[0]
 
 
-def _write_rows(folder: Path, rows: int) -> Path:
-    """x float32 (rows, inputs), y int64 (rows,)."""
+def write_rows(folder: Path, rows: int) -> Path:
+    """An npz file of random rows: x float32 (rows, inputs), y int64 (rows,)."""
     random = np.random.default_rng(rows)
     path = folder / f"{rows}-rows.npz"
     np.savez(path, x=random.standard_normal((rows, WIDTHS[0]), np.float32), y=random.integers(0, WIDTHS[-1], rows))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import sgemm, training
+from benchmarks import sgemm, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -14,4 +14,5 @@ Measure = Callable[[Run], Outcome]
 BENCHMARKS: dict[str, Measure] = {
     "training": training.measure,
     "sgemm": sgemm.measure,
+    "update": update.measure,
 }
