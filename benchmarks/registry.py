@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import sgemm, training, update
+from benchmarks import sgemm, shards, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -15,4 +15,5 @@ BENCHMARKS: dict[str, Measure] = {
     "training": training.measure,
     "sgemm": sgemm.measure,
     "update": update.measure,
+    "shards": shards.measure,
 }
