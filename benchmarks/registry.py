@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import sgemm, shards, training, update
+from benchmarks import sgemm, shards, steps, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -16,4 +16,5 @@ BENCHMARKS: dict[str, Measure] = {
     "sgemm": sgemm.measure,
     "update": update.measure,
     "shards": shards.measure,
+    "steps": steps.measure,
 }
