@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.problem import SHARDS, WIDTHS, WORKERS, flop_per_sample, job, upload
 from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
-from benchmarks.service import running_service, steps_per_s
+from benchmarks.service import running_service, trained
 from benchmarks.together import Start, together
 
 __all__ = ["measure"]
@@ -53,7 +53,7 @@ def measure(run: Run) -> Outcome:
             for name, gflops in _both_cores(seconds).items():
                 measured[name].append(gflops)
             run.say(f"round {number} of {run.rounds}: training")
-            pace = steps_per_s(client, job(rows, BATCH, epochs + 1)) * BATCH
+            pace = trained(client, job(rows, BATCH, epochs + 1)).steps_per_s * BATCH
             training.append(pace * flop_per_sample() / 1e9)
     figures = [Figure(_with_shape(name), "two cores", "GFLOP/s", Spread.of(each)) for name, each in measured.items()]
     figures.append(Figure(f"training, batch {BATCH:,}", "two cores", "GFLOP/s", Spread.of(training)))

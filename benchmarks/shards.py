@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.problem import SHARDS, WORKERS, job, upload
 from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
-from benchmarks.service import running_service, steps_per_s
+from benchmarks.service import running_service, trained
 
 __all__ = ["measure"]
 
@@ -26,7 +26,7 @@ def measure(run: Run) -> Outcome:
         for number in range(1, run.rounds + 1):
             for shards, found in paces.items():
                 run.say(f"round {number} of {run.rounds}: {shards} shards")
-                found.append(steps_per_s(client, job(rows, BATCH, epochs + 1, shards=shards)) * BATCH)
+                found.append(trained(client, job(rows, BATCH, epochs + 1, shards=shards)).steps_per_s * BATCH)
     figures = [
         Figure(f"{shards} shards", "Chainrule", "samples/s", Spread.of(found)) for shards, found in paces.items()
     ]

@@ -15,7 +15,7 @@ from benchmarks.peer import PEERS, Pace, Peer
 from benchmarks.problem import WIDTHS, WORKERS, job, upload
 from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
-from benchmarks.service import running_service, steps_per_s
+from benchmarks.service import running_service, trained
 
 __all__ = ["absent", "measure", "outcome"]
 
@@ -43,7 +43,7 @@ def measure(run: Run) -> Outcome:
             for batch_size in BATCHES:
                 turn = f"round {number} of {run.rounds}, batch {batch_size:,}"
                 run.say(f"{turn}: {US}")
-                pace = steps_per_s(client, job(rows, batch_size, epochs + 1)) * batch_size
+                pace = trained(client, job(rows, batch_size, epochs + 1)).steps_per_s * batch_size
                 paces[US][batch_size].append(pace)
                 problem = {"data": str(data), "widths": WIDTHS, "threads": WORKERS}
                 for peer, python in installed.items():
