@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import sgemm, shards, steps, training, update
+from benchmarks import sgemm, shards, start, steps, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Measure] = {
     "training": training.measure,
     "sgemm": sgemm.measure,
     "update": update.measure,
-    "shards": shards.measure,
     "steps": steps.measure,
+    "shards": shards.measure,
+    "start": start.measure,
 }
