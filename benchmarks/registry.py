@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import sgemm, shards, start, steps, training, update
+from benchmarks import five_million, sgemm, shards, start, steps, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Measure] = {
     "sgemm": sgemm.measure,
     "update": update.measure,
     "steps": steps.measure,
+    "five_million": five_million.measure,
     "shards": shards.measure,
     "start": start.measure,
 }
