@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import five_million, sgemm, shards, start, steps, training, update
+from benchmarks import five_million, growth, sgemm, shards, start, steps, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -19,4 +19,5 @@ BENCHMARKS: dict[str, Measure] = {
     "five_million": five_million.measure,
     "shards": shards.measure,
     "start": start.measure,
+    "growth": growth.measure,
 }
