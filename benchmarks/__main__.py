@@ -1,6 +1,7 @@
 """`make bench`: measures Chainrule through its real service, and other libraries beside it."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from inspect import cleandoc
@@ -87,4 +88,5 @@ def measured(console: Console, name: str, measure: Measure, *, quick: bool) -> S
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started must not outlive this
     sys.exit(main(sys.argv[1:]))
