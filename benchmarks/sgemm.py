@@ -43,7 +43,7 @@ def shapes() -> dict[str, Shape]:
 
 def measure(run: Run) -> Outcome:
     """GFLOP/s of products and of training, in turns."""
-    rows, epochs, seconds = run.amount(65_536, quick=16_384), run.amount(8, quick=4), run.amount(1.0, quick=0.2)
+    rows, epochs, seconds = run.amount(65_536, quick=16_384), run.amount(5, quick=4), run.amount(1.0, quick=0.2)
     measured: dict[str, list[float]] = {name: [] for name in shapes()}
     training: list[float] = []
     with tempfile.TemporaryDirectory(prefix="chainrule-bench-") as folder, running_service() as client:

@@ -19,7 +19,7 @@ LIMIT = 10.0  # percent
 
 def measure(run: Run) -> Outcome:
     """Samples/s with either number of shards, in turns."""
-    rows, epochs = run.amount(65_536, quick=16_384), run.amount(8, quick=4)
+    rows, epochs = run.amount(65_536, quick=16_384), run.amount(5, quick=4)
     paces: dict[int, list[float]] = {WORKERS: [], SHARDS: []}
     with tempfile.TemporaryDirectory(prefix="chainrule-bench-") as folder, running_service() as client:
         upload(client, Path(folder), rows)

@@ -33,7 +33,7 @@ Paces = dict[str, dict[int, list[float]]]  # samples/s in each round, by who tra
 
 def measure(run: Run) -> Outcome:
     """Samples/s of Chainrule and of the peers that are installed."""
-    rows, epochs = run.amount(65_536, quick=16_384), run.amount(8, quick=4)
+    rows, epochs = run.amount(65_536, quick=16_384), run.amount(5, quick=4)
     installed = {peer: python for peer in PEERS if (python := peer.interpreter()) is not None}
     paces: Paces = defaultdict(lambda: defaultdict(list))
     told: dict[str, Pace] = {}
