@@ -3,9 +3,10 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -33,22 +34,37 @@ def main(arguments: Sequence[str]) -> int:
     told = machine.describe()
     for name, value in told.items():
         console.print(f"{name:16}{value}")
-    sections = []
+    into = given.into or (None if given.only or given.quick else HERE)
+    sections: list[Section] = []
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, interrupt)
     try:
         for name in given.only or BENCHMARKS:
             section = measured(console, name, BENCHMARKS[name], quick=given.quick)
             console.print(renderable(section))
             sections.append(section)
+            if into is not None:
+                write(into, told, sections)
     except KeyboardInterrupt:
-        console.print("\ninterrupted; what ran is stopped, and nothing is written")
+        console.print("\ninterrupted; what ran is stopped")
         return 130
-    into = given.into or (None if given.only or given.quick else HERE)
     if into is not None:
-        into.mkdir(parents=True, exist_ok=True)
-        (into / "results.md").write_text(markdown(told, sections), encoding="utf-8")
-        (into / "results.json").write_text(as_json(told, sections), encoding="utf-8")
         console.print(f"\nwritten: {into / 'results.md'}, {into / 'results.json'}")
     return int(any(section.failure is not None for section in sections))
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, once: a second signal must not break off the stopping of what was started."""
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def write(into: Path, told: Mapping[str, str], sections: Sequence[Section]) -> None:
+    """Writes the results so far: after each benchmark, as a run takes long."""
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "results.md").write_text(markdown(told, sections), encoding="utf-8")
+    (into / "results.json").write_text(as_json(told, sections), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,5 +104,4 @@ def measured(console: Console, name: str, measure: Measure, *, quick: bool) -> S
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started must not outlive this
     sys.exit(main(sys.argv[1:]))
