@@ -25,10 +25,10 @@ HOST := 127.0.0.1
 PORT := 8400
 DATA_DIR := data
 
-.PHONY: help setup demo test lint format serve lock clean
+.PHONY: help setup demo test lint format serve bench bench-peers lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 setup: .venv/.ready ## make the environment .venv from the lock file (again only when that changed)
 
@@ -41,7 +41,7 @@ test: setup ## run the whole test suite; `make test ARGS="-k predict"` runs a pa
 lint: setup ## look for mistakes: ruff, its format, strict types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy -p service -p workers -p shared -p chainrule
+	@.venv/bin/mypy -p service -p workers -p shared -p chainrule -p benchmarks
 
 format: setup ## lay the code out as `make lint` wants it
 	@.venv/bin/ruff check --fix .
@@ -50,6 +50,13 @@ format: setup ## lay the code out as `make lint` wants it
 serve: setup ## start the service on HOST=127.0.0.1 PORT=8400, keeping everything under DATA_DIR=data
 	@.venv/bin/chainrule serve --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
 
+bench: setup ## measure, beside other libraries: `make bench ARGS="--only training"` a part, ARGS=--help says more
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+bench-peers: ## install the libraries that `make bench` measures beside Chainrule, into .venv-peers
+	@[ -x .venv-peers/bin/python ] || "$(PYTHON)" -m venv .venv-peers
+	@.venv-peers/bin/pip install --disable-pip-version-check --requirement benchmarks/peers/requirements.txt
+
 # Versions that are locked stay; `make lock ARGS=--upgrade` takes the newest. Why two files: docs/adr/0004.
 LOCK = $(UV) pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-emit-package chainrule
 lock: | $(UV) ## write both lock files anew from pyproject.toml and client/pyproject.toml
@@ -57,7 +64,7 @@ lock: | $(UV) ## write both lock files anew from pyproject.toml and client/pypro
 	@$(LOCK) -c requirements-dev.lock pyproject.toml client/pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and every cache, not your data
-	@rm -rf .venv .uv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-peers .uv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environment

@@ -117,6 +117,11 @@ def test_imports_flow_one_way(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_imports_the_benchmarks_or_what_they_compare_with(package: str) -> None:
+    assert not [str(each) for each in imports(package) if each.is_within("benchmarks", "jax", "sklearn", "torch")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_only_cluster_imports_ray(package: str) -> None:
     files = {each.file for each in imports(package) if each.is_within("ray")}
     assert files == ({"workers/cluster.py"} if package == "workers" else set())

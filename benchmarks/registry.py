@@ -1,0 +1,23 @@
+"""All benchmarks by name, in the order in which they run."""
+
+from collections.abc import Callable
+
+from benchmarks import five_million, growth, sgemm, shards, start, steps, training, update
+from benchmarks.records import Outcome
+from benchmarks.run import Run
+
+__all__ = ["BENCHMARKS", "Measure"]
+
+Measure = Callable[[Run], Outcome]
+"""Measures, and stops all that it started. Its module's docstring is what the report says about it."""
+
+BENCHMARKS: dict[str, Measure] = {
+    "training": training.measure,
+    "sgemm": sgemm.measure,
+    "update": update.measure,
+    "steps": steps.measure,
+    "five_million": five_million.measure,
+    "shards": shards.measure,
+    "start": start.measure,
+    "growth": growth.measure,
+}
