@@ -1,28 +1,29 @@
 """What it costs to coordinate many workers: 2, 8, 32 and 64 of them, each pretending 50 ms of compute a step.
 
 They sleep instead of computing, so that 64 of them fit on a few cores, and send gradients of zeros for 535,818
-parameters. All else of a step is real: the weights go out, the gradients come back, and the server updates.
+parameters, over the direct transport, each from a process of its own. All else of a step is real: the weights go out, the gradients come back, and the server updates.
 """
 
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 from benchmarks.prepared import prepared
 from benchmarks.problem import job, parameters
-from benchmarks.records import Figure, Goal, Outcome, Spread
+from benchmarks.records import BenchmarkFailed, Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
 from shared.plan import Plan
-from shared.sharding import Node, collect
-from workers.gradient_worker import GradientWorker, Part, Vector, network_of
+from workers.direct import DirectTransport
+from workers.gradient_worker import GradientWorker, Part, network_of
+from workers.link import Entrance, Links, Staff, serve
 from workers.parameter_server import ServerState
 from workers.transport import Transport
 
-__all__ = ["MakeTransport", "SleepingWorker", "measure"]
+__all__ = ["SleepingWorker", "measure"]
 
 COMPUTE_S = 0.050
 COUNTS = (2, 8, 32, 64)  # of workers
@@ -30,25 +31,48 @@ SHARDS = ROWS = max(COUNTS)  # a row a shard, and a shard at least for each work
 WARM_UP = 3  # steps before the first that counts
 LIMIT_MS = 60.0
 
-MakeTransport = Callable[[int, type[GradientWorker]], AbstractContextManager[Transport]]
-"""A transport, not opened yet, to so many workers of that class, each in a process of its own; they end with it."""
-
 
 class SleepingWorker(GradientWorker):
     """Takes as long as a worker that computes, and no core: its gradients are zeros."""
 
-    def __init__(self, plan: Plan, prepared: Path) -> None:
-        super().__init__(plan, prepared)
-        self._zeros = np.zeros(plan.parameters, np.float32)
-
-    def gradients(self, parameters: Vector, step: int, shards: Sequence[int]) -> dict[Node, Part]:
+    def gradients(self, step: int, shards: range) -> list[Part]:
         ends_at = time.monotonic() + COMPUTE_S
-        parts = collect(SHARDS, frozenset(shards), ROWS, lambda _: Part(self._zeros, 0.0))
+        _, summing = self._work(step, shards)
+        parts = [Part(node, row, 0.0) for row, node in enumerate(summing.sums)]
         time.sleep(max(0.0, ends_at - time.monotonic()))
         return parts
 
 
-def measure(run: Run, make: MakeTransport) -> Outcome:
+class EndingStaff(Staff, Protocol):
+    """Workers that leave when they are hung up on, and can be waited for."""
+
+    def join(self) -> None:
+        """Returns when all have ended."""
+
+
+class Processes:
+    """Each worker is a process; they are forked from one that has imported all that they need."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])
+        self._running: dict[int, BaseProcess] = {}
+
+    def start(self, worker: int, entrance: Entrance, held: range, workers: int, plan: Plan, prepared: Path) -> None:
+        arguments = (entrance, worker, held, workers, plan, prepared, SleepingWorker)
+        self._running[worker] = self._context.Process(target=serve, args=arguments)
+        self._running[worker].start()
+
+    def look(self, worker: int) -> None:
+        if not self._running[worker].is_alive():
+            raise BenchmarkFailed(f"worker {worker} ended with {self._running[worker].exitcode}")
+
+    def join(self) -> None:
+        for process in self._running.values():
+            process.join()
+
+
+def measure(run: Run, staff_of: Callable[[], EndingStaff] = Processes) -> Outcome:
     """Milliseconds a step, by the number of workers."""
     count = run.amount(100, quick=5)
     times: dict[int, Spread] = {}
@@ -57,8 +81,13 @@ def measure(run: Run, make: MakeTransport) -> Outcome:
         plan, data = prepared(Path(folder), ROWS, spec)
         for workers in COUNTS:
             run.say(f"{workers} workers")
-            with make(workers, SleepingWorker) as transport:
+            staff, everybody = staff_of(), range(workers)
+            transport = DirectTransport(Links(plan, everybody, everybody, workers), staff)
+            try:
                 times[workers] = Spread.of(_steps_ms(transport, plan, data, count))
+            finally:
+                transport.close()
+                staff.join()
     figures = [Figure(f"{workers} workers", "a step", "ms", took) for workers, took in times.items()]
     most = COUNTS[-1]
     what = f"coordination: a step of {most} workers that compute {COMPUTE_S * 1e3:.0f} ms, {parameters():,} parameters"

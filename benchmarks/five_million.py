@@ -11,6 +11,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.prepared import prepared
 from benchmarks.problem import SHARDS, WORKERS, job, parameters, upload
 from benchmarks.records import Figure, Goal, Outcome, Spread
@@ -19,7 +21,7 @@ from benchmarks.service import running_service, trained
 from benchmarks.together import Start, together
 from shared.plan import Plan
 from shared.sharding import assign
-from workers.gradient_worker import GradientWorker, network_of
+from workers.gradient_worker import GradientWorker, gradient_rows, network_of
 
 __all__ = ["measure"]
 
@@ -58,12 +60,13 @@ def measure(run: Run) -> Outcome:
 
 def _compute_ms(plan: Plan, data: Path, start: Start, number: int) -> float:
     """What worker `number` takes for a step of the second epoch, on average."""
-    worker, mine = GradientWorker(plan, data), list(assign(SHARDS, WORKERS)[number])
-    weights = network_of(plan).initial_parameters(plan.spec.seed)
+    weights, mine = network_of(plan).initial_parameters(plan.spec.seed), assign(SHARDS, WORKERS)[number]
+    gradients = np.empty((gradient_rows(plan, WORKERS)[number], plan.parameters), weights.dtype)
+    worker = GradientWorker(plan, data, weights, gradients)
     for step in range(plan.steps_per_epoch):
-        worker.gradients(weights, step, mine)
+        worker.gradients(step, mine)
     start()
     began = time.perf_counter()
     for step in range(plan.steps_per_epoch, 2 * plan.steps_per_epoch):
-        worker.gradients(weights, step, mine)
+        worker.gradients(step, mine)
     return (time.perf_counter() - began) * 1e3 / plan.steps_per_epoch

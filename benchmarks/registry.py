@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import five_million, growth, sgemm, shards, start, steps, training, update
+from benchmarks import coordination, five_million, growth, sgemm, shards, start, steps, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -20,4 +20,5 @@ BENCHMARKS: dict[str, Measure] = {
     "shards": shards.measure,
     "start": start.measure,
     "growth": growth.measure,
+    "coordination": coordination.measure,
 }

@@ -1,7 +1,7 @@
 """How long the parameter server takes for a step: it adds the workers' gradients, averages, and applies Adam.
 
 This is `ParameterServer.step` in a process of its own, for the 535,818 parameters of the network that is trained, with
-one subtree's part from each of two workers.
+one subtree's part from each of two workers, and as many threads, as in a job.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.prepared import prepared
-from benchmarks.problem import SHARDS, job, parameters
+from benchmarks.problem import SHARDS, WORKERS, job, parameters
 from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
 from benchmarks.together import Start, together
@@ -41,12 +41,12 @@ def _times_ms(count: int, _start: Start, _number: int) -> list[float]:
     """The time of each of `count` steps of a server."""
     with tempfile.TemporaryDirectory(prefix="chainrule-bench-") as folder:
         plan, _ = prepared(Path(folder), BATCH, job(BATCH, BATCH, epochs=WARM_UP + count))
-    server = ParameterServer(plan, ServerState(network_of(plan).initial_parameters(plan.spec.seed)), 0)
-    sent = np.random.default_rng(0).standard_normal((2, plan.parameters), np.float32)
+    state = ServerState(network_of(plan).initial_parameters(plan.spec.seed))
+    gradients = np.random.default_rng(0).standard_normal((WORKERS, plan.parameters), np.float32)
+    server = ParameterServer(plan, state, 0, np.empty_like(state.parameters), gradients, threads=WORKERS)
+    parts = [Part(node, row, 1.0) for row, node in enumerate(SUBTREES)]
     times_ms = []
     for step in range(WARM_UP + count):
-        # Fresh each time, as from the workers: the tree is summed in place.
-        parts = {node: Part(gradient.copy(), 1.0) for node, gradient in zip(SUBTREES, sent, strict=True)}
         began = time.perf_counter()
         server.step(step, parts)
         times_ms.append((time.perf_counter() - began) * 1e3)

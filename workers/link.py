@@ -200,7 +200,15 @@ class Links:
         return AttemptLost(f"gradient worker {worker} hung up")
 
 
-def serve(entrance: Entrance, worker: int, held: range, workers: int, plan: Plan, prepared: Path) -> None:
+def serve(
+    entrance: Entrance,
+    worker: int,
+    held: range,
+    workers: int,
+    plan: Plan,
+    prepared: Path,
+    make: type[GradientWorker] = GradientWorker,
+) -> None:
     """A gradient worker's side: joins, and computes what it is asked for until the other side hangs up."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as joined:
         joined.connect(entrance.address)
@@ -211,7 +219,7 @@ def serve(entrance: Entrance, worker: int, held: range, workers: int, plan: Plan
         memory = mmap.mmap(descriptors[0], Vectors.size_bytes(plan, held, workers))
         os.close(descriptors[0])
         vectors = Vectors(plan, held, workers, memory)
-        computing = GradientWorker(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
+        computing = make(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
         joined.sendall(READY)
         try:
             while True:
