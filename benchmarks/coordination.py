@@ -1,7 +1,8 @@
 """What it costs to coordinate many workers: 2, 8, 32 and 64 of them, each pretending 50 ms of compute a step.
 
 They sleep instead of computing, so that 64 of them fit on a few cores, and send gradients of zeros for 535,818
-parameters, over the direct transport, each from a process of its own. All else of a step is real: the weights go out, the gradients come back, and the server updates.
+parameters, over the direct transport: the first in the server's process, the others each in one of its own. All else
+of a step is real: the weights go out, the gradients come back, and the server updates.
 """
 
 import multiprocessing
@@ -82,7 +83,7 @@ def measure(run: Run, staff_of: Callable[[], EndingStaff] = Processes) -> Outcom
         for workers in COUNTS:
             run.say(f"{workers} workers")
             staff, everybody = staff_of(), range(workers)
-            transport = DirectTransport(Links(plan, everybody, everybody, workers), staff)
+            transport = DirectTransport(Links(plan, everybody, everybody, workers, SleepingWorker), staff)
             try:
                 times[workers] = Spread.of(_steps_ms(transport, plan, data, count))
             finally:

@@ -34,7 +34,7 @@ from workers.job import AttemptLost, Node, NotPlaced, Report, StopRequest, Train
 from workers.link import Entrance, Links, serve
 from workers.ray_environment import TOKEN, end_leftovers
 from workers.remote import Hub, KeyPair, relay
-from workers.transport import Transport, Vectors, busy, slices_of
+from workers.transport import LocalTransport, Transport, Vectors, busy, slices_of
 
 __all__ = ["RayCluster"]
 
@@ -267,7 +267,10 @@ class _Spares:
 
 
 class _NodeOfJob(NamedTuple):
-    """What a job has on one node: the first of its nodes has the coordinator, the others a relay."""
+    """What a job has on one node: the first of its nodes has the coordinator, each other a relay.
+
+    With the direct transport these are the first worker of their node, so that `workers` has only the other ones.
+    """
 
     members: range
     workers: list[Any]
@@ -275,10 +278,10 @@ class _NodeOfJob(NamedTuple):
 
 
 class _Staff:
-    """The processes of the gradient workers of one node."""
+    """The processes of the gradient workers of one node, the first of whom needs none of its own."""
 
     def __init__(self, members: range, processes: list[Any]) -> None:
-        self._workers = dict(zip(members, processes, strict=True))
+        self._workers = dict(zip(members[1:], processes, strict=True))
         self._serving: dict[int, Any] = {}
 
     def start(self, worker: int, entrance: Entrance, held: range, workers: int, plan: Plan, prepared: Path) -> None:
@@ -311,7 +314,7 @@ def _raise_if_ended(running: Any, who: str) -> None:
 
 
 class RayTransport(Transport):
-    """Weights and gradients as arguments and results of plain Ray calls: simple, and the reference for faster ways."""
+    """Weights and gradients as arguments and results of plain Ray calls: the reference for the direct transport."""
 
     def __init__(self, workers: list[Any]) -> None:
         super().__init__(len(workers))
@@ -341,15 +344,15 @@ class RayTransport(Transport):
 
 def _transport(name: TransportName, job: TrainingJob, nodes: list[_NodeOfJob]) -> tuple[Transport, list[str]]:
     """The way that vectors travel, and what a user should know about it."""
-    workers = [worker for node in nodes for worker in node.workers]
+    processes = [worker for node in nodes for worker in node.workers]
     if name == "ray":
-        return RayTransport(workers), []
+        return RayTransport(processes), []
     here, *others = nodes
     try:
-        links = Links(job.plan, here.members, range(len(workers)), len(workers))
+        links = Links(job.plan, here.members, range(job.workers), job.workers)
     except OSError as error:
         note = f"no shared memory ({error.strerror}): weights and gradients travel by Ray calls, which is slower"
-        return RayTransport(workers), [note]
+        return (RayTransport(processes) if processes else LocalTransport(1)), [note]
     keys = _result([node.relay.relay_key.remote() for node in others if node.relay is not None])
     remote = [_RelayOnRay(node, key) for node, key in zip(others, keys, strict=True)]
     return DirectTransport(links, _Staff(here.members, here.workers), remote, get_node_ip_address()), []  # type: ignore[no-untyped-call]
@@ -389,8 +392,9 @@ class RayRunningJob:
         nodes: list[_NodeOfJob] = []
         for number, (node_id, count) in enumerate(counts.items()):
             first = nodes[-1].members.stop if nodes else 0
-            workers = [self._process(node_id) for _ in range(count)]
             relay = self._process(node_id) if number and self._transport == "direct" else None
+            own = self._transport == "direct"  # then the coordinator, or the relay, is the node's first worker
+            workers = [self._process(node_id) for _ in range(count - own)]
             nodes.append(_NodeOfJob(range(first, first + count), workers, relay))
         self._workers = [worker for node in nodes for worker in node.workers]
         self._relays = [node.relay for node in nodes if node.relay is not None]

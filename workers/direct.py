@@ -21,7 +21,7 @@ class DirectTransport(Transport):
     def __init__(self, links: Links, staff: Staff, remote: Sequence[RemoteNode] = (), address: str = "") -> None:
         super().__init__(links.workers)
         self._links, self._staff = links, staff
-        self._threads = len(links.members)  # the workers' CPUs idle while the server steps
+        self._threads = len(links.members)  # the other workers' CPUs idle while the server steps
         self._remote = RemoteNodes(remote, address) if remote else None
 
     def _memory(self, plan: Plan) -> Memory:

@@ -1,4 +1,5 @@
-"""Links between a party and the gradient workers on its node: shared memory for vectors, a socket as doorbell.
+"""The gradient workers of one node: the first computes in this process, the others share its memory, and a socket is
+the doorbell.
 
 The memory is anonymous (memfd): it has no name, needs no room in /dev/shm, and is gone with the last process that holds
 it, however that ends. So is the socket's abstract address. A worker proves itself twice: by the user that its process
@@ -13,7 +14,8 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -35,9 +37,11 @@ LOOK_FOR_JOINERS_EVERY_S: Final = 0.05
 SAYS_HELLO_WITHIN_S: Final = 10.0
 ENDS_WITHIN_S: Final = 2.0  # for a worker that hung up to be told as ended
 LOOK_UP_EVERY_S: Final = 1.0  # from waiting for an answer, to see whether a silent worker still lives
+PATIENCE_S: Final = 0.0003  # a few times what it takes to be woken, on a virtual machine
 SECRET_BYTES: Final = 32
 
 HELLO: Final = struct.Struct(f"={SECRET_BYTES}sI32s")  # secret, worker, its BLAS kernel
+WELCOME: Final = struct.Struct("=d")  # for how long to look for orders without sleeping; comes with the memory
 READY: Final = b"r"
 STEP: Final = 1
 MEASURE: Final = 2
@@ -64,40 +68,54 @@ class Staff(Protocol):
 
 
 class Links:
-    """One party's side: it shares vectors with the workers of its node.
+    """The side of the party that asks: the parameter server, or the relay of another node.
+
+    It computes what falls to the first worker of its node itself, between asking the others and hearing from them: so
+    there are as many processes as CPUs, and none has to wait for another to be switched away from.
 
     Args:
         plan: the job's.
         members: the workers of this node.
         held: the workers for whose gradients there is room, the members among them.
         workers: how many the job has in all.
+        make: how the first worker is made.
 
     Raises OSError when the memory cannot be had. All that asks a worker raises what ended it, or AttemptLost, if it has
     ended.
     """
 
-    def __init__(self, plan: Plan, members: range, held: range, workers: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        members: range,
+        held: range,
+        workers: int,
+        make: type[GradientWorker] = GradientWorker,
+    ) -> None:
         self.members, self.workers = members, workers
-        self.kernels: set[str] = set()  # the BLAS kernels that the members compute with
-        self._plan, self._held = plan, held
+        self.kernels = {kernel_in_use()}  # the BLAS kernels that the members compute with
+        self._plan, self._held, self._make = plan, held, make
+        self._others = members[1:]
+        self._patience_s = _patience_s(len(members))
         self._sockets: dict[int, socket.socket] = {}
         self._memory_fd, self.memory = _shared_memory(Vectors.size_bytes(plan, held, workers))
         self.vectors = Vectors(plan, held, workers, self.memory)
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         address = b"\0chainrule-" + secrets.token_hex(16).encode()
         self._door.bind(address)
-        self._door.listen(len(members))
+        self._door.listen(max(len(self._others), 1))
         self.entrance = Entrance(address, secrets.token_bytes(SECRET_BYTES))
 
     def open(self, staff: Staff, prepared: Path) -> None:
-        """Has the members started and waits until all are ready. Raises AttemptLost when one has not joined within
-        OPENS_WITHIN_S."""
+        """Makes all members ready. Raises AttemptLost when one has not joined within OPENS_WITHIN_S."""
         self._staff = staff
-        for worker in self.members:
+        for worker in self._others:
             staff.start(worker, self.entrance, self._held, self.workers, self._plan, prepared)
         until = time.monotonic() + OPENS_WITHIN_S
         self._door.settimeout(LOOK_FOR_JOINERS_EVERY_S)
-        while missing := [worker for worker in self.members if worker not in self._sockets]:
+        first = self.members[0]
+        self._own = self._make(self._plan, prepared, self.vectors.parameters, self.vectors.gradients_of(first))
+        while missing := [worker for worker in self._others if worker not in self._sockets]:
             try:
                 joined = self._door.accept()[0]
             except TimeoutError:
@@ -109,7 +127,7 @@ class Links:
             else:
                 self._let_in(joined)
         self._door.close()
-        for worker in self.members:
+        for worker in self._others:
             self._receive(worker, len(READY))
 
     def _let_in(self, joined: socket.socket) -> None:
@@ -120,9 +138,9 @@ class Links:
             if struct.unpack("3i", credentials)[1] != os.getuid():
                 raise ConnectionError("another user's process")
             secret, worker, kernel = HELLO.unpack(_receive(joined, HELLO.size))
-            if not hmac.compare_digest(secret, self.entrance.secret) or worker not in self.members:
+            if not hmac.compare_digest(secret, self.entrance.secret) or worker not in self._others:
                 raise ConnectionError("a wrong secret")
-            socket.send_fds(joined, [b"\0"], [self._memory_fd])
+            socket.send_fds(joined, [WELCOME.pack(self._patience_s)], [self._memory_fd])
         except (OSError, EOFError):
             joined.close()
             return
@@ -135,11 +153,15 @@ class Links:
 
     def gradients(self, step: int) -> list[Part]:
         """Has the members' gradients of a step computed; the parts' rows are counted within all gradients."""
-        working = [pair for pair in busy(self._plan, step, self.workers) if pair[0] in self.members]
-        for worker, shards in working:
-            self._send(worker, ASK.pack(STEP, step, shards.start, shards.stop))
-        parts = []
-        for worker, _ in working:
+        first, mine, asked = self.members[0], None, []
+        for worker, shards in busy(self._plan, step, self.workers):
+            if worker == first:
+                mine = shards
+            elif worker in self._others:
+                self._send(worker, ASK.pack(STEP, step, shards.start, shards.stop))
+                asked.append(worker)
+        parts = [] if mine is None else self.vectors.placed(first, self._own.gradients(step, mine))
+        for worker in asked:
             answered, count = ANSWER.unpack(self._receive(worker, ANSWER.size))
             if answered != step:
                 raise AttemptLost(f"gradient worker {worker} answered step {answered}, expected {step}")
@@ -150,10 +172,11 @@ class Links:
     def measures(self) -> list[tuple[int, bytes]]:
         """Has the members' validation slices measured: each packed, with its slice's number."""
         slices = slices_of(self._plan, self.workers)
-        for worker in self.members:
+        for worker in self._others:
             self._send(worker, ASK.pack(MEASURE, 0, slices[worker].start, slices[worker].stop))
-        found = []
-        for worker in self.members:
+        own = self._own.evaluate(slices[self.members[0]])
+        found = [(index, pack_measure(measure)) for index, measure in own]
+        for worker in self._others:
             for _ in slices[worker]:
                 index, size = ANSWER.unpack(self._receive(worker, ANSWER.size))
                 found.append((index, self._receive(worker, size)))
@@ -176,20 +199,10 @@ class Links:
             raise self._gone(worker) from error
 
     def _receive(self, worker: int, size: int) -> bytes:
-        joined = self._sockets[worker]
-        received = b""
-        while len(received) < size:
-            try:
-                more = joined.recv(size - len(received))
-            except BlockingIOError:  # silent for a while: maybe at work, maybe gone
-                self._staff.look(worker)
-                continue
-            except OSError as error:
-                raise self._gone(worker) from error
-            if not more:
-                raise self._gone(worker)
-            received += more
-        return received
+        try:
+            return _receive(self._sockets[worker], size, self._patience_s, partial(self._staff.look, worker))
+        except (EOFError, OSError) as error:
+            raise self._gone(worker) from error
 
     def _gone(self, worker: int) -> AttemptLost:
         """A worker hung up: raises what ended it, which its supervisor may hear of a little later than we."""
@@ -213,17 +226,18 @@ def serve(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as joined:
         joined.connect(entrance.address)
         joined.sendall(HELLO.pack(entrance.secret, worker, kernel_in_use().encode()))
-        _, descriptors, _, _ = socket.recv_fds(joined, 1, 1)
+        welcome, descriptors, _, _ = socket.recv_fds(joined, WELCOME.size, 1)
         if not descriptors:
             raise AttemptLost(f"gradient worker {worker} was not let in")
         memory = mmap.mmap(descriptors[0], Vectors.size_bytes(plan, held, workers))
         os.close(descriptors[0])
         vectors = Vectors(plan, held, workers, memory)
+        (patience_s,) = WELCOME.unpack(welcome)
         computing = make(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
         joined.sendall(READY)
         try:
             while True:
-                kind, step, first, stop = ASK.unpack(_receive(joined, ASK.size))
+                kind, step, first, stop = ASK.unpack(_receive(joined, ASK.size, patience_s))
                 if kind == STEP:
                     parts = computing.gradients(step, range(first, stop))
                     joined.sendall(pack_parts(step, parts))
@@ -258,15 +272,34 @@ def unpack_measure(packed: bytes) -> SliceMeasure:
     return found  # type: ignore[no-any-return]
 
 
-def _receive(joined: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes. Raises EOFError when the other side hung up."""
-    received = joined.recv(size)
+def _receive(
+    joined: socket.socket, size: int, patience_s: float = 0.0, on_silence: Callable[[], None] = lambda: None
+) -> bytes:
+    """Exactly `size` bytes. Raises EOFError when the other side hung up.
+
+    Looks again and again for `patience_s`, and then sleeps until something comes, which takes a while to wake from.
+    `on_silence` is called whenever the socket's own timeout passes.
+    """
+    received, until = b"", time.perf_counter() + patience_s
+    flags = socket.MSG_DONTWAIT if patience_s else 0
     while len(received) < size:
-        more = joined.recv(size - len(received))
+        try:
+            more = joined.recv(size - len(received), flags)
+        except BlockingIOError:
+            if not flags:
+                on_silence()
+            elif time.perf_counter() >= until:
+                flags = 0
+            continue
         if not more:
             raise EOFError
         received += more
     return received
+
+
+def _patience_s(processes: int) -> float:
+    """For how long so many processes may look for messages without sleeping: not at all if they share CPUs."""
+    return PATIENCE_S if processes <= len(os.sched_getaffinity(0)) else 0.0
 
 
 def _shared_memory(size: int) -> tuple[int, mmap.mmap]:

@@ -79,7 +79,7 @@ def test_the_death_of_any_process_of_a_job_is_told_as_a_lost_attempt(
 ) -> None:
     from workers.cluster import RayRunningJob  # imports Ray, which the fixture must have set up before
 
-    running = cluster.launch(job_of(tmp_path / "job", **LONG))
+    running = cluster.launch(job_of(tmp_path / "job", workers=2, **LONG))
     assert isinstance(running, RayRunningJob)
     told = reports_until(running, "metrics")
     os.kill(running.process_ids()[victim][0], signal.SIGKILL)
@@ -139,7 +139,7 @@ def test_processes_that_were_started_beside_the_spares_are_alive_as_spares_after
         assert isinstance(running, RayRunningJob)
         assert ended_well(reports_until(running, "ended"))
         used |= {process for ids in running.process_ids().values() for process in ids}
-    assert len(used) == 6
+    assert len(used) == 4
     for running in together:
         running.close()
     after = cluster.launch(job_of(tmp_path / "after", workers=2))

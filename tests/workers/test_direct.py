@@ -78,7 +78,7 @@ def test_everybody_leaves_when_the_server_hangs_up(tmp_path: Path) -> None:
 
 def test_what_a_worker_raises_ends_the_run_with_its_own_words(tmp_path: Path) -> None:
     job = job_of(tmp_path / "job")
-    transport = direct(job.plan, [1])
+    transport = direct(job.plan, [2])
     with pytest.raises(DataMissing, match="prepared data are gone"):
         transport.open(job.plan, tmp_path / "nowhere", start_of(job), 0)
     transport.close()
@@ -91,14 +91,14 @@ def start_of(job: TrainingJob) -> ServerState:
 def test_a_killed_worker_is_noticed_at_once_and_the_others_leave(tmp_path: Path) -> None:
     job, staff = job_of(tmp_path / "job"), Processes()
     run(job)  # prepares the data
-    transport = direct(job.plan, [2], staff)
+    transport = direct(job.plan, [3], staff)
     transport.open(job.plan, tmp_path / "job" / "prepared", start_of(job), 0)
     transport.steps(0, 2)
     staff.kill(1)
     with pytest.raises(AttemptLost, match="gradient worker 1 died"):
         transport.steps(2, 1)
     transport.close()
-    assert staff.exit_codes() == [0, KILLED]
+    assert staff.exit_codes() == [KILLED, 0]
 
 
 def test_shared_memory_has_no_name_that_could_outlive_a_killed_server(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ if __name__ == "__main__":
     folder, staff = Path(sys.argv[1]), Processes()
     job = job_of(folder)
     run(job)
-    transport = direct(job.plan, [2], staff)
+    transport = direct(job.plan, [3], staff)
     transport.open(job.plan, folder / "prepared", ServerState(network_of(job.plan).initial_parameters(0)), 0)
     transport.steps(0, 2)
     print(*[process.pid for process in staff._processes.values()], flush=True)
@@ -151,9 +151,9 @@ if __name__ == "__main__":
 def test_who_does_not_know_the_secret_gets_no_memory_and_holds_nobody_up(tmp_path: Path) -> None:
     job = job_of(tmp_path / "job")
     run(job)
-    links = Links(job.plan, range(1), range(1), 1)
+    links = Links(job.plan, range(2), range(2), 2)
     answers = []
-    for hello in (HELLO.pack(bytes(SECRET_BYTES), 0, b"x"), HELLO.pack(links.entrance.secret, 7, b"x"), b""):
+    for hello in (HELLO.pack(bytes(SECRET_BYTES), 1, b"x"), HELLO.pack(links.entrance.secret, 0, b"x"), b""):
         stranger = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         stranger.connect(links.entrance.address)
         stranger.sendall(hello)
@@ -164,7 +164,7 @@ def test_who_does_not_know_the_secret_gets_no_memory_and_holds_nobody_up(tmp_pat
     for stranger in answers:
         stranger.close()
     links.open(Threads(), tmp_path / "job" / "prepared")
-    assert len(links.gradients(0)) == 1
+    assert len(links.gradients(0)) == 2
     links.close()
 
 
@@ -199,9 +199,9 @@ def test_a_relay_whose_key_was_not_handed_round_is_not_let_in(tmp_path: Path, mo
 def test_a_worker_that_answers_another_step_is_not_believed(tmp_path: Path) -> None:
     job = job_of(tmp_path / "job")
     run(job)
-    transport = direct(job.plan, [1])
+    transport = direct(job.plan, [2])
     transport.open(job.plan, tmp_path / "job" / "prepared", start_of(job), 0)
-    transport._links._sockets[0].sendall(link.ASK.pack(link.STEP, 5, 0, 8))  # type: ignore[attr-defined]
+    transport._links._sockets[1].sendall(link.ASK.pack(link.STEP, 5, 4, 8))  # type: ignore[attr-defined]
     with pytest.raises(AttemptLost, match="answered step 5, expected 0"):
         transport.steps(0, 1)
     transport.close()
