@@ -30,8 +30,10 @@ class Costs:
     disk_bytes: int
 
 
-def costs_of(spec: JobSpec, inputs: int, outputs: int, training_rows: int, validation_rows: int) -> Costs:
-    """The costs of a completed spec on so many rows."""
+def costs_of(
+    spec: JobSpec, inputs: int, outputs: int, training_rows: int, validation_rows: int, stored_bytes: int
+) -> Costs:
+    """The costs of a completed spec on so many rows, each input of which is stored in `stored_bytes`."""
     widths = [inputs, *(layer.units for layer in spec.layers if isinstance(layer, Dense)), outputs]
     products = sum(before * after for before, after in pairwise(widths))
     parameters = products + sum(widths[1:])
@@ -44,7 +46,7 @@ def costs_of(spec: JobSpec, inputs: int, outputs: int, training_rows: int, valid
     activations = rows * 3 * sum(widths)  # values before and after the activation, and their gradients
     gradients = sum(vectors_held(min(spec.batch_size, training_rows), spec.shards, workers))
     numbers = parameters * (vectors + gradients) + workers * activations
-    row_bytes = inputs * itemsize + (outputs * itemsize if outputs > 1 else 8)
+    row_bytes = inputs * stored_bytes + (outputs * itemsize if outputs > 1 else 8)
     return Costs(
         parameters=parameters,
         steps_per_epoch=steps_per_epoch,

@@ -16,8 +16,9 @@ from shared.errors import BadData, DataMissing
 from shared.plan import Plan
 from shared.preprocessing import FittedFeature, FittedPreprocessing, FittedTarget
 from shared.table import Column, TableFile
-from workers.columns import Reader, as_numbers, as_tensor, open_table, positions
+from workers.columns import Reader, as_numbers, as_tensor, open_table, positions, stored_dtype
 from workers.fitting import fit, training_mask, windows
+from workers.rows import Rows
 
 __all__ = ["PreparedData", "prepare"]
 
@@ -29,8 +30,8 @@ Part = Literal["training", "validation"]
 class PreparedData:
     """The matrices of one job, and how they came about.
 
-    x is rows × inputs of the job's dtype. y is int32 class codes (rows,) for a classification, else rows × outputs of
-    the job's dtype.
+    x is rows × inputs of the job's dtype, or of uint8 where every feature is a tensor of uint8: see `Rows`. y is int32
+    class codes (rows,) for a classification, else rows × outputs of the job's dtype.
     """
 
     folder: Path
@@ -48,21 +49,23 @@ class PreparedData:
             raise DataMissing("the job's prepared data are gone; submit the job again") from None
         return cls(folder, preprocessing, told["training_rows"], told["validation_rows"])
 
-    def open_training(self) -> tuple[Array, Array]:
-        """x and y of the rows that are trained on, memory-mapped and read-only. Raises DataMissing."""
-        return self._open("training")
+    def open_training(self, dtype: np.dtype[Any]) -> Rows:
+        """The rows that are trained on, memory-mapped, to be gathered as the job's dtype. Raises DataMissing."""
+        return self._open("training", dtype)
 
-    def open_validation(self) -> tuple[Array, Array]:
-        """x and y of the rows that are validated on, memory-mapped and read-only. Raises DataMissing."""
-        return self._open("validation")
+    def open_validation(self, dtype: np.dtype[Any]) -> Rows:
+        """The rows that are validated on, likewise. Raises DataMissing."""
+        return self._open("validation", dtype)
 
-    def _open(self, part: Part) -> tuple[Array, Array]:
+    def _open(self, part: Part, dtype: np.dtype[Any]) -> Rows:
+        return Rows(self._map(f"{part}_x"), self._map(f"{part}_y"), dtype, self.preprocessing)
+
+    def _map(self, name: str) -> Array:
         try:
-            x = np.load(self.folder / f"{part}_x.npy", mmap_mode="r", allow_pickle=False)
-            y = np.load(self.folder / f"{part}_y.npy", mmap_mode="r", allow_pickle=False)
+            mapped = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
-            raise DataMissing(f"the job's prepared {part} data are gone") from None
-        return x, y
+            raise DataMissing(f"the job's prepared data are gone: no {name}") from None
+        return np.asarray(mapped)  # the plain array, which numpy and numba take faster than a memmap
 
 
 def prepare(
@@ -133,15 +136,19 @@ def _encode(
     """
     rows = file.rows if mask is None else int(mask.sum())
     dtype = np.dtype(plan.spec.dtype)
+    stored = stored_dtype(file, plan.spec)
     classified = preprocessing.task == "classification"
     y_dtype, y_shape = (np.dtype(np.int32), ()) if classified else (dtype, (plan.outputs,))
     with (folder / f"{part}_x.npy").open("wb") as x_file, (folder / f"{part}_y.npy").open("wb") as y_file:
-        _write_header(x_file, dtype, (rows, plan.inputs))
+        _write_header(x_file, stored, (rows, plan.inputs))
         _write_header(y_file, y_dtype, (rows, *y_shape))
         for columns, count in _windows(preprocessing, file, mask):
             look_up()
-            x, y = np.empty((count, plan.inputs), dtype), np.empty((count, *y_shape), y_dtype)
-            preprocessing.encode_features(columns, x)
+            x, y = np.empty((count, plan.inputs), stored), np.empty((count, *y_shape), y_dtype)
+            if stored == dtype:
+                preprocessing.encode_features(columns, x)
+            else:
+                np.concatenate([columns[feature.name] for feature in preprocessing.features], axis=1, out=x)
             preprocessing.encode_targets(columns, y)
             _check(preprocessing, x, y, plan.spec.dtype)
             x_file.write(x.data)

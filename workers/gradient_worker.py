@@ -57,8 +57,9 @@ class GradientWorker:
         self._plan = plan
         self._parameters, self._gradients = parameters, gradients
         self._network = network_of(plan)
-        self._x, self._y = data.open_training()
-        self._validation = data.open_validation() if plan.validation_rows else None
+        self._rows = data.open_training(self._network.dtype)
+        self._validation = data.open_validation(self._network.dtype) if plan.validation_rows else None
+        self._slice = self._rows.memory(min(SLICE_ROWS, plan.validation_rows))
         rows = -(-min(spec.batch_size, plan.training_rows) // spec.shards)
         self._training = self._network.workspace(rows, training=True)
         self._evaluation = self._network.workspace(min(SLICE_ROWS, max(plan.validation_rows, 1)), training=False)
@@ -93,12 +94,13 @@ class GradientWorker:
     def evaluate(self, slices: Sequence[int]) -> list[tuple[int, SliceMeasure]]:
         """The validation sums over each of `slices`, slice i being rows i·SLICE_ROWS up to (i+1)·SLICE_ROWS."""
         assert self._validation is not None, "evaluate needs validation rows"
-        x, y = self._validation
         measured = []
         for index in slices:
-            rows = slice(index * SLICE_ROWS, min((index + 1) * SLICE_ROWS, len(x)))
-            outputs = self._network.forward(self._parameters, np.ascontiguousarray(x[rows]), self._evaluation)
-            measured.append((index, measure(outputs, np.ascontiguousarray(y[rows]), self._network.loss)))
+            chosen = np.arange(index * SLICE_ROWS, min((index + 1) * SLICE_ROWS, len(self._validation)))
+            x, y = (memory[: len(chosen)] for memory in self._slice)
+            self._validation.gather(chosen, x, y)
+            outputs = self._network.forward(self._parameters, x, self._evaluation)
+            measured.append((index, measure(outputs, y, self._network.loss)))
         return measured
 
     def _gather(self, step: int, shard: "Shard", row: int) -> Pass:
@@ -113,8 +115,7 @@ class GradientWorker:
             epoch, batch = divmod(step, self._plan.steps_per_epoch)
             first = batch * self._plan.spec.batch_size
             chosen = self._order(epoch)[first + shard.start : first + shard.stop]
-            self._x.take(chosen, 0, bound.x, "clip")  # "raise" would copy once more; all are in range
-            self._y.take(chosen, 0, bound.y, "clip")
+            self._rows.gather(chosen, bound.x, bound.y)
             self._gathered = (step, shard.number)
         return bound
 
