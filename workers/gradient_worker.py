@@ -11,9 +11,9 @@ import numpy.typing as npt
 from shared.metrics import SliceMeasure, measure
 from shared.network import Network, Pass
 from shared.plan import Plan
-from shared.randomness import Purpose, permutation
 from shared.sharding import ADD, Node, Summation, batch_rows, cut, leaves, summation, vectors_held
 from workers.data import PreparedData
+from workers.order import Order
 
 __all__ = ["SLICE_ROWS", "GradientWorker", "Part", "gradient_rows", "network_of"]
 
@@ -65,7 +65,7 @@ class GradientWorker:
         self._evaluation = self._network.workspace(min(SLICE_ROWS, max(plan.validation_rows, 1)), training=False)
         self._passes: dict[tuple[int, int], Pass] = {}  # by rows, and row of `gradients`
         self._gathered: tuple[int, int] | None = None  # whose rows the workspace holds: of which step, which shard
-        self._order = lru_cache(maxsize=2)(self._order_of_epoch)
+        self._order = Order(spec, plan.training_rows, prepared)
 
     def gradients(self, step: int, shards: range) -> list[Part]:
         """The summed gradients of `shards` of the batch of `step` (from 0), as few subtrees as hold them.
@@ -114,7 +114,7 @@ class GradientWorker:
         if self._gathered != (step, shard.number):
             epoch, batch = divmod(step, self._plan.steps_per_epoch)
             first = batch * self._plan.spec.batch_size
-            chosen = self._order(epoch)[first + shard.start : first + shard.stop]
+            chosen = self._order.rows(epoch, first + shard.start, first + shard.stop)
             self._rows.gather(chosen, bound.x, bound.y)
             self._gathered = (step, shard.number)
         return bound
@@ -123,10 +123,6 @@ class GradientWorker:
         """The shards of that batch that are mine and have rows, and how to sum them."""
         spec = self._plan.spec
         return _work(batch_rows(step, spec.batch_size, self._plan.training_rows), spec.shards, shards)
-
-    def _order_of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
-        rows, spec = self._plan.training_rows, self._plan.spec
-        return permutation(rows, spec.seed, Purpose.SHUFFLE, epoch) if spec.shuffle else np.arange(rows)
 
 
 class Shard(NamedTuple):
