@@ -14,6 +14,7 @@ from shared.spec import JobSpec
 from shared.table import TableFile
 from support.tables import ingest_bytes, write_table
 from workers.data import PreparedData, prepare
+from workers.fitting import WINDOW_ROWS
 from workers.planning import plan
 from workers.rows import Rows
 
@@ -39,9 +40,11 @@ def table_of(path: Path, batch_rows: int = 50, **changed: Any) -> TableFile:
     return write_table(path, {**COLUMNS, **changed}, batch_rows)
 
 
-def prepared(table: TableFile, folder: Path, other: TableFile | None = None, /, **fields: Any) -> PreparedData:
+def prepared(
+    table: TableFile, folder: Path, other: TableFile | None = None, /, threads: int = 1, **fields: Any
+) -> PreparedData:
     spec = JobSpec.model_validate({"dataset": "d", "target": "income", **fields})
-    return prepare(plan(spec, table, other), table, other, folder)
+    return prepare(plan(spec, table, other), table, other, folder, threads=threads)
 
 
 def training(data: PreparedData, dtype: str = "float32") -> tuple[Any, Any]:
@@ -90,6 +93,23 @@ def test_the_bits_do_not_depend_on_how_the_file_is_cut(tmp_path: Path) -> None:
         bits.append([array.tobytes() for array in (*training(data), *validation(data))])
         assert np.load(data.folder / "training_x.npy").dtype == np.float32
     assert bits[0] == bits[1] == bits[2]
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    rows = 3 * WINDOW_ROWS + 1
+    columns: dict[str, tuple[Any, Any]] = {
+        "a": ("number", random.normal(size=rows)),
+        "b": ("number", [None if value < 0.1 else value for value in random.random(rows).tolist()]),
+        "c": ("category", [f"{number}" for number in random.integers(0, 5, rows)]),
+        "income": ("number", random.normal(size=rows)),
+    }
+    table = write_table(tmp_path / "t.arrow", columns, batch_rows=10_000)
+    written = set()
+    for threads in (1, 2, 3):
+        prepared(table, tmp_path / f"{threads}", threads=threads, validation={"fraction": 0.25})
+        written.add(tuple((path.name, path.read_bytes()) for path in sorted((tmp_path / f"{threads}").iterdir())))
+    assert len(written) == 1
 
 
 def test_predictions_see_what_training_saw(tmp_path: Path) -> None:
