@@ -370,6 +370,16 @@ def drop(values: Any, draws: Any, rate: Any, scale: Any) -> None:
             values[i, j] *= scale if draws[i, j] >= rate else zero
 
 
+# ---------------------------------------------------------------- rows of a matrix of small integers
+@kernel
+def gather_standardized(x: Any, chosen: Any, mean: Any, scale: Any, out: Any) -> None:
+    """out[i] ← (x[chosen[i]] - mean) / scale, in float64 and then rounded, as `FittedFeature.encode` does."""
+    for i in range(chosen.shape[0]):
+        row = chosen[i]
+        for j in range(x.shape[1]):
+            out[i, j] = (x[row, j] - mean[j]) / scale[j]
+
+
 # ---------------------------------------------------------------- losses: gradient by row, and the sum over rows
 @kernel
 def softmax_cross_entropy(logits: Any, labels: Any, gradient: Any) -> float:

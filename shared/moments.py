@@ -7,7 +7,7 @@ __all__ = ["Moments"]
 
 
 class Moments:
-    """Count, mean and sum of squared deviations of each of `width` columns, fed a chunk of rows at a time.
+    """Count, mean and sum of squared deviations of each of `width` columns, joined chunk after chunk of rows.
 
     Chunks are joined by the pairwise rule of Chan, Golub & LeVeque (1979). The result's bits depend on the rows and on
     where they are cut into chunks, on nothing else.
@@ -18,28 +18,36 @@ class Moments:
         self.mean = np.zeros(width)
         self._deviations = np.zeros(width)
 
-    def add(self, values: npt.NDArray[np.float64]) -> None:
-        """Takes in rows × width numbers; NaN is a missing one."""
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> "Moments":
+        """Those of one chunk: rows × width numbers; NaN is a missing one."""
+        moments = cls(values.shape[1])
         with np.errstate(over="ignore", invalid="ignore"):  # sums too large show as values that are not finite
-            self._join(values)
+            moments._take(values)
+        return moments
 
-    def _join(self, values: npt.NDArray[np.float64]) -> None:
+    def _take(self, values: npt.NDArray[np.float64]) -> None:
         missing = np.isnan(values)
         if missing.any():
-            count = (~missing).sum(axis=0).astype(np.float64)
+            self.count = (~missing).sum(axis=0).astype(np.float64)
             values = np.where(missing, 0.0, values)
-            mean = values.sum(axis=0) / np.maximum(count, 1.0)
-            differences = np.where(missing, 0.0, values - mean)
+            self.mean = values.sum(axis=0) / np.maximum(self.count, 1.0)
+            differences = np.where(missing, 0.0, values - self.mean)
         else:
-            count = np.full(values.shape[1], float(len(values)))
-            mean = values.sum(axis=0) / np.maximum(count, 1.0)
-            differences = values - mean
+            self.count = np.full(values.shape[1], float(len(values)))
+            self.mean = values.sum(axis=0) / np.maximum(self.count, 1.0)
+            differences = values - self.mean
         np.square(differences, out=differences)
-        total = np.maximum(self.count + count, 1.0)
-        step = mean - self.mean
-        self._deviations += differences.sum(axis=0) + step * step * (self.count * count / total)
-        self.mean += step * (count / total)
-        self.count += count
+        self._deviations = differences.sum(axis=0)
+
+    def add(self, chunk: "Moments") -> None:
+        """Takes in the moments of the next chunk."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.maximum(self.count + chunk.count, 1.0)
+            step = chunk.mean - self.mean
+            self._deviations += chunk._deviations + step * step * (self.count * chunk.count / total)
+            self.mean += step * (chunk.count / total)
+            self.count += chunk.count
 
     @property
     def scale(self) -> npt.NDArray[np.float64]:

@@ -108,6 +108,12 @@ class FittedPreprocessing(Record):
         """The classes in the order of the network's outputs; None for a regression."""
         return self.targets[0].classes
 
+    def standardization(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """What is subtracted from each of the network's inputs, and what it is then divided by: (inputs,) each."""
+        mean = [np.broadcast_to(np.array(feature.mean), feature.width) for feature in self.features]
+        scale = [np.broadcast_to(np.array(feature.scale), feature.width) for feature in self.features]
+        return np.concatenate(mean), np.concatenate(scale)
+
     def encode_features(self, columns: Mapping[str, npt.NDArray[Any]], out: npt.NDArray[np.floating]) -> None:
         """Writes the inputs (rows × inputs, of any floating dtype); the arithmetic is float64 throughout.
 

@@ -5,15 +5,17 @@ which is counter-based: where a draw lies in the stream depends on its key and c
 or by whom. So any worker can draw the numbers of any shard.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
 
 from shared import kernels
 
-__all__ = ["Purpose", "permutation", "philox", "split", "uniform"]
+__all__ = ["Purpose", "permutation", "permutation_into", "philox", "split", "uniform"]
 
 WORD = 2**64
+PART_ROWS = 1 << 20  # of a long permutation, that are drawn and sorted at once
 
 
 class Purpose(IntEnum):
@@ -46,6 +48,37 @@ def permutation(n: int, seed: int, purpose: Purpose, index: int = 0) -> np.ndarr
     draws = np.empty(n, np.uint64)
     kernels.philox_draws(np.uint64(seed), np.uint64(purpose), np.uint64(index), draws)
     return draws.argsort(kind="stable")
+
+
+def permutation_into(
+    out: np.ndarray, scratch: np.ndarray, seed: int, purpose: Purpose, index: int = 0, part_rows: int = PART_ROWS
+) -> None:
+    """Writes the very numbers of `permutation(len(out))` into `out`, with little memory of its own.
+
+    The draws are told apart by their upper bits, and then each part is sorted alone. So `out` (n) and `scratch` (n × 2,
+    uint64) may be files that are mapped into memory.
+    """
+    bits = max(0, (len(out) - 1) // part_rows).bit_length()
+    parts = 1 << bits
+
+    def drawn() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Where some draws begin, the draws, and the part of each."""
+        generator = philox(seed, purpose, index=index)
+        for start in range(0, len(out), part_rows):
+            draws = generator.random_raw(min(part_rows, len(out) - start))
+            yield start, draws, (draws >> np.uint64(63 - bits) >> np.uint64(1)).astype(np.uint16)
+
+    counts = sum((np.bincount(part, minlength=parts) for _, _, part in drawn()), np.zeros(parts, np.int64))
+    ends = np.cumsum(counts)
+    filled = ends - counts
+    for start, draws, part in drawn():
+        by_part = np.argsort(part, kind="stable")
+        for number, chosen in enumerate(np.split(by_part, np.cumsum(np.bincount(part, minlength=parts))[:-1])):
+            into = scratch[filled[number] : filled[number] + len(chosen)]
+            into[:, 0], into[:, 1] = draws[chosen], chosen + start
+            filled[number] += len(chosen)
+    for first, end in zip(ends - counts, ends, strict=True):
+        out[first:end] = scratch[first:end, 1][np.argsort(scratch[first:end, 0], kind="stable")]
 
 
 def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from shared import spec
+from shared.kernels import gather_standardized
 from shared.losses import TrainableLoss
 from shared.network import Network
 from shared.optimizers import GradientSum, build_optimizer, penalty
@@ -36,6 +37,7 @@ def warm(dtype: str) -> None:
     for outputs, loss in LOSSES:
         network = Network(LAYERS, 2, outputs, loss, dtype)
         _one_step(network, dtype)
+    _gather(dtype)
 
 
 def _one_step(network: Network, dtype: str) -> None:
@@ -55,6 +57,13 @@ def _one_step(network: Network, dtype: str) -> None:
                 adapter.validate_python(settings), network.size, dtype, network.penalized, clip_norm=clip_norm
             )
             rule.update(parameters, GradientSum.of(gradient), divisor=2.0, learning_rate=0.0, step=1)
+
+
+def _gather(dtype: str) -> None:
+    """Rows of an x that is mapped into memory, and so read-only."""
+    x = np.zeros((1, 1), np.uint8)
+    x.flags.writeable = False
+    gather_standardized(x, np.zeros(1, np.int64), np.zeros(1), np.ones(1), np.empty((1, 1), dtype))
 
 
 if __name__ == "__main__":

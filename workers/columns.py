@@ -10,9 +10,20 @@ import pyarrow.compute as pc
 
 from shared.errors import BadData, DataMissing
 from shared.preprocessing import UNSEEN
+from shared.spec import JobSpec
 from shared.table import Column, TableFile
 
-__all__ = ["NUMERIC", "ArrowColumn", "Reader", "as_numbers", "as_tensor", "distinct", "open_table", "positions"]
+__all__ = [
+    "NUMERIC",
+    "ArrowColumn",
+    "Reader",
+    "as_numbers",
+    "as_tensor",
+    "distinct",
+    "open_table",
+    "positions",
+    "stored_dtype",
+]
 
 Array = npt.NDArray[Any]
 ArrowColumn = Any  # a pyarrow.ChunkedArray, whose type stubs know too little
@@ -35,6 +46,14 @@ def open_table(file: TableFile) -> pa.Table:
     if table.num_rows != file.rows or table.column_names != [column.name for column in file.columns]:
         raise BadData(f"the file of data set {file.dataset_id} is not the one that was uploaded; upload it again")
     return table
+
+
+def stored_dtype(file: TableFile, spec: JobSpec) -> np.dtype[Any]:
+    """What a prepared x is stored as: uint8 where every feature is a tensor of uint8, images for example, else the
+    job's dtype. `spec` names its features."""
+    features = [file.column(name) for name in spec.features or ()]
+    bytes_alone = all(feature is not None and feature.dtype == "uint8" for feature in features)
+    return np.dtype(np.uint8 if bytes_alone else spec.dtype)
 
 
 def as_numbers(column: ArrowColumn) -> Array:

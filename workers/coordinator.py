@@ -102,7 +102,8 @@ class Coordinator:
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
         folder = self._folder / "prepared"
-        self._prepared = prepare(self._plan, self._job.training, self._job.validation, folder, self._heed_stop)
+        job = self._job
+        self._prepared = prepare(self._plan, job.training, job.validation, folder, self._heed_stop, job.workers)
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:
             self._heed_requests()

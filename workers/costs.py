@@ -6,6 +6,7 @@ from itertools import pairwise
 from shared.errors import InvalidInput
 from shared.sharding import vectors_held
 from shared.spec import Adagrad, Dense, JobSpec, RMSprop, Sgd
+from workers.order import ROWS_IN_MEMORY
 
 __all__ = ["Costs", "check_costs", "costs_of"]
 
@@ -15,6 +16,7 @@ MAX_FLOPS = 10**19  # a month on ten AVX-512 cores
 MAX_MEMORY_BYTES = 1 << 40
 MAX_DISK_BYTES = 1 << 38
 PROCESS_BYTES = 160 << 20  # an idle Ray actor with numpy, numba and pyarrow loaded
+ORDER_BYTES = 4 * 8  # a row, of a long order: the epoch's, the one before, and what it is made of
 SLICE_ROWS = 1024  # validation rows that are computed on at once
 
 
@@ -30,8 +32,10 @@ class Costs:
     disk_bytes: int
 
 
-def costs_of(spec: JobSpec, inputs: int, outputs: int, training_rows: int, validation_rows: int) -> Costs:
-    """The costs of a completed spec on so many rows."""
+def costs_of(
+    spec: JobSpec, inputs: int, outputs: int, training_rows: int, validation_rows: int, stored_bytes: int
+) -> Costs:
+    """The costs of a completed spec on so many rows, each input of which is stored in `stored_bytes`."""
     widths = [inputs, *(layer.units for layer in spec.layers if isinstance(layer, Dense)), outputs]
     products = sum(before * after for before, after in pairwise(widths))
     parameters = products + sum(widths[1:])
@@ -44,14 +48,17 @@ def costs_of(spec: JobSpec, inputs: int, outputs: int, training_rows: int, valid
     activations = rows * 3 * sum(widths)  # values before and after the activation, and their gradients
     gradients = sum(vectors_held(min(spec.batch_size, training_rows), spec.shards, workers))
     numbers = parameters * (vectors + gradients) + workers * activations
-    row_bytes = inputs * itemsize + (outputs * itemsize if outputs > 1 else 8)
+    row_bytes = inputs * stored_bytes + (outputs * itemsize if outputs > 1 else 8)
+    data_bytes = (training_rows + validation_rows) * row_bytes
+    if spec.shuffle and training_rows > ROWS_IN_MEMORY:
+        data_bytes += training_rows * ORDER_BYTES
     return Costs(
         parameters=parameters,
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * spec.epochs,
         flops=spec.epochs * products * (6 * training_rows + 2 * validation_rows),
         memory_bytes=(workers + 1) * PROCESS_BYTES + numbers * itemsize,
-        disk_bytes=(training_rows + validation_rows) * row_bytes + parameters * itemsize * (3 * vectors + 1),
+        disk_bytes=data_bytes + parameters * itemsize * (3 * vectors + 1),
     )
 
 

@@ -14,6 +14,7 @@ from shared.randomness import split
 from shared.spec import JobSpec, ValidationFraction
 from shared.table import Column, TableFile
 from workers.columns import as_numbers, as_tensor, distinct, open_table
+from workers.threads import in_order
 
 __all__ = ["Window", "categories_of", "classes_of", "fit", "training_mask", "windows"]
 
@@ -71,8 +72,10 @@ def categories_of(file: TableFile, table: pa.Table, column: Column, mask: Mask |
     return sorted(name for name, count in zip(names, counts[:-1], strict=True) if count), bool(counts[-1])
 
 
-def fit(spec: JobSpec, task: Literal["classification", "regression"], file: TableFile) -> FittedPreprocessing:
-    """Fits everything on the training rows, in one pass and bounded memory.
+def fit(
+    spec: JobSpec, task: Literal["classification", "regression"], file: TableFile, threads: int
+) -> FittedPreprocessing:
+    """Fits everything on the training rows, in one pass and bounded memory, by several threads.
 
     `spec` names its features. Raises DataMissing; BadData when numbers are too large to take their mean.
     """
@@ -80,7 +83,7 @@ def fit(spec: JobSpec, task: Literal["classification", "regression"], file: Tabl
     numeric = [column for name in spec.features or () if (column := _column(file, name)).type != "category"]
     targets = [_column(file, name) for name in spec.targets]
     regressed = targets if task == "regression" else []
-    moments = _moments([*numeric, *regressed], table, mask)
+    moments = _moments([*numeric, *regressed], table, mask, threads)
     features = []
     for name in spec.features or ():
         column = _column(file, name)
@@ -112,21 +115,25 @@ def elements(column: Column) -> int:
     return int(np.prod(column.shape or [1], dtype=np.int64))
 
 
-def _moments(columns: Sequence[Column], table: pa.Table, mask: Mask | None) -> dict[str, Moments]:
+def _moments(columns: Sequence[Column], table: pa.Table, mask: Mask | None, threads: int) -> dict[str, Moments]:
     """Of each column's training rows; a tensor of rank 1 element by element, of a higher rank all elements together."""
-    moments = {
-        column.name: Moments(elements(column) if column.shape is not None and len(column.shape) == 1 else 1)
-        for column in columns
-    }
-    for window in windows(table.num_rows, sum(map(elements, columns))):
+    widths = [elements(column) if column.shape is not None and len(column.shape) == 1 else 1 for column in columns]
+
+    def of_window(window: Window) -> list[Moments]:
         chosen = None if mask is None else mask[window]
-        for column in columns:
+        found = []
+        for column, width in zip(columns, widths, strict=True):
             part = table.column(column.name).slice(window.start, window.stop - window.start)
             values = as_tensor(part) if column.type == "tensor" else as_numbers(part)
             if chosen is not None:
                 values = values[chosen]
-            kept = moments[column.name]
-            kept.add(values.reshape(-1, len(kept.mean)).astype(np.float64, copy=False))
+            found.append(Moments.of(values.reshape(-1, width).astype(np.float64, copy=False)))
+        return found
+
+    moments = {column.name: Moments(width) for column, width in zip(columns, widths, strict=True)}
+    for chunks in in_order(of_window, windows(table.num_rows, sum(map(elements, columns))), threads):
+        for kept, chunk in zip(moments.values(), chunks, strict=True):
+            kept.add(chunk)
     for name, kept in moments.items():
         if not (np.isfinite(kept.mean).all() and np.isfinite(kept.scale).all()):
             raise BadData(f"column {name!r}: its numbers are too large to take their mean and standard deviation")

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from shared.metrics import SliceMeasure, measure
 from shared.network import Network, Pass
 from shared.plan import Plan
-from shared.randomness import Purpose, permutation
 from shared.sharding import ADD, Node, Summation, batch_rows, cut, leaves, summation, vectors_held
 from workers.data import PreparedData
+from workers.order import Order
 
 __all__ = ["SLICE_ROWS", "GradientWorker", "Part", "gradient_rows", "network_of"]
 
@@ -57,14 +57,15 @@ class GradientWorker:
         self._plan = plan
         self._parameters, self._gradients = parameters, gradients
         self._network = network_of(plan)
-        self._x, self._y = data.open_training()
-        self._validation = data.open_validation() if plan.validation_rows else None
+        self._rows = data.open_training(self._network.dtype)
+        self._validation = data.open_validation(self._network.dtype) if plan.validation_rows else None
+        self._slice = self._rows.memory(min(SLICE_ROWS, plan.validation_rows))
         rows = -(-min(spec.batch_size, plan.training_rows) // spec.shards)
         self._training = self._network.workspace(rows, training=True)
         self._evaluation = self._network.workspace(min(SLICE_ROWS, max(plan.validation_rows, 1)), training=False)
         self._passes: dict[tuple[int, int], Pass] = {}  # by rows, and row of `gradients`
         self._gathered: tuple[int, int] | None = None  # whose rows the workspace holds: of which step, which shard
-        self._order = lru_cache(maxsize=2)(self._order_of_epoch)
+        self._order = Order(spec, plan.training_rows, prepared)
 
     def gradients(self, step: int, shards: range) -> list[Part]:
         """The summed gradients of `shards` of the batch of `step` (from 0), as few subtrees as hold them.
@@ -93,12 +94,13 @@ class GradientWorker:
     def evaluate(self, slices: Sequence[int]) -> list[tuple[int, SliceMeasure]]:
         """The validation sums over each of `slices`, slice i being rows i·SLICE_ROWS up to (i+1)·SLICE_ROWS."""
         assert self._validation is not None, "evaluate needs validation rows"
-        x, y = self._validation
         measured = []
         for index in slices:
-            rows = slice(index * SLICE_ROWS, min((index + 1) * SLICE_ROWS, len(x)))
-            outputs = self._network.forward(self._parameters, np.ascontiguousarray(x[rows]), self._evaluation)
-            measured.append((index, measure(outputs, np.ascontiguousarray(y[rows]), self._network.loss)))
+            chosen = np.arange(index * SLICE_ROWS, min((index + 1) * SLICE_ROWS, len(self._validation)))
+            x, y = (memory[: len(chosen)] for memory in self._slice)
+            self._validation.gather(chosen, x, y)
+            outputs = self._network.forward(self._parameters, x, self._evaluation)
+            measured.append((index, measure(outputs, y, self._network.loss)))
         return measured
 
     def _gather(self, step: int, shard: "Shard", row: int) -> Pass:
@@ -112,9 +114,8 @@ class GradientWorker:
         if self._gathered != (step, shard.number):
             epoch, batch = divmod(step, self._plan.steps_per_epoch)
             first = batch * self._plan.spec.batch_size
-            chosen = self._order(epoch)[first + shard.start : first + shard.stop]
-            self._x.take(chosen, 0, bound.x, "clip")  # "raise" would copy once more; all are in range
-            self._y.take(chosen, 0, bound.y, "clip")
+            chosen = self._order.rows(epoch, first + shard.start, first + shard.stop)
+            self._rows.gather(chosen, bound.x, bound.y)
             self._gathered = (step, shard.number)
         return bound
 
@@ -122,10 +123,6 @@ class GradientWorker:
         """The shards of that batch that are mine and have rows, and how to sum them."""
         spec = self._plan.spec
         return _work(batch_rows(step, spec.batch_size, self._plan.training_rows), spec.shards, shards)
-
-    def _order_of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
-        rows, spec = self._plan.training_rows, self._plan.spec
-        return permutation(rows, spec.seed, Purpose.SHUFFLE, epoch) if spec.shuffle else np.arange(rows)
 
 
 class Shard(NamedTuple):

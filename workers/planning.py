@@ -9,7 +9,7 @@ from shared.errors import FieldError, InvalidInput
 from shared.plan import Plan
 from shared.spec import AutoLoss, CrossEntropyLoss, JobSpec, MseLoss, ValidationDataset
 from shared.table import Column, TableFile
-from workers.columns import open_table
+from workers.columns import open_table, stored_dtype
 from workers.costs import check_costs, costs_of
 from workers.fitting import Mask, categories_of, classes_of, elements, training_mask
 from workers.validating import check_early_stopping, check_validation
@@ -50,7 +50,8 @@ def plan(spec: JobSpec, training: TableFile, validation: TableFile | None) -> Pl
         check_early_stopping(filled, classes, training, ~mask)
     training_rows = training.rows if mask is None else int(mask.sum())
     validation_rows = validation.rows if validation is not None else training.rows - training_rows
-    costs = costs_of(filled, inputs, outputs, training_rows, validation_rows)
+    stored_bytes = stored_dtype(training, filled).itemsize
+    costs = costs_of(filled, inputs, outputs, training_rows, validation_rows, stored_bytes)
     check_costs(filled, costs)
     _check_initial_parameters(filled, inputs, outputs)
     if spec.workers.min > spec.shards:

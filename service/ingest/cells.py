@@ -74,6 +74,10 @@ def _boolean(strings: Any, asked: bool) -> Any:
 
 def _timestamp(strings: Any, asked: bool) -> Any:
     """ISO 8601; a cell without a zone offset is in UTC."""
+    for kind in (pa.timestamp("us"), UTC):
+        alike = _cast(strings, kind)
+        if alike is not None:
+            return alike.cast(UTC)  # no cell has an offset, or all have one: the common cases
     has_zone: Any = pc.match_substring_regex(strings, ZONE)
     nothing = pa.scalar(None, pa.string())
     plain = _cast(pc.if_else(has_zone, nothing, strings), pa.timestamp("us"))

@@ -48,14 +48,20 @@ def dialect_of(source: Path, options: ReadOptions) -> Dialect:
 
 def _refuse_nul(source: Path) -> None:
     """A NUL byte anywhere says that this is no text, or text in UTF-16."""
-    lines = 1
     with source.open("rb") as file:
         while block := file.read(1 << 20):
-            at = block.find(b"\0")
-            if at >= 0:
-                line = lines + block.count(b"\n", 0, at)
-                raise InvalidInput.of(f"line {line}", "a NUL byte", "a CSV table in UTF-8")
+            if b"\0" in block:
+                before = file.tell() - len(block) + block.index(b"\0")
+                raise InvalidInput.of(f"line {_line_at(source, before)}", "a NUL byte", "a CSV table in UTF-8")
+
+
+def _line_at(source: Path, position: int) -> int:
+    """The line in which the byte at that position is."""
+    lines = 1
+    with source.open("rb") as file:
+        while block := file.read(min(1 << 20, position - file.tell())):
             lines += block.count(b"\n")
+    return lines
 
 
 def _beginning(source: Path) -> str:

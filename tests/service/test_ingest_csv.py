@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from service.datasets import preview
@@ -115,9 +116,45 @@ def test_a_cell_that_does_not_fit_the_type_asked_for_is_named(folder: Path) -> N
     assert (error.field, error.got) == ("row 2 (line 3), column 'b'", "x7")
 
 
+def test_of_mistakes_in_several_columns_the_first_columns_is_named(folder: Path) -> None:
+    rows = "1,2,3\n" * 1000
+    error = refusal(f"a,b,c\n{rows}1,x,y\n1,2,z\n", folder, types={"b": "integer", "c": "integer"})
+    assert error.field == "row 1001 (line 1002), column 'b'"
+
+
 @pytest.mark.parametrize(("kind", "cell"), [("number", "inf"), ("boolean", "2"), ("timestamp", "yesterday")])
 def test_what_does_not_fit_is_refused(kind: str, cell: str, folder: Path) -> None:
     assert refusal(f"a,b\n?,2\n{cell},3\n", folder, types={"a": kind}).got == cell
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2026-11-23T10:00:00", "2026-11-23 12:30"],
+        ["2026-11-23T12:00:00+02:00", "2026-11-23T12:30:00Z"],
+        ["2026-11-23T10:00:00", "2026-11-23T07:30:00-05"],
+    ],
+)
+def test_timestamps_are_in_utc_where_no_offset_says_otherwise(cells: list[str], folder: Path) -> None:
+    table = ingest_bytes(f"a,b\n{cells[0]},1\n?,2\n{cells[1]},3\n", folder)
+    moments = [row["a"] for row in preview(table, 3)]
+    assert moments == ["2026-11-23T10:00:00Z", None, "2026-11-23T12:30:00Z"]
+
+
+def test_rows_keep_their_order_over_many_blocks(folder: Path) -> None:
+    rows = 3 * MAX_ROW_BYTES // 16
+    table = ingest_bytes("a,b\n" + "".join(f"{row},text {row % 7}\n" for row in range(rows)), folder)
+    with pa.memory_map(table.path) as file:
+        written = pa.ipc.open_file(file).read_all()
+        assert written.column("a").to_numpy().tolist() == list(range(rows))
+        assert written.column("b").to_numpy().tolist() == [row % 7 for row in range(rows)]
+
+
+def test_a_table_of_many_columns_is_read_like_one_of_few(folder: Path) -> None:
+    row = ",".join(f"{number}.5,x" for number in range(100))
+    table = ingest_bytes(f"{','.join(f'c{number}' for number in range(200))}\n{row}\n{row}\n", folder)
+    assert [column.type for column in table.columns] == ["number", "category"] * 100
+    assert list(preview(table, 2)[1].values())[:4] == [0.5, "x", 1.5, "x"]
 
 
 def test_the_profile_tells_what_is_in_a_column(folder: Path) -> None:

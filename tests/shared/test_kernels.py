@@ -1,4 +1,4 @@
-"""The nine activations and their derivatives, from -1000 to 1000, against the C library and central differences."""
+"""The kernels against the C library, central differences and numpy: the nine activations from -1000 to 1000 first."""
 
 import math
 from collections.abc import Callable
@@ -107,3 +107,13 @@ def test_the_bias_gradient_is_added_row_after_row() -> None:
 def test_the_sum_of_squares_is_exact_to_float64(size: int) -> None:
     values = np.random.default_rng(size).standard_normal(size).astype(np.float32)
     assert kernels.sum_of_squares(values) == pytest.approx(math.fsum(float(v) ** 2 for v in values), rel=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bytes_are_standardized_as_numpy_does_it(dtype: type[np.floating]) -> None:
+    random = np.random.default_rng(2)
+    x, chosen = random.integers(0, 256, (500, 33)).astype(np.uint8), random.integers(0, 500, 200)
+    mean, scale = random.uniform(0, 255, 33), random.uniform(1, 80, 33)
+    out = np.full((200, 33), np.nan, dtype)
+    kernels.gather_standardized(x, chosen, mean, scale, out)
+    np.testing.assert_array_equal(out, ((x[chosen].astype(np.float64) - mean) / scale).astype(dtype))

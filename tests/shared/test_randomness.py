@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.randomness import Purpose, permutation, philox, split, uniform
+from shared.randomness import Purpose, permutation, permutation_into, philox, split, uniform
 
 MASK = 2**64 - 1
 
@@ -88,6 +88,13 @@ def test_a_permutation_depends_on_seed_purpose_and_index_alone() -> None:
 def test_a_permutation_is_the_order_of_the_raw_draws() -> None:
     draws = philox(4, Purpose.SHUFFLE, index=9).random_raw(6).tolist()
     assert permutation(6, 4, Purpose.SHUFFLE, 9).tolist() == sorted(range(6), key=draws.__getitem__)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 1000])
+def test_a_permutation_made_part_by_part_is_the_same(n: int) -> None:
+    out, scratch = np.full(n, -1), np.zeros((n, 2), np.uint64)
+    permutation_into(out, scratch, 5, Purpose.SHUFFLE, 2, part_rows=64)
+    np.testing.assert_array_equal(out, permutation(n, 5, Purpose.SHUFFLE, 2))
 
 
 @given(rows=st.integers(2, 500), fraction=st.floats(0.001, 0.999), seed=st.integers(0, 1000))

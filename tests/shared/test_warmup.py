@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -47,4 +48,7 @@ def test_training_after_warming_up_compiles_nothing(dtype: str) -> None:
         settings: spec.Optimizer = TypeAdapter(spec.Optimizer).validate_python({"type": name})
         optimizer = build_optimizer(settings, network.size, dtype, network.penalized, 0.1, 0.1, 1.0)
         optimizer.update(parameters, GradientSum.of(gradient), divisor=4, learning_rate=0.1, step=1)
+    images = np.zeros((3, 2), np.uint8)
+    images.flags.writeable = False  # as they are when mapped from a file
+    kernels.gather_standardized(images, np.array([2, 0]), np.zeros(2), np.ones(2), np.empty((2, 2), dtype))
     assert compiled() == before

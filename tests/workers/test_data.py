@@ -14,7 +14,9 @@ from shared.spec import JobSpec
 from shared.table import TableFile
 from support.tables import ingest_bytes, write_table
 from workers.data import PreparedData, prepare
+from workers.fitting import WINDOW_ROWS
 from workers.planning import plan
+from workers.rows import Rows
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)
@@ -38,32 +40,49 @@ def table_of(path: Path, batch_rows: int = 50, **changed: Any) -> TableFile:
     return write_table(path, {**COLUMNS, **changed}, batch_rows)
 
 
-def prepared(table: TableFile, folder: Path, other: TableFile | None = None, /, **fields: Any) -> PreparedData:
+def prepared(
+    table: TableFile, folder: Path, other: TableFile | None = None, /, threads: int = 1, **fields: Any
+) -> PreparedData:
     spec = JobSpec.model_validate({"dataset": "d", "target": "income", **fields})
-    return prepare(plan(spec, table, other), table, other, folder)
+    return prepare(plan(spec, table, other), table, other, folder, threads=threads)
+
+
+def training(data: PreparedData, dtype: str = "float32") -> tuple[Any, Any]:
+    """x and y of all training rows, as a worker gathers them."""
+    return gathered(data.open_training(np.dtype(dtype)))
+
+
+def validation(data: PreparedData, dtype: str = "float32") -> tuple[Any, Any]:
+    return gathered(data.open_validation(np.dtype(dtype)))
+
+
+def gathered(rows: Rows) -> tuple[Any, Any]:
+    x, y = rows.memory(len(rows))
+    rows.gather(np.arange(len(rows)), x, y)
+    return x, y
 
 
 def test_the_matrices_are_what_numpy_says(tmp_path: Path) -> None:
     data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", validation={"fraction": 0.25}, dtype="float64")
-    training, validation = split(ROWS, 0.25, 0)
+    trained, validated = split(ROWS, 0.25, 0)
     ages = np.array([np.nan if age is None else age for age in AGES])
     sizes = np.array(SIZES)
-    mean, scale = np.nanmean(ages[training]), np.nanstd(ages[training])
-    image_mean, image_scale = IMAGES[training].mean(), IMAGES[training].std()
+    mean, scale = np.nanmean(ages[trained]), np.nanstd(ages[trained])
+    image_mean, image_scale = IMAGES[trained].mean(), IMAGES[trained].std()
     jobs = [f"job {n}" for n in range(5)] + [None]
-    for rows, (x, y) in ((training, data.open_training()), (validation, data.open_validation())):
+    for rows, (x, y) in ((trained, training(data, "float64")), (validated, validation(data, "float64"))):
         expected = np.hstack(
             [
                 ((np.where(np.isnan(ages), mean, ages) - mean) / scale)[rows, None],
                 np.array([[job == JOBS[row] for job in jobs] for row in rows]),
                 (IMAGES[rows].reshape(-1, 6) - image_mean) / image_scale,
-                (SIGNALS[rows] - SIGNALS[training].mean(axis=0)) / SIGNALS[training].std(axis=0),
-                ((sizes - sizes[training].mean()) / sizes[training].std())[rows, None],
+                (SIGNALS[rows] - SIGNALS[trained].mean(axis=0)) / SIGNALS[trained].std(axis=0),
+                ((sizes - sizes[trained].mean()) / sizes[trained].std())[rows, None],
             ]
         )
         np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
         assert y.tolist() == [int(INCOMES[row] == ">50K") for row in rows]
-        assert (x.dtype, y.dtype, x.flags.c_contiguous, x.flags.writeable) == (np.float64, np.int32, True, False)
+        assert (x.dtype, y.dtype) == (np.float64, np.int32)
 
 
 def test_the_bits_do_not_depend_on_how_the_file_is_cut(tmp_path: Path) -> None:
@@ -71,9 +90,26 @@ def test_the_bits_do_not_depend_on_how_the_file_is_cut(tmp_path: Path) -> None:
     for batch_rows in (1, 7, 1000):
         table = table_of(tmp_path / "t.arrow", batch_rows)
         data = prepared(table, tmp_path / f"p{batch_rows}", validation={"fraction": 0.25})
-        bits.append([array.tobytes() for array in (*data.open_training(), *data.open_validation())])
-        assert data.open_training()[0].dtype == np.float32
+        bits.append([array.tobytes() for array in (*training(data), *validation(data))])
+        assert np.load(data.folder / "training_x.npy").dtype == np.float32
     assert bits[0] == bits[1] == bits[2]
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    rows = 3 * WINDOW_ROWS + 1
+    columns: dict[str, tuple[Any, Any]] = {
+        "a": ("number", random.normal(size=rows)),
+        "b": ("number", [None if value < 0.1 else value for value in random.random(rows).tolist()]),
+        "c": ("category", [f"{number}" for number in random.integers(0, 5, rows)]),
+        "income": ("number", random.normal(size=rows)),
+    }
+    table = write_table(tmp_path / "t.arrow", columns, batch_rows=10_000)
+    written = set()
+    for threads in (1, 2, 3):
+        prepared(table, tmp_path / f"{threads}", threads=threads, validation={"fraction": 0.25})
+        written.add(tuple((path.name, path.read_bytes()) for path in sorted((tmp_path / f"{threads}").iterdir())))
+    assert len(written) == 1
 
 
 def test_predictions_see_what_training_saw(tmp_path: Path) -> None:
@@ -84,12 +120,12 @@ def test_predictions_see_what_training_saw(tmp_path: Path) -> None:
     ]
     again = np.empty((ROWS, data.preprocessing.inputs), np.float32)
     data.preprocessing.encode_features(columns_from_rows(rows, data.preprocessing), again)
-    assert again.tobytes() == data.open_training()[0].tobytes()
+    assert again.tobytes() == training(data)[0].tobytes()
 
 
 def test_a_regression_is_standardized_and_can_be_mapped_back(tmp_path: Path) -> None:
     data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", target=["size"], dtype="float64")
-    _, y = data.open_training()
+    _, y = training(data, "float64")
     assert y.shape == (ROWS, 1)
     np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-12)
     values = [prediction["value"] for prediction in data.preprocessing.decode(np.asarray(y))]
@@ -100,7 +136,7 @@ def test_nothing_is_standardized_where_it_was_not_asked_for(tmp_path: Path) -> N
     table = table_of(tmp_path / "t.arrow")
     options = {"preprocessing": {"standardize": False}, "dtype": "float64", "features": ["age", "image"]}
     data = prepared(table, tmp_path / "p", target="size", **options)
-    x, y = data.open_training()
+    x, y = training(data, "float64")
     known = [age for age in AGES if age is not None]
     assert x[1:7, 0].tolist() == AGES[1:7]
     assert x[0, 0] == pytest.approx(np.mean(known))
@@ -117,7 +153,7 @@ def test_a_validation_data_set_is_encoded_by_what_training_fitted(tmp_path: Path
         size=("integer", [None] * ROWS),
     )
     data = prepared(table, tmp_path / "p", other, validation={"dataset": "v"}, dtype="float64")
-    x, y = data.open_validation()
+    x, y = validation(data, "float64")
     assert x[0, 1:7].tolist() == [0] * 6
     assert x[1, 1:7].tolist() == [0, 1, 0, 0, 0, 0]
     assert set(x[:, -1].tolist()) == {0.0}
@@ -137,7 +173,7 @@ def test_a_validation_data_set_is_encoded_by_what_training_fitted(tmp_path: Path
 def test_classes_of_any_type_become_codes_in_order(kind: str, values: Any, codes: list[int], tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.arrow", {"x": ("number", [0.0] * 4), "y": (kind, values)})
     data = prepared(table, tmp_path / "p", target="y", task="classification")
-    assert data.open_training()[1].tolist() == codes
+    assert training(data)[1].tolist() == codes
     assert [(data.preprocessing.classes or ())[code] for code in codes] == values
 
 
@@ -145,19 +181,19 @@ def test_what_is_prepared_is_used_again_and_what_is_stale_is_not(tmp_path: Path)
     table, folder = table_of(tmp_path / "t.arrow"), tmp_path / "p"
     prepared(table, folder)
     written = (folder / "training_x.npy").stat().st_mtime_ns
-    assert prepared(table, folder).open_training()[0].shape == (ROWS, 18)
+    assert training(prepared(table, folder))[0].shape == (ROWS, 18)
     assert (folder / "training_x.npy").stat().st_mtime_ns == written
-    assert prepared(table, folder, features=["age"]).open_training()[0].shape == (ROWS, 1)
+    assert training(prepared(table, folder, features=["age"]))[0].shape == (ROWS, 1)
 
 
 def test_half_prepared_data_are_made_anew(tmp_path: Path) -> None:
     table, folder = table_of(tmp_path / "t.arrow"), tmp_path / "p"
-    whole = prepared(table, folder).open_training()[0].tobytes()
+    whole = training(prepared(table, folder))[0].tobytes()
     (folder / "prepared.json").unlink()
     (folder / "training_x.npy").write_bytes(b"half")
     with pytest.raises(DataMissing):
         PreparedData.load(folder)
-    assert prepared(table, folder).open_training()[0].tobytes() == whole
+    assert training(prepared(table, folder))[0].tobytes() == whole
 
 
 def test_loading_needs_nothing_but_the_folder(tmp_path: Path) -> None:
@@ -192,6 +228,36 @@ def test_an_uploaded_file_is_prepared_as_it_reads(tmp_path: Path) -> None:
     content = "age,job,ok,y\n20,a,true,1.5\n?,b,false,2.5\n40,?,?,3.5\n"
     table = ingest_bytes(content, tmp_path / "ds")
     data = prepared(table, tmp_path / "p", target="y", dtype="float64", preprocessing={"standardize": False})
-    x, y = data.open_training()
+    x, y = training(data, "float64")
     assert x.tolist() == [[20, 1, 0, 0, 1], [30, 0, 1, 0, 0], [40, 0, 0, 1, 0.5]]
     assert y.tolist() == [[1.5], [2.5], [3.5]]
+
+
+# ---------------------------------------------------------------- images of bytes
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_images_of_bytes_stay_bytes_on_disk_and_are_gathered_to_the_bits_of_a_prediction(
+    dtype: str, tmp_path: Path
+) -> None:
+    flat = IMAGES.reshape(ROWS, 6)  # of rank 1: a mean and a scale for each element
+    table = table_of(tmp_path / "t.arrow", flat=("tensor", flat))
+    data = prepared(table, tmp_path / "p", features=["image", "flat"], validation={"fraction": 0.25}, dtype=dtype)
+    assert [np.load(tmp_path / "p" / f"{part}_x.npy").dtype for part in ("training", "validation")] == ["u1", "u1"]
+    asked = [{"image": image.tolist(), "flat": row.tolist()} for image, row in zip(IMAGES, flat, strict=True)]
+    predicted = np.empty((ROWS, 12), dtype)
+    data.preprocessing.encode_features(columns_from_rows(asked, data.preprocessing), predicted)
+    for chosen, (x, _) in zip(split(ROWS, 0.25, 0), (training(data, dtype), validation(data, dtype)), strict=True):
+        assert x.dtype == dtype
+        assert x.tobytes() == predicted[chosen].tobytes()
+
+
+def test_bytes_are_not_kept_as_bytes_beside_other_features(tmp_path: Path) -> None:
+    data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", features=["image", "age"])
+    assert np.load(data.folder / "training_x.npy").dtype == np.float32
+
+
+def test_numbers_may_validate_what_bytes_trained(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.arrow")
+    other = table_of(tmp_path / "v.arrow", image=("tensor", IMAGES.astype(np.float64)))
+    data = prepared(table, tmp_path / "p", other, features=["image"], validation={"dataset": "v"})
+    assert validation(data)[0].tobytes() == training(data)[0].tobytes()
+    assert np.load(data.folder / "validation_x.npy").dtype == np.float32

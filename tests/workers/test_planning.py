@@ -192,6 +192,15 @@ def test_memory_that_no_machine_has_is_refused_without_being_taken(tmp_path: Pat
     assert mistake(table, target="y", batch_size=rows, shards=1, layers=layers).field == "batch_size"
 
 
+def test_images_of_bytes_are_counted_as_bytes_on_disk(tmp_path: Path) -> None:
+    sizes = []
+    for dtype in (np.uint8, np.float32):
+        images = ("tensor", np.zeros((500, 28, 28), dtype))
+        table = write_table(tmp_path / "t.arrow", {"image": images, "y": ("number", [0.0, 1.0] * 250)})
+        sizes.append(plan(spec(target="y"), table, None).disk_bytes)
+    assert sizes[1] - sizes[0] == 500 * 784 * 3
+
+
 def test_a_file_that_is_gone_is_told(table: TableFile) -> None:
     Path(table.path).unlink()
     with pytest.raises(DataMissing, match="ds_training"):

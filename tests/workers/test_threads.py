@@ -1,0 +1,41 @@
+"""Results come in the order of the pieces, whoever is ready first."""
+
+import threading
+
+import pytest
+
+from workers.threads import in_order
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_results_come_in_order_and_few_at_once(threads: int) -> None:
+    begun = 0
+
+    def work(piece: int) -> int:
+        nonlocal begun
+        begun += 1
+        return piece
+
+    for taken, result in enumerate(in_order(work, range(20), threads)):
+        assert result == taken
+        assert begun <= taken + 1 + threads
+
+
+def test_a_later_piece_may_be_done_before_an_earlier_one() -> None:
+    second_is_done = threading.Event()
+
+    def work(piece: int) -> int:
+        if piece == 0:
+            assert second_is_done.wait(10)
+        else:
+            second_is_done.set()
+        return piece
+
+    assert list(in_order(work, [0, 1], 2)) == [0, 1]
+
+
+def test_an_error_comes_in_the_place_of_its_result() -> None:
+    results = in_order(lambda piece: 1 // piece, [1, 0, 1], 2)
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
