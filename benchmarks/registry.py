@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import coordination, five_million, growth, sgemm, shards, start, steps, training, update
+from benchmarks import coordination, data_path, five_million, growth, sgemm, shards, start, steps, training, update
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -21,4 +21,5 @@ BENCHMARKS: dict[str, Measure] = {
     "start": start.measure,
     "growth": growth.measure,
     "coordination": coordination.measure,
+    "data_path": data_path.measure,
 }

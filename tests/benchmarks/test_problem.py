@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.lecture import lecture_job
@@ -31,6 +32,8 @@ def test_the_jobs_are_valid_specs() -> None:
 def test_data_are_prepared_as_a_job_prepares_them(tmp_path: Path) -> None:
     plan, folder = prepared(tmp_path, 64, job(64, 16, 2))
     assert (plan.parameters, plan.steps, plan.validation_rows) == (535_818, 8, 0)
-    x, y = PreparedData.load(folder).open_training()
-    assert (x.shape, y.shape) == ((64, 784), (64,))
+    rows = PreparedData.load(folder).open_training(np.dtype(np.float32))
+    x, y = rows.memory(64)
+    rows.gather(np.arange(64), x, y)
+    assert (len(rows), x.shape, y.shape) == (64, (64, 784), (64,))
     assert x.std() == pytest.approx(1, abs=0.01)

@@ -51,9 +51,11 @@ def network_outputs(service: Service, job: dict[str, Any], folder: Path) -> tupl
     plan = Plan.model_validate(service.control.store.get(job["id"]).plan)
     prepared = prepare(plan, service.control.catalog.table(service.control.catalog.find("numbers")), None, folder)
     model = load_model(service.control.folder.model(job["id"]))
-    x, _ = prepared.open_training()
+    rows = prepared.open_training(model.network.dtype)
+    x, y = rows.memory(len(rows))
+    rows.gather(np.arange(len(rows)), x, y)
     workspace = model.network.workspace(len(x), training=False)
-    return model.network.forward(model.parameters, np.array(x), workspace).copy(), prepared.preprocessing
+    return model.network.forward(model.parameters, x, workspace).copy(), prepared.preprocessing
 
 
 HIDDEN = [{"type": "dense", "units": 5, "activation": "tanh"}, {"type": "dropout", "rate": 0.5}]
