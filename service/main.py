@@ -15,6 +15,7 @@ from service.data_folder import DataFolder
 from service.opening import App, Opening
 from service.settings import Settings
 from shared.errors import Unavailable
+from workers.blas import ASKED_FOR, prepare_process
 
 if TYPE_CHECKING:
     from service.control import ControlPlane
@@ -49,7 +50,8 @@ def serve(settings: Settings) -> None:
     for name in ("alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if settings.blas_kernel is not None:
-        os.environ["CHAINRULE_BLAS_KERNEL"] = settings.blas_kernel  # read when numpy is first imported
+        os.environ[ASKED_FOR] = settings.blas_kernel
+        prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
     os.umask(0o077)  # what users send and train is nobody else's on this machine
     folder = DataFolder(settings.data_dir)
     try:

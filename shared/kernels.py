@@ -15,9 +15,6 @@ from typing import Any, Final, TypeVar, cast
 import numba
 import numpy as np
 
-from shared.sharding import ADD
-from shared.spec import ACTIVATIONS
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -31,16 +28,27 @@ def inner(function: Function) -> Function:
     return cast(Function, numba.njit(error_model="numpy", fastmath=False, nogil=True, forceinline=True)(function))
 
 
-CODES: Final = {name: code for code, name in enumerate(ACTIVATIONS)}
-IDENTITY: Final = CODES["identity"]
-RELU: Final = CODES["relu"]
-LEAKY_RELU: Final = CODES["leaky_relu"]
-ELU: Final = CODES["elu"]
-GELU: Final = CODES["gelu"]
-SIGMOID: Final = CODES["sigmoid"]
-TANH: Final = CODES["tanh"]
-SOFTPLUS: Final = CODES["softplus"]
-SILU: Final = CODES["silu"]
+ADD: Final = -1  # as in shared/sharding.py
+IDENTITY: Final = 0
+RELU: Final = 1
+LEAKY_RELU: Final = 2
+ELU: Final = 3
+GELU: Final = 4
+SIGMOID: Final = 5
+TANH: Final = 6
+SOFTPLUS: Final = 7
+SILU: Final = 8
+CODES: Final = {
+    "identity": IDENTITY,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "gelu": GELU,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "softplus": SOFTPLUS,
+    "silu": SILU,
+}
 SAVES_DERIVATIVE: Final = frozenset({"gelu", "silu"})  # theirs does not follow from the output alone
 
 SQUARED: Final = 0

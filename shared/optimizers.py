@@ -147,7 +147,7 @@ class Optimizer:
         self._real = dtype.type
         self._penalized = penalized
         self._l1, self._l2, self._clip_norm = self._real(l1), self._real(l2), clip_norm
-        self._regularized = np.empty(size, dtype) if l1 or l2 or clip_norm is not None else None
+        self._regularized = GradientSum.of(np.empty(size, dtype)) if l1 or l2 or clip_norm is not None else None
         self._ranges = _ranges(size, min(ranges, size // RANGE_FROM))
         self._run_all = run_all
         self._stacks = np.empty((len(self._ranges), 1, kernels.BLOCK), dtype)
@@ -172,12 +172,13 @@ class Optimizer:
         """
         share = 1.0 / divisor
         if self._regularized is not None:
-            regularized, penalties = self._regularized, (self._penalized, self._l1, self._l2, self._regularized)
+            regularized = self._regularized.memory[0]
+            penalties = (self._penalized, self._l1, self._l2, regularized)
             scale = self._real(share)
             self._share_out(
                 gradient, lambda total, among: kernels.regularize(parameters, *total, *among, scale, *penalties)
             )
-            share, gradient = 1.0, GradientSum.of(regularized)
+            share, gradient = 1.0, self._regularized
             if self._clip_norm is not None:
                 share = min(1.0, self._clip_norm / max(sqrt(kernels.sum_of_squares(regularized)), TINY))
         apply = self._rule.apply

@@ -1,12 +1,14 @@
 """Jobs on Ray: the only file that knows Ray's API.
 
-Ray places, starts and supervises the processes of a job and reports their deaths. Each job is one placement group that
-holds a CPU for each gradient worker. The processes run on the nodes of its bundles, but outside it, to outlive it.
+Ray places, starts and supervises the processes of a job and reports their deaths. On a cluster that others may use
+too, each job is one placement group that holds a CPU for each gradient worker. The processes run on the nodes of its
+bundles, but outside it, to outlive it.
 """
 
 import gc
 import os
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -46,6 +48,7 @@ ANSWERS_WITHIN_S = 180.0  # else a coordinator is given up; ten processes take a
 ALIVE_WITHIN_S = 5.0  # for a spare to answer; a dead one is known sooner
 LOOK_FOR_RAYLET_EVERY_S = 0.5
 FORGETS_WITHIN_S = 10.0
+SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 SPARES_PER_NODE = 3  # started processes that wait for a job: enough for one of two workers
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
@@ -62,13 +65,15 @@ class RayCluster:
         self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
         self._lock = threading.Lock()
         self._spares = _Spares()
+        self._only_node: str | None = None  # of an embedded cluster, all of whose CPUs are ours to give
 
     def start(self) -> None:
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
         if self._folder is None:
             asked = {ASKED_FOR: os.environ[ASKED_FOR]} if ASKED_FOR in os.environ else {}
             ray.init(address=self._address, runtime_env={"env_vars": asked} if asked else None, **options)
-            self.nodes()  # sends a probe to each
+            for node in self.nodes():  # which sends a probe to each
+                self._spares.start(node.id)
             ray.wait(list(self._kernels.values()), num_returns=len(self._kernels), timeout=PROBED_WITHIN_S)
             return
         ray.init(
@@ -81,6 +86,7 @@ class RayCluster:
         )
         node_id = ray.get_runtime_context().get_node_id()
         self._kernels[node_id] = kernel_in_use()  # it is this machine, and its processes have this one's environment
+        self._only_node = node_id
         self._spares.start(node_id)
 
     def stop(self) -> None:
@@ -106,7 +112,7 @@ class RayCluster:
         ]
 
     def launch(self, job: TrainingJob) -> "RayRunningJob":
-        return RayRunningJob(job, self._spares, self._transport)
+        return RayRunningJob(job, self._spares, self._transport, self._only_node)
 
     def _kernel(self, node_id: str) -> str | None:
         """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
@@ -141,14 +147,18 @@ class _Process:
         for dtype in ("float32", "float64"):
             warm(dtype)
         threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
+        # Steps take microseconds, in which the thread that tells of them must not hold the interpreter for long.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.freeze()  # what is imported stays, so that forgetting a job does not look through it
         self._changed = threading.Condition()
         self._run_of: str | None = None  # the attempt that a coordinator runs
+        self._vectors: Any = None  # of a gradient worker that Ray's calls reach
         self._part: Any = None  # what this process is now: a GradientWorker, a Coordinator or a relay's KeyPair
 
     def forget(self) -> None:
         """Drops all that belonged to a job."""
         with self._changed:
-            self._part = self._run_of = None
+            self._part = self._vectors = self._run_of = None
         gc.collect()
 
     @ray.method(concurrency_group="aside")
@@ -167,10 +177,11 @@ class _Process:
     def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
         relay(self._part, hub, members, workers, plan, prepared, _Staff(members, processes))
 
-    def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> None:
+    def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> str:
         members = range(worker, worker + 1)
         self._vectors = Vectors(plan, members, workers, bytearray(Vectors.size_bytes(plan, members, workers)))
         self._part = GradientWorker(plan, prepared, self._vectors.parameters, self._vectors.gradients)
+        return kernel_in_use()
 
     def gradients(self, weights: Any, step: int, shards: range) -> Any:
         self._vectors.parameters[:] = weights
@@ -235,6 +246,13 @@ class _Spares:
     def start(self, node_id: str) -> None:
         """Starts SPARES_PER_NODE processes on a node; returns before they have started."""
         for _ in range(SPARES_PER_NODE):
+            self.give(node_id, _start_on(node_id), started=False)
+
+    def replace(self, node_id: str) -> None:
+        """Starts a process in the place of one that was ended, where there are too few; returns before it has."""
+        with self._lock:
+            enough = len(self._by_node.get(node_id, [])) >= SPARES_PER_NODE
+        if not enough:
             self.give(node_id, _start_on(node_id), started=False)
 
     def take(self, node_id: str) -> Any | None:
@@ -322,7 +340,11 @@ class RayTransport(Transport):
 
     def _connect(self) -> None:
         count, plan, prepared = self._count, self._plan, self._prepared
-        _result([worker.open_worker.remote(plan, prepared, n, count) for n, worker in enumerate(self._workers)])
+        opened = [worker.open_worker.remote(plan, prepared, n, count) for n, worker in enumerate(self._workers)]
+        self._kernels = set(_result(opened))
+
+    def kernels(self) -> set[str]:
+        return self._kernels
 
     def _parts(self, step: int) -> list[Part]:
         weights, working = ray.put(self._vectors.parameters), busy(self._plan, step, self._count)
@@ -351,7 +373,10 @@ def _transport(name: TransportName, job: TrainingJob, nodes: list[_NodeOfJob]) -
     try:
         links = Links(job.plan, here.members, range(job.workers), job.workers)
     except OSError as error:
-        note = f"no shared memory ({error.strerror}): weights and gradients travel by Ray calls, which is slower"
+        note = (
+            f"no memory to share ({error.strerror}): {max(len(processes), 1)} of {job.workers} workers compute, and "
+            "weights and gradients travel by Ray calls, which is slower"
+        )
         return (RayTransport(processes) if processes else LocalTransport(1)), [note]
     keys = _result([node.relay.relay_key.remote() for node in others if node.relay is not None])
     remote = [_RelayOnRay(node, key) for node, key in zip(others, keys, strict=True)]
@@ -369,26 +394,35 @@ def _result(references: Any) -> Any:
 
 
 class RayRunningJob:
-    """One attempt on Ray: a placement group that holds its CPUs, and processes on the nodes of its bundles."""
+    """One attempt on Ray: processes on nodes where it holds CPUs.
 
-    def __init__(self, job: TrainingJob, spares: _Spares, transport: TransportName) -> None:
+    On `only_node`, if there is one, the scheduler's own count of CPUs is enough; else a placement group holds them.
+    """
+
+    def __init__(
+        self, job: TrainingJob, spares: _Spares, transport: TransportName, only_node: str | None = None
+    ) -> None:
         self._spares, self._transport = spares, transport
         self._attempt = uuid.uuid4().hex
         self._ended_well = False
         self._closed = False
         self._processes: list[tuple[str, Any]] = []  # each with its node
-        self._group = placement_group([{"CPU": 1}] * job.workers, strategy="PACK")
+        self._group: Any = None
         try:
-            self._begin(job)
+            self._begin(job, Counter({only_node: job.workers}) if only_node else self._placed(job.workers))
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, job: TrainingJob) -> None:
+    def _placed(self, cpus: int) -> Counter[str]:
+        """Has a placement group hold so many CPUs; tells how many of them on which node."""
+        self._group = placement_group([{"CPU": 1}] * cpus, strategy="PACK")
         if not self._group.wait(timeout_seconds=PLACED_WITHIN_S):
             raise NotPlaced(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
         bundles: dict[int, str] = placement_group_table(self._group)["bundles_to_node_id"]
-        counts = Counter(bundles[bundle] for bundle in range(job.workers))
+        return Counter(bundles[bundle] for bundle in range(cpus))
+
+    def _begin(self, job: TrainingJob, counts: Counter[str]) -> None:
         nodes: list[_NodeOfJob] = []
         for number, (node_id, count) in enumerate(counts.items()):
             first = nodes[-1].members.stop if nodes else 0
@@ -446,7 +480,9 @@ class RayRunningJob:
                 self._spares.give(node_id, process, started=True)
             else:
                 ray.kill(process)
-        remove_placement_group(self._group)
+                self._spares.replace(node_id)
+        if self._group is not None:
+            remove_placement_group(self._group)
 
     def _forgetful(self) -> list[Any]:
         """The processes that have dropped the job. Waited for, as Ray keeps no order between calls of this process and

@@ -77,6 +77,7 @@ class Coordinator:
         self._log = ReportLog()
         self.reports = self._log.after
         self._stop: StopRequest | None = None
+        transport.heed = self._heed_cancel
         self._lock = threading.Lock()
         self._step = 0
         self._opened = False
@@ -150,6 +151,11 @@ class Coordinator:
             stop = self._stop
         if stop is not None:
             raise Stopped(stop)
+
+    def _heed_cancel(self) -> None:
+        """Raises Stopped where somebody has asked to cancel, even in the middle of a step."""
+        if self._stop == "cancel":
+            raise Stopped("cancel")
 
     def _heed_requests(self) -> None:
         try:

@@ -3,6 +3,7 @@
 Workers on other nodes are reached through one relay a node (`workers/remote.py`), which sends one sum up.
 """
 
+import os
 from collections.abc import Sequence
 
 from shared.metrics import SliceMeasure
@@ -21,7 +22,8 @@ class DirectTransport(Transport):
     def __init__(self, links: Links, staff: Staff, remote: Sequence[RemoteNode] = (), address: str = "") -> None:
         super().__init__(links.workers)
         self._links, self._staff = links, staff
-        self._threads = len(links.members)  # the other workers' CPUs idle while the server steps
+        # While the server steps, the other workers do little but wait, so their CPUs are free to help.
+        self._threads = min(len(links.members), len(os.sched_getaffinity(0)))
         self._remote = RemoteNodes(remote, address) if remote else None
 
     def _memory(self, plan: Plan) -> Memory:
@@ -29,8 +31,8 @@ class DirectTransport(Transport):
 
     def _connect(self) -> None:
         if self._remote is not None:
-            self._remote.start(self._count, self._plan, self._prepared)
-        self._links.open(self._staff, self._prepared)
+            self._remote.start(self._count, self._plan, self._prepared, self.heed)
+        self._links.open(self._staff, self._prepared, self.heed)
         if self._remote is not None:
             self._remote.accept()
 
@@ -50,6 +52,7 @@ class DirectTransport(Transport):
         return [(index, unpack_measure(packed)) for index, packed in found]
 
     def close(self) -> None:
+        super().close()
         self._links.close()
         if self._remote is not None:
             self._remote.close()

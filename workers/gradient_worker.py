@@ -1,6 +1,7 @@
 """A gradient worker: forward and backward over its shards of a batch, and sums over its validation slices."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -85,11 +86,15 @@ class GradientWorker:
         return [Part(node, row, losses[row]) for row, node in enumerate(summing.sums)]
 
     def look_ahead(self, step: int, shards: range) -> None:
-        """Gathers the first rows that `gradients` will need for `step`, while there is nothing else to do."""
+        """Gathers the first rows that `gradients` will need for `step`, while there is nothing else to do.
+
+        The step may never come, so what goes wrong here is left to the step itself.
+        """
         if step < self._plan.steps:
             mine, _ = self._work(step, shards)
             if mine:
-                self._gather(step, mine[0], 0)
+                with suppress(OSError):
+                    self._gather(step, mine[0], 0)
 
     def evaluate(self, slices: Sequence[int]) -> list[tuple[int, SliceMeasure]]:
         """The validation sums over each of `slices`, slice i being rows i·SLICE_ROWS up to (i+1)·SLICE_ROWS."""

@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -36,6 +36,7 @@ OPENS_WITHIN_S: Final = 60.0
 LOOK_FOR_JOINERS_EVERY_S: Final = 0.05
 SAYS_HELLO_WITHIN_S: Final = 10.0
 ENDS_WITHIN_S: Final = 2.0  # for a worker that hung up to be told as ended
+ANSWERS_WITHIN_S: Final = 120.0  # to any step: far beyond one, yet not for ever
 LOOK_UP_EVERY_S: Final = 1.0  # from waiting for an answer, to see whether a silent worker still lives
 PATIENCE_S: Final = 0.0003  # a few times what it takes to be woken, on a virtual machine
 SECRET_BYTES: Final = 32
@@ -103,29 +104,31 @@ class Links:
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         address = b"\0chainrule-" + secrets.token_hex(16).encode()
         self._door.bind(address)
-        self._door.listen(max(len(self._others), 1))
+        self._door.listen()
         self.entrance = Entrance(address, secrets.token_bytes(SECRET_BYTES))
 
-    def open(self, staff: Staff, prepared: Path) -> None:
-        """Makes all members ready. Raises AttemptLost when one has not joined within OPENS_WITHIN_S."""
-        self._staff = staff
+    def open(self, staff: Staff, prepared: Path, heed: Callable[[], None] = lambda: None) -> None:
+        """Makes all members ready. Whenever they are waited for, `heed` is called now and then, and may raise.
+
+        Raises AttemptLost when one has not joined within OPENS_WITHIN_S.
+        """
+        self._staff, self._heed = staff, heed
         for worker in self._others:
             staff.start(worker, self.entrance, self._held, self.workers, self._plan, prepared)
-        until = time.monotonic() + OPENS_WITHIN_S
+        until, looks_at = time.monotonic() + OPENS_WITHIN_S, 0.0
         self._door.settimeout(LOOK_FOR_JOINERS_EVERY_S)
         first = self.members[0]
         self._own = self._make(self._plan, prepared, self.vectors.parameters, self.vectors.gradients_of(first))
         while missing := [worker for worker in self._others if worker not in self._sockets]:
-            try:
-                joined = self._door.accept()[0]
-            except TimeoutError:
+            with suppress(TimeoutError):
+                self._let_in(self._door.accept()[0])
+            if time.monotonic() > looks_at:  # also while somebody keeps knocking
+                looks_at = time.monotonic() + LOOK_FOR_JOINERS_EVERY_S
+                heed()
                 for worker in missing:
                     staff.look(worker)
-                if time.monotonic() > until:
-                    late = f"gradient worker {missing[0]} did not come within {OPENS_WITHIN_S:.0f} s"
-                    raise AttemptLost(late) from None
-            else:
-                self._let_in(joined)
+                if looks_at > until:
+                    raise AttemptLost(f"gradient worker {missing[0]} did not come within {OPENS_WITHIN_S:.0f} s")
         self._door.close()
         for worker in self._others:
             self._receive(worker, len(READY))
@@ -160,7 +163,10 @@ class Links:
             elif worker in self._others:
                 self._send(worker, ASK.pack(STEP, step, shards.start, shards.stop))
                 asked.append(worker)
-        parts = [] if mine is None else self.vectors.placed(first, self._own.gradients(step, mine))
+        parts = []
+        if mine is not None:
+            parts += self.vectors.placed(first, self._own.gradients(step, mine))
+            self._own.look_ahead(step + 1, mine)
         for worker in asked:
             answered, count = ANSWER.unpack(self._receive(worker, ANSWER.size))
             if answered != step:
@@ -199,8 +205,16 @@ class Links:
             raise self._gone(worker) from error
 
     def _receive(self, worker: int, size: int) -> bytes:
+        until = time.monotonic() + ANSWERS_WITHIN_S
+
+        def on_silence() -> None:
+            self._heed()
+            self._staff.look(worker)
+            if time.monotonic() > until:
+                raise AttemptLost(f"gradient worker {worker} was silent for {ANSWERS_WITHIN_S:.0f} s")
+
         try:
-            return _receive(self._sockets[worker], size, self._patience_s, partial(self._staff.look, worker))
+            return _receive(self._sockets[worker], size, self._patience_s, on_silence)
         except (EOFError, OSError) as error:
             raise self._gone(worker) from error
 
@@ -235,19 +249,29 @@ def serve(
         (patience_s,) = WELCOME.unpack(welcome)
         computing = make(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
         joined.sendall(READY)
-        try:
-            while True:
-                kind, step, first, stop = ASK.unpack(_receive(joined, ASK.size, patience_s))
-                if kind == STEP:
-                    parts = computing.gradients(step, range(first, stop))
-                    joined.sendall(pack_parts(step, parts))
-                    computing.look_ahead(step + 1, range(first, stop))
-                else:
-                    for index, measure in computing.evaluate(range(first, stop)):
-                        packed = pack_measure(measure)
-                        joined.sendall(ANSWER.pack(index, len(packed)) + packed)
-        except (EOFError, ConnectionError):
-            return
+        while (order := _next_order(joined, patience_s)) is not None:
+            kind, step, first, stop = order
+            if kind == STEP:
+                parts = computing.gradients(step, range(first, stop))
+                _answer(joined, pack_parts(step, parts))
+                computing.look_ahead(step + 1, range(first, stop))
+            else:
+                for index, measure in computing.evaluate(range(first, stop)):
+                    packed = pack_measure(measure)
+                    _answer(joined, ANSWER.pack(index, len(packed)) + packed)
+
+
+def _next_order(joined: socket.socket, patience_s: float) -> tuple[int, int, int, int] | None:
+    """Kind, step, first and stop; None when the other side has hung up."""
+    try:
+        return ASK.unpack(_receive(joined, ASK.size, patience_s))
+    except (EOFError, ConnectionError):
+        return None
+
+
+def _answer(joined: socket.socket, message: bytes) -> None:
+    with suppress(ConnectionError):  # the other side has hung up: the next order says so
+        joined.sendall(message)
 
 
 def pack_parts(step: int, parts: Sequence[Part]) -> bytes:

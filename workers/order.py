@@ -51,6 +51,7 @@ class Order:
             order = _new_file(partial, np.dtype(np.int64), (self._rows,))
             scratch = _new_file(drawn, np.dtype(np.uint64), (self._rows, 2))
             permutation_into(order, scratch, self._spec.seed, Purpose.SHUFFLE, epoch)
+            order.flush()  # else a power cut may leave the name with pages of zeros
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -60,7 +61,7 @@ class Order:
                 past.unlink(missing_ok=True)
 
 
-def _new_file(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _new_file(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> "np.memmap[Any, Any]":
     """A new .npy file, mapped. Its disk is taken first, so that a full one is an OSError and not a bus error."""
     mapped = np.lib.format.open_memmap(path, "w+", dtype, shape)
     with path.open("r+b") as file:

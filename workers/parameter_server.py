@@ -55,6 +55,7 @@ class ParameterServer:
         self._plan = plan
         self._next_step = next_step
         self._penalized = network.penalized
+        self._threads = Threads(threads - 1)
         self._optimizer = build_optimizer(
             spec.optimizer,
             network.size,
@@ -64,7 +65,7 @@ class ParameterServer:
             spec.l2,
             spec.clip_norm,
             threads,
-            Threads(threads - 1),
+            self._threads,
         )
         self.parameters, self._gradients = parameters, gradients
         np.copyto(parameters, state.parameters)
@@ -108,6 +109,10 @@ class ParameterServer:
         """What to write into a checkpoint: the vectors themselves, not copies."""
         return ServerState(self.parameters, dict(self._optimizer.slots), self._best)
 
+    def close(self) -> None:
+        """Ends its threads."""
+        self._threads.close()
+
     def _sum_of(self, rows: int, held: tuple[tuple[Node, int], ...]) -> tuple[Summation, GradientSum]:
         """How to add what lies in these rows of the gradients' memory."""
         found = whole_sum(rows, self._plan.spec.shards, tuple(node for node, _ in held))
@@ -137,3 +142,8 @@ class Threads:
             task()
         for other in others:
             other.result()
+
+    def close(self) -> None:
+        """Ends them. Repeating is harmless."""
+        if self._helpers is not None:
+            self._helpers.shutdown()

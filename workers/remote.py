@@ -7,7 +7,7 @@ node as the server does to those of its own: shared memory and a doorbell (`work
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -20,13 +20,27 @@ from shared.plan import Plan
 from shared.sharding import ADD, batch_rows, summation
 from workers.gradient_worker import Part
 from workers.job import AttemptLost
-from workers.link import ANSWER, ASK, MEASURE, OPENS_WITHIN_S, PART, STEP, Links, Staff, pack_parts, unpack_part
+from workers.link import (
+    ANSWER,
+    ANSWERS_WITHIN_S,
+    ASK,
+    MEASURE,
+    OPENS_WITHIN_S,
+    PART,
+    STEP,
+    Links,
+    Staff,
+    pack_parts,
+    unpack_part,
+)
 from workers.transport import Vectors
 
 __all__ = ["Hub", "KeyPair", "RemoteNode", "RemoteNodes", "relay"]
 
 LOOK_UP_EVERY_MS: Final = 1000
 ENDS_WITHIN_MS: Final = 1000  # for the last message to leave
+HEARTBEAT_EVERY_MS: Final = 5_000
+HEARTBEAT_WITHIN_MS: Final = 30_000
 LEAVE: Final = 0  # beside STEP and MEASURE
 
 
@@ -66,8 +80,9 @@ class RemoteNode(Protocol):
 class RemoteNodes:
     """The server's side: all relays, at one socket that listens on `address`."""
 
-    def __init__(self, nodes: Sequence[RemoteNode], address: str) -> None:
+    def __init__(self, nodes: Sequence[RemoteNode], address: str, opens_within_s: float = OPENS_WITHIN_S) -> None:
         self.kernels: set[str] = set()
+        self._opens_within_s = opens_within_s
         self._nodes = {_name(node.members): node for node in nodes}
         self._context = zmq.Context()
         self._guard = ThreadAuthenticator(self._context)
@@ -77,17 +92,19 @@ class RemoteNodes:
         keys = KeyPair.new()
         self._socket.curve_server, self._socket.curve_secretkey = True, keys.secret
         self._socket.router_mandatory, self._socket.linger = True, ENDS_WITHIN_MS
+        _keep_alive(self._socket)
         port = self._socket.bind_to_random_port(f"tcp://{address}")
         self._hub = Hub(f"tcp://{address}:{port}", keys.public)
 
-    def start(self, workers: int, plan: Plan, prepared: Path) -> None:
-        """Has every relay started; returns at once."""
+    def start(self, workers: int, plan: Plan, prepared: Path, heed: Callable[[], None] = lambda: None) -> None:
+        """Has every relay started; returns at once. `heed` is called now and then while they are waited for."""
+        self._heed = heed
         for node in self._nodes.values():
             node.start(self._hub, workers, plan, prepared)
 
     def accept(self) -> None:
-        """Waits until every relay has all its workers. Raises AttemptLost when that takes more than OPENS_WITHIN_S."""
-        for _, (told,) in self._answers(OPENS_WITHIN_S):
+        """Waits until every relay has all its workers. Raises AttemptLost when that takes too long."""
+        for _, (told,) in self._answers(self._opens_within_s):
             self.kernels |= set(json.loads(told.bytes))
 
     def ask_for_gradients(self, step: int, parameters: npt.NDArray[np.floating]) -> None:
@@ -138,20 +155,21 @@ class RemoteNodes:
                 node.look()
                 raise AttemptLost("the connection to another node broke") from error
 
-    def _answers(self, within_s: float | None = None) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
-        """One message of every relay, in the order of the nodes."""
-        until = None if within_s is None else time.monotonic() + within_s
+    def _answers(self, within_s: float = ANSWERS_WITHIN_S) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
+        """One message of every relay, in the order of the nodes. Raises AttemptLost when they do not come in time."""
+        until = time.monotonic() + within_s
         found: dict[bytes, list[zmq.Frame]] = {}
         while len(found) < len(self._nodes):
             if self._socket.poll(LOOK_UP_EVERY_MS):
                 sender, *frames = self._socket.recv_multipart(copy=False)
                 found[sender.bytes] = frames
                 continue
+            self._heed()
             for name, node in self._nodes.items():
                 if name not in found:
                     node.look()
-            if until is not None and time.monotonic() > until:
-                raise AttemptLost(f"another node's relay did not come within {within_s:.0f} s")
+            if time.monotonic() > until:
+                raise AttemptLost(f"another node's relay did not answer within {within_s:.0f} s")
         return [(node, found[name]) for name, node in self._nodes.items()]
 
 
@@ -176,6 +194,7 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
     try:
         upward.curve_publickey, upward.curve_secretkey = keys
         upward.curve_serverkey, upward.identity, upward.linger = hub.public_key, _name(members), 0
+        _keep_alive(upward)
         links.open(staff, prepared)
         upward.connect(hub.address)
         upward.send(json.dumps(sorted(links.kernels)).encode())
@@ -213,6 +232,11 @@ def _summed(plan: Plan, step: int, parts: list[Part], vectors: Vectors) -> list[
         else:
             stack.append(parts[operation])
     return [Part(node, part.row, part.loss) for node, part in zip(found.sums, stack, strict=True)]
+
+
+def _keep_alive(ends: zmq.Socket[bytes]) -> None:
+    """Has a connection whose other end is gone without a word noticed, and closed."""
+    ends.heartbeat_ivl, ends.heartbeat_timeout = HEARTBEAT_EVERY_MS, HEARTBEAT_WITHIN_MS
 
 
 def _name(members: range) -> bytes:

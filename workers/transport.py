@@ -6,7 +6,7 @@ and sockets, `workers/cluster.py` the one over plain Ray calls.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from mmap import mmap
@@ -20,6 +20,7 @@ from shared.plan import Plan
 from shared.sharding import assign, batch_rows, cut, leaves
 from workers.blas import kernel_in_use
 from workers.gradient_worker import SLICE_ROWS, GradientWorker, Part, gradient_rows
+from workers.job import AttemptLost
 from workers.parameter_server import ParameterServer, ServerState
 
 __all__ = ["LocalTransport", "Transport", "Vectors", "busy", "slices_of"]
@@ -38,6 +39,9 @@ class Transport(ABC):
     def __init__(self, workers: int) -> None:
         self._count = workers
         self._threads = 1
+        self._server: ParameterServer | None = None
+        self.heed: Callable[[], None] = lambda: None
+        """Called now and then while a worker is waited for, and may raise to stop waiting."""
 
     def open(self, plan: Plan, prepared: Path, state: ServerState, next_step: int) -> None:
         """Hands every party its plan, its data and its state; must be called once, before all else."""
@@ -50,7 +54,7 @@ class Transport(ABC):
 
     def steps(self, first: int, count: int) -> list[float]:
         """Runs `count` steps from step `first` on and returns the loss of each. Raises Diverged."""
-        server, parts = self._server, self._parts
+        server, parts = self._opened(), self._parts
         return [server.step(step, parts(step)) for step in range(first, first + count)]
 
     def evaluate(self) -> list[SliceMeasure]:
@@ -63,18 +67,24 @@ class Transport(ABC):
 
     def penalty(self) -> float:
         """The l1 and l2 terms of the loss for the present weights."""
-        return self._server.penalty()
+        return self._opened().penalty()
 
     def keep_best(self) -> None:
         """Remembers the present weights as the best so far."""
-        self._server.keep_best()
+        self._opened().keep_best()
 
     def state(self) -> ServerState:
         """The server's state between two steps, to be read before the next step."""
-        return self._server.state()
+        return self._opened().state()
 
-    def close(self) -> None:  # noqa: B027  (not every way has something to close)
+    def close(self) -> None:
         """Ends what `open` began; the workers may be used for another job then. Repeating is harmless."""
+        if self._server is not None:
+            self._server.close()
+
+    def _opened(self) -> ParameterServer:
+        assert self._server is not None, "open comes first"
+        return self._server
 
     def _memory(self, plan: Plan) -> Memory:
         """Memory for the vectors, zeros. Raises OSError when there is not enough."""
@@ -141,7 +151,10 @@ class Vectors:
 
     def placed(self, worker: int, parts: Sequence[Part]) -> list[Part]:
         """That worker's parts, their rows counted within all gradients."""
-        first = self._first[worker]
+        first, rows = self._first[worker], sum(self._rows.values())
+        for part in parts:
+            if first + part.row >= rows:
+                raise AttemptLost(f"gradient worker {worker} told of row {part.row}, which it does not have")
         return [Part(part.node, first + part.row, part.loss) for part in parts] if first else list(parts)
 
 

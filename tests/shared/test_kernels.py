@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shared import kernels
+from shared import kernels, sharding
 from shared.spec import ACTIVATIONS, Activation
 
 REFERENCE: dict[Activation, Callable[[float], float]] = {
@@ -117,3 +117,10 @@ def test_bytes_are_standardized_as_numpy_does_it(dtype: type[np.floating]) -> No
     out = np.full((200, 33), np.nan, dtype)
     kernels.gather_standardized(x, chosen, mean, scale, out)
     np.testing.assert_array_equal(out, ((x[chosen].astype(np.float64) - mean) / scale).astype(dtype))
+
+
+def test_the_codes_that_kernels_are_compiled_with_are_those_of_the_spec_and_the_tree() -> None:
+    """They stand in the kernels' own file, since numba's cache on disk notices changes of that file only."""
+    assert set(kernels.CODES) == set(ACTIVATIONS)
+    assert sorted(kernels.CODES.values()) == list(range(len(ACTIVATIONS)))
+    assert kernels.ADD == sharding.ADD

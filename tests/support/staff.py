@@ -1,6 +1,7 @@
 """Gradient workers for the direct transport without Ray: threads, or processes that may be killed."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -60,6 +61,9 @@ class Processes:
     def look(self, worker: int) -> None:
         if not self._processes[worker].is_alive():
             raise AttemptLost(f"gradient worker {worker} died")
+
+    def signal(self, worker: int, number: int) -> None:
+        os.kill(self._processes[worker].pid, number)
 
     def kill(self, worker: int) -> None:
         self._processes[worker].kill()
