@@ -19,7 +19,6 @@ __all__ = ["measure"]
 
 ROWS, BATCH, EPOCHS = 1_000, 100, 5
 WARM_UP = 3  # jobs before the first that counts
-SETTLES_S = 0.3  # between two jobs
 P50_MS, P95_MS = 150.0, 400.0
 
 
@@ -32,7 +31,6 @@ def measure(run: Run) -> Outcome:
         for number in range(1, WARM_UP + jobs + 1):
             run.say(f"job {number} of {WARM_UP + jobs}")
             times_ms.append(_first_step_ms(client, job(ROWS, BATCH, EPOCHS)))
-            time.sleep(SETTLES_S)
     middle, slow = (Spread.of(times_ms[WARM_UP:], quantile) for quantile in (0.5, 0.95))
     figures = [Figure("p50", "submit to first step", "ms", middle), Figure("p95", "submit to first step", "ms", slow)]
     goals = [

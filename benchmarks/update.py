@@ -1,7 +1,8 @@
 """How long the parameter server takes for a step: it adds the workers' gradients, averages, and applies Adam.
 
 This is `ParameterServer.step` in a process of its own, for the 535,818 parameters of the network that is trained, with
-one subtree's part from each of two workers, and as many threads, as in a job.
+one subtree's part from each of two workers, and as many threads, as in a job. Unlike there, the gradients were not just
+written by another core, so that this is the least that a step can take.
 """
 
 import tempfile

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.running_service import DATA, RunningService
+from workers.blas import KERNELS, cpu_flags
 
 pytestmark = pytest.mark.ray
 
@@ -52,3 +53,16 @@ def test_settings_that_cannot_be_are_refused_in_one_line_that_names_each() -> No
     assert ended.stderr.count("\n") == 1
     assert "--transport: Input should be 'direct' or 'ray', got 'pigeon'" in ended.stderr
     assert "--blas-kernel" in ended.stderr
+
+
+def test_the_kernel_that_was_asked_for_is_what_cluster_and_job_tell(tmp_path: Path) -> None:
+    """Every x86-64 CPU that is in use runs Nehalem's, which none would take by itself."""
+    if not cpu_flags() >= KERNELS["Nehalem"]:
+        pytest.skip("this CPU cannot run the kernel")
+    service = RunningService(tmp_path, cpus=2, options=["--blas-kernel", "Nehalem"]).start().until_ready()
+    try:
+        assert service.http.get("/v1/cluster").json()["blas_kernel"] == "Nehalem"
+        service.upload("wine", DATA / "wine-quality-white.csv")
+        assert service.trained(**SMALL, workers=2)["environment"]["blas_kernel"] == "Nehalem"
+    finally:
+        service.stop()

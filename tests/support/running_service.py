@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def free_port() -> int:
 class RunningService:
     """`chainrule serve` with its own port and data folder; `start` may follow `kill` to see what survives."""
 
-    def __init__(self, folder: Path, cpus: int) -> None:
-        self._folder, self._cpus = folder, cpus
+    def __init__(self, folder: Path, cpus: int, options: Sequence[str] = ()) -> None:
+        self._folder, self._cpus, self._options = folder, cpus, options
         self.data_dir = folder / "data"
         self._mark = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,7 +41,7 @@ class RunningService:
         command = Path(sys.executable).with_name("chainrule")
         log = (self._folder / "service.log").open("ab")
         self._process = subprocess.Popen(
-            [command, "serve", "--port", str(port), "--data-dir", self.data_dir],
+            [command, "serve", "--port", str(port), "--data-dir", self.data_dir, *self._options],
             env={**os.environ, "CHAINRULE_CPUS": str(self._cpus), "CHAINRULE_TEST_MARK": self._mark},
             stdout=log,
             stderr=log,
