@@ -202,7 +202,7 @@ class _Process:
 
     @ray.method(concurrency_group="aside")
     def reports(self, attempt: str, after: int, wait_s: float) -> list[tuple[Any, ...]]:
-        """As plain tuples: to send objects of our own takes the interpreter from the steps for several times as long."""
+        """As plain tuples: sending objects of our own would take the interpreter from the steps for longer."""
         coordinator = self._coordinator_of(attempt, wait_s)
         found: list[Report] = [] if coordinator is None else coordinator.reports(after, wait_s)
         return [(report.number, report.type, report.data) for report in found]

@@ -32,8 +32,8 @@ class ReportLog:
             self._ended.set()
 
     def after(self, number: int, wait_s: float) -> list[Report]:
-        """Reports above `number`, at most AT_ONCE, waiting up to `wait_s` for the first. Whoever asks has read all up to
-        `number`, so those are forgotten.
+        """Reports above `number`, at most AT_ONCE, waiting up to `wait_s` for the first. Whoever asks has read all up
+        to `number`, so those are forgotten.
 
         Answers follow each other after PAUSE_S at the earliest, but for the last report, which comes at once.
         """
