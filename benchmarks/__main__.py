@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from benchmarks import machine
+from benchmarks.picture import bars
 from benchmarks.records import BenchmarkFailed, Outcome
 from benchmarks.registry import BENCHMARKS, Measure
 from benchmarks.report import Section, as_json, markdown, renderable
@@ -65,13 +66,16 @@ def write(into: Path, told: Mapping[str, str], sections: Sequence[Section]) -> N
     into.mkdir(parents=True, exist_ok=True)
     (into / "results.md").write_text(markdown(told, sections), encoding="utf-8")
     (into / "results.json").write_text(as_json(told, sections), encoding="utf-8")
+    for section in sections:
+        if section.name == "anatomy" and section.outcome is not None:
+            (into / "anatomy.svg").write_text(bars(section.outcome.figures), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures Chainrule through its real service, and other libraries beside it in the same run. "
-        "A whole run writes benchmarks/results.md and results.json.",
+        "A whole run writes results.md, results.json and a picture into benchmarks/.",
     )
     parser.add_argument("--list", action="store_true", help="tell what there is to measure, and end")
     parser.add_argument(

@@ -5,22 +5,20 @@ parameters, over the direct transport: the first in the server's process, the ot
 of a step is real: the weights go out, the gradients come back, and the server updates.
 """
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
 
 from benchmarks.prepared import prepared
 from benchmarks.problem import job, parameters
-from benchmarks.records import BenchmarkFailed, Figure, Goal, Outcome, Spread
+from benchmarks.processes import EndingStaff, Processes
+from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
 from shared.plan import Plan
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker, Part, network_of
-from workers.link import Entrance, Links, Staff, serve
+from workers.link import Links
 from workers.parameter_server import ServerState
 from workers.transport import Transport
 
@@ -44,36 +42,11 @@ class SleepingWorker(GradientWorker):
         return parts
 
 
-class EndingStaff(Staff, Protocol):
-    """Workers that leave when they are hung up on, and can be waited for."""
-
-    def join(self) -> None:
-        """Returns when all have ended."""
+def sleeping_processes() -> EndingStaff:
+    return Processes(SleepingWorker)
 
 
-class Processes:
-    """Each worker is a process; they are forked from one that has imported all that they need."""
-
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
-        self._running: dict[int, BaseProcess] = {}
-
-    def start(self, worker: int, entrance: Entrance, held: range, workers: int, plan: Plan, prepared: Path) -> None:
-        arguments = (entrance, worker, held, workers, plan, prepared, SleepingWorker)
-        self._running[worker] = self._context.Process(target=serve, args=arguments)
-        self._running[worker].start()
-
-    def look(self, worker: int) -> None:
-        if not self._running[worker].is_alive():
-            raise BenchmarkFailed(f"worker {worker} ended with {self._running[worker].exitcode}")
-
-    def join(self) -> None:
-        for process in self._running.values():
-            process.join()
-
-
-def measure(run: Run, staff_of: Callable[[], EndingStaff] = Processes) -> Outcome:
+def measure(run: Run, staff_of: Callable[[], EndingStaff] = sleeping_processes) -> Outcome:
     """Milliseconds a step, by the number of workers."""
     count = run.amount(100, quick=5)
     times: dict[int, Spread] = {}

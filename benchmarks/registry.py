@@ -2,7 +2,19 @@
 
 from collections.abc import Callable
 
-from benchmarks import coordination, data_path, five_million, growth, sgemm, shards, start, steps, training, update
+from benchmarks import (
+    anatomy,
+    coordination,
+    data_path,
+    five_million,
+    growth,
+    sgemm,
+    shards,
+    start,
+    steps,
+    training,
+    update,
+)
 from benchmarks.records import Outcome
 from benchmarks.run import Run
 
@@ -14,6 +26,7 @@ Measure = Callable[[Run], Outcome]
 BENCHMARKS: dict[str, Measure] = {
     "training": training.measure,
     "sgemm": sgemm.measure,
+    "anatomy": anatomy.measure,
     "update": update.measure,
     "steps": steps.measure,
     "five_million": five_million.measure,

@@ -21,7 +21,7 @@ from shared.sharding import Node
 from workers.gradient_worker import Part, network_of
 from workers.parameter_server import ParameterServer, ServerState
 
-__all__ = ["measure"]
+__all__ = ["measure", "step_times_ms"]
 
 BATCH = 512
 LIMIT_MS = 0.25
@@ -32,13 +32,13 @@ SUBTREES = (Node(0, SHARDS // 2), Node(SHARDS // 2, SHARDS))  # what each of two
 def measure(run: Run) -> Outcome:
     """Milliseconds a step."""
     run.say("the server's step")
-    (times_ms,) = together(1, partial(_times_ms, run.amount(1_000, quick=100)))
+    (times_ms,) = together(1, partial(step_times_ms, run.amount(1_000, quick=100)))
     took = Spread.of(times_ms)
     what = f"averaging + Adam, {parameters():,} parameters, 2 workers"
     return Outcome([Figure(what, "a step", "ms", took)], [Goal(what, "ms", LIMIT_MS, took, at_most=True)])
 
 
-def _times_ms(count: int, _start: Start, _number: int) -> list[float]:
+def step_times_ms(count: int, _start: Start, _number: int) -> list[float]:
     """The time of each of `count` steps of a server."""
     with tempfile.TemporaryDirectory(prefix="chainrule-bench-") as folder:
         plan, _ = prepared(Path(folder), BATCH, job(BATCH, BATCH, epochs=WARM_UP + count))
