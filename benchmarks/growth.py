@@ -18,6 +18,7 @@ __all__ = ["measure"]
 
 BATCH = 2_048
 ROWS_TIMES, EPOCHS_TIMES = 10, 100
+MOST_EPOCHS = 2_000  # of the small one: a hundred times as many are still written within a minute
 PROBE = 500  # epochs from which is seen how many make a run
 AT_LEAST = 95.0  # percent of the small one's pace
 
@@ -48,7 +49,7 @@ def _epochs(run: Run, client: Client, folder: Path) -> Outcome:
     upload_lecture(client, folder)
     run.say("a short job, to see how many epochs make a run")
     seconds = run.amount(0.5, quick=0.1)
-    small = round(trained(client, lecture_job(PROBE)).steps_per_s * seconds)
+    small = min(round(trained(client, lecture_job(PROBE)).steps_per_s * seconds), MOST_EPOCHS)
     paces: dict[int, list[float]] = {small: [], small * EPOCHS_TIMES: []}
     for number in range(1, run.rounds + 1):
         for epochs, found in paces.items():

@@ -5,7 +5,9 @@ place, it may still be good: a quote within a cell that has none at its beginnin
 """
 
 import codecs
+import mmap
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ __all__ = ["check_quotes"]
 
 QUOTE = ord('"')
 BLOCK_BYTES = 1 << 20
+RELEASE_BYTES = 1 << 26
 WINDOW_BYTES = 1 << 17  # what a pattern is held against at once: nothing else runs meanwhile
 
 Bytes = npt.NDArray[np.uint8]
@@ -27,13 +30,20 @@ Bytes = npt.NDArray[np.uint8]
 
 def check_quotes(source: Path, dialect: Dialect) -> None:
     """Raises InvalidInput, naming row and column, for text between a closing quote and the next delimiter."""
-    content: Bytes = np.asarray(np.memmap(source, np.uint8, "r"))
+    with source.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content: Bytes = np.frombuffer(mapped, np.uint8)
     start = len(codecs.BOM_UTF8) if content[:3].tobytes() == codecs.BOM_UTF8 else 0
-    if not _are_usual(content[start:], dialect.delimiter):
+
+    def done_with(end: int) -> None:
+        """Lets go of pages that were looked at: else the whole file would count as this process's memory."""
+        mapped.madvise(mmap.MADV_DONTNEED, 0, end // mmap.PAGESIZE * mmap.PAGESIZE)
+
+    if not _are_usual(content[start:], dialect.delimiter, done_with):
         _check_rows(content[start:].data, dialect, Place(source, dialect))
 
 
-def _are_usual(content: Bytes, delimiter: str) -> bool:
+def _are_usual(content: Bytes, delimiter: str, done_with: Callable[[int], None]) -> bool:
     """Whether quotes open and close cells by turns: each beside a delimiter, an end of line, or the next quote, of two
     that stand for one."""
     fits = np.zeros(256, np.bool_)
@@ -46,6 +56,8 @@ def _are_usual(content: Bytes, delimiter: str) -> bool:
         before, after = opening[opening > 0] - 1, closing[closing + 1 < len(content)] + 1
         if not (fits[content[before]].all() and fits[content[after]].all()):
             return False
+        if first % RELEASE_BYTES == 0 and first:
+            done_with(first)
     return True
 
 
