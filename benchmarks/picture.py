@@ -9,6 +9,7 @@ from benchmarks.records import Figure
 __all__ = ["bars"]
 
 COLOURS = ("#2468c8", "#78a8e8", "#b4541a", "#e0a060", "#3a8a5a", "#c5cfdb")  # of the pieces, in their order
+LIGHT = COLOURS[1::2]
 LEFT, WIDTH, BAR, GAP, TOP = 110, 640, 34, 22, 84
 
 
@@ -49,7 +50,8 @@ def _bar(row: str, y: int, took: dict[str, float]) -> list[str]:
             f"<title>{tip}</title></rect>"
         )
         if share > 0.06:
-            parts.append(f'<text x="{x + 6:.1f}" y="{y + 22}" fill="#ffffff">{share:.0%}</text>')
+            ink = "#1c2733" if colour in LIGHT else "#ffffff"
+            parts.append(f'<text x="{x + 6:.1f}" y="{y + 22}" fill="{ink}">{share:.0%}</text>')
         x += share * WIDTH
     parts.append(f'<text x="{LEFT + WIDTH + 10}" y="{y + 22}" fill="#4a5a6c">{took["a step"]:.1f} ms</text>')
     return parts
