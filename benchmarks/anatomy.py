@@ -23,10 +23,10 @@ from benchmarks.together import Start, together
 from benchmarks.update import step_times_ms
 from shared.network import Network
 from shared.plan import Plan
+from workers.crew import FixedCrew
 from workers.data import PreparedData
 from workers.direct import DirectTransport
 from workers.gradient_worker import network_of
-from workers.link import Links
 from workers.parameter_server import ServerState
 
 __all__ = ["PIECES", "measure"]
@@ -94,8 +94,8 @@ def _products(network: Network, parameters: np.ndarray, rows: int) -> list[tuple
 
 def _step_ms(plan: Plan, data: Path, repeats: int) -> float:
     """A whole step of two workers, over the direct transport."""
-    staff, everybody = Processes(), range(WORKERS)
-    transport = DirectTransport(Links(plan, everybody, everybody, WORKERS), staff)
+    staff = Processes()
+    transport = DirectTransport(plan, FixedCrew(staff, WORKERS))
     try:
         transport.open(plan, data, ServerState(network_of(plan).initial_parameters(0)), 0)
         transport.steps(0, repeats)

@@ -16,9 +16,9 @@ from benchmarks.processes import EndingStaff, Processes
 from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
 from shared.plan import Plan
+from workers.crew import FixedCrew
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker, Part, network_of
-from workers.link import Links
 from workers.parameter_server import ServerState
 from workers.transport import Transport
 
@@ -55,8 +55,8 @@ def measure(run: Run, staff_of: Callable[[], EndingStaff] = sleeping_processes) 
         plan, data = prepared(Path(folder), ROWS, spec)
         for workers in COUNTS:
             run.say(f"{workers} workers")
-            staff, everybody = staff_of(), range(workers)
-            transport = DirectTransport(Links(plan, everybody, everybody, workers, SleepingWorker), staff)
+            staff = staff_of()
+            transport = DirectTransport(plan, FixedCrew(staff, workers), make=SleepingWorker)
             try:
                 times[workers] = Spread.of(_steps_ms(transport, plan, data, count))
             finally:

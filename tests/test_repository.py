@@ -122,9 +122,9 @@ def test_nothing_imports_the_benchmarks_or_what_they_compare_with(package: str) 
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_only_cluster_imports_ray(package: str) -> None:
-    files = {each.file for each in imports(package) if each.is_within("ray")}
-    assert files == ({"workers/cluster.py"} if package == "workers" else set())
+def test_only_one_package_imports_ray(package: str) -> None:
+    folders = {Path(each.file).parent.as_posix() for each in imports(package) if each.is_within("ray")}
+    assert folders == ({"workers/on_ray"} if package == "workers" else set())
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -108,6 +108,7 @@ class Coordinator:
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:
             self._heed_requests()
+            self._regroup()
             count = self._steps_until_look_up()
             began = self._clock()
             losses = self._transport.steps(self._step, count)
@@ -139,7 +140,13 @@ class Coordinator:
             self._notes.append(f"began on the BLAS kernel {began}, continues on {kernel}: not bit-identical")
         if self._notes:
             told["note"] = "; ".join(self._notes)
-        self._log.add("started", parameters=self._plan.parameters, resumed_from_step=self._step, environment=told)
+        self._log.add(
+            "started",
+            parameters=self._plan.parameters,
+            resumed_from_step=self._step,
+            workers=self._transport.workers,
+            environment=told,
+        )
         for item in self._memory.untold:
             self._log.add("metrics", **item)
         self._opened = True
@@ -167,6 +174,11 @@ class Coordinator:
         limit = self._spec.max_runtime_s
         if limit is not None and self._memory.elapsed_s > limit:
             raise ChainruleError(f"max_runtime_s: trained for {self._memory.elapsed_s:.1f} s, allowed {limit:g} s")
+
+    def _regroup(self) -> None:
+        """Goes on with those who are there now, and tells how their number has changed."""
+        for change in self._transport.regroup():
+            self._log.add("workers", step=self._step, **change._asdict())
 
     def _steps_until_look_up(self) -> int:
         """As many steps as take about LOOK_UP_EVERY_S, but none past the end of an epoch that is validated on."""

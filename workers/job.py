@@ -1,5 +1,6 @@
 """One training job as the control plane hands it to the engine, and what the engine tells back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,7 @@ __all__ = [
     "StopRequest",
     "TrainingJob",
     "TransportName",
+    "WorkerLost",
 ]
 
 StopRequest = Literal["pause", "cancel"]
@@ -45,17 +47,20 @@ class Report:
     """One thing that happened to a running job. `number` counts from 1 within the attempt.
 
     type        data
-    started     parameters: int, resumed_from_step: int, environment: {blas_kernel, version, …}
+    started     parameters, resumed_from_step, environment: {blas_kernel, version, …}; workers: how many compute, which
+                may be fewer than were asked for: the others join when they have started
     progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric
     metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
                 samples_per_s, validation_…}; after a resume some come again, with the same step and values
     checkpoint  {step}
+    workers     {workers, cpus, step, why}: the attempt computes with another number of workers from then on; `cpus` is
+                how many it holds, which differs while somebody who was lost has no replacement yet
     ended       outcome: succeeded | paused | cancelled | failed; reason: str | None; where it had begun to train also
                 progress and metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept
     """
 
     number: int
-    type: Literal["started", "progress", "metrics", "checkpoint", "ended"]
+    type: Literal["started", "progress", "metrics", "checkpoint", "workers", "ended"]
     data: dict[str, Any]
 
 
@@ -72,6 +77,21 @@ class Node:
 
 class AttemptLost(Exception):
     """The machinery of an attempt died (a process, a node); the job itself may be tried again."""
+
+
+class WorkerLost(AttemptLost):
+    """Some of an attempt's processes died, hang or lag; the others may go on without them.
+
+    Args:
+        workers: the numbers of those who are to blame, as far as is known.
+    """
+
+    def __init__(self, message: str, workers: Sequence[int]) -> None:
+        super().__init__(message)
+        self.workers = tuple(workers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.workers)
 
 
 class NotPlaced(AttemptLost):
@@ -91,6 +111,10 @@ class RunningJob(Protocol):
 
     def request(self, stop: StopRequest) -> None:
         """Asks the attempt to stop at the next step; it then reports `ended`. Repeating is harmless."""
+
+    def resize(self, workers: int) -> None:
+        """Asks the attempt to compute on so many CPUs, from 1 to what its plan allows, from the next step on; it then
+        reports `workers`. CPUs that it gives up are free when it has reported. Repeating is harmless."""
 
     def close(self) -> None:
         """Ends every process of the attempt, at once, and gives its CPUs back. Repeating is harmless."""

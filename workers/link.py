@@ -26,17 +26,18 @@ from shared.metrics import SliceMeasure
 from shared.plan import Plan
 from shared.sharding import Node
 from workers.blas import kernel_in_use
+from workers.deadline import Deadline
 from workers.gradient_worker import GradientWorker, Part
-from workers.job import AttemptLost
+from workers.job import AttemptLost, InternalError, WorkerLost
 from workers.transport import Vectors, busy, slices_of
 
 __all__ = ["Entrance", "Links", "Staff", "pack_measure", "pack_parts", "serve", "unpack_measure", "unpack_part"]
 
-OPENS_WITHIN_S: Final = 60.0
+JOINS_WITHIN_S: Final = 10.0  # a process that has started; one that still computes for us may take a step longer
+OPENS_WITHIN_S: Final = 60.0  # with its data and its memory
 LOOK_FOR_JOINERS_EVERY_S: Final = 0.05
 SAYS_HELLO_WITHIN_S: Final = 10.0
-ENDS_WITHIN_S: Final = 2.0  # for a worker that hung up to be told as ended
-ANSWERS_WITHIN_S: Final = 120.0  # to any step: far beyond one, yet not for ever
+ENDS_WITHIN_S: Final = 0.5  # for a worker that hung up to be told as ended
 LOOK_UP_EVERY_S: Final = 1.0  # from waiting for an answer, to see whether a silent worker still lives
 PATIENCE_S: Final = 0.0003  # a few times what it takes to be woken, on a virtual machine
 SECRET_BYTES: Final = 32
@@ -80,9 +81,10 @@ class Links:
         held: the workers for whose gradients there is room, the members among them.
         workers: how many the job has in all.
         make: how the first worker is made.
+        deadline: for each answer.
 
-    Raises OSError when the memory cannot be had. All that asks a worker raises what ended it, or AttemptLost, if it has
-    ended.
+    Raises OSError when the memory cannot be had. All that asks a worker raises WorkerLost if it has died or is silent
+    for too long, and what ended it if that was an error of its own.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class Links:
         held: range,
         workers: int,
         make: type[GradientWorker] = GradientWorker,
+        deadline: Deadline | None = None,
     ) -> None:
         self.members, self.workers = members, workers
+        self._deadline = deadline or Deadline(plan)
         self.kernels = {kernel_in_use()}  # the BLAS kernels that the members compute with
         self._plan, self._held, self._make = plan, held, make
         self._others = members[1:]
@@ -102,20 +106,21 @@ class Links:
         self._memory_fd, self.memory = _shared_memory(Vectors.size_bytes(plan, held, workers))
         self.vectors = Vectors(plan, held, workers, self.memory)
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        address = b"\0chainrule-" + secrets.token_hex(16).encode()
-        self._door.bind(address)
-        self._door.listen()
-        self.entrance = Entrance(address, secrets.token_bytes(SECRET_BYTES))
+        self.entrance = Entrance(b"\0chainrule-" + secrets.token_hex(16).encode(), secrets.token_bytes(SECRET_BYTES))
+        try:
+            self._door.bind(self.entrance.address)
+            self._door.listen()
+        except OSError:
+            self.close()
+            raise
 
     def open(self, staff: Staff, prepared: Path, heed: Callable[[], None] = lambda: None) -> None:
-        """Makes all members ready. Whenever they are waited for, `heed` is called now and then, and may raise.
-
-        Raises AttemptLost when one has not joined within OPENS_WITHIN_S.
-        """
+        """Makes all members ready. Whenever they are waited for, `heed` is called now and then, and may raise."""
         self._staff, self._heed = staff, heed
         for worker in self._others:
             staff.start(worker, self.entrance, self._held, self.workers, self._plan, prepared)
-        until, looks_at = time.monotonic() + OPENS_WITHIN_S, 0.0
+        joins_within_s = max(JOINS_WITHIN_S, self._deadline.within_s)
+        until, looks_at = time.monotonic() + joins_within_s, 0.0
         self._door.settimeout(LOOK_FOR_JOINERS_EVERY_S)
         first = self.members[0]
         self._own = self._make(self._plan, prepared, self.vectors.parameters, self.vectors.gradients_of(first))
@@ -126,12 +131,14 @@ class Links:
                 looks_at = time.monotonic() + LOOK_FOR_JOINERS_EVERY_S
                 heed()
                 for worker in missing:
-                    staff.look(worker)
+                    self._look(worker)
                 if looks_at > until:
-                    raise AttemptLost(f"gradient worker {missing[0]} did not come within {OPENS_WITHIN_S:.0f} s")
+                    raise WorkerLost(
+                        f"gradient worker {missing[0]} did not come within {joins_within_s:.0f} s", missing
+                    )
         self._door.close()
         for worker in self._others:
-            self._receive(worker, len(READY))
+            self._receive(worker, len(READY), OPENS_WITHIN_S)
 
     def _let_in(self, joined: socket.socket) -> None:
         """Hands the memory to whoever knows the secret, and hangs up on everybody else."""
@@ -204,27 +211,37 @@ class Links:
         except OSError as error:
             raise self._gone(worker) from error
 
-    def _receive(self, worker: int, size: int) -> bytes:
-        until = time.monotonic() + ANSWERS_WITHIN_S
+    def _receive(self, worker: int, size: int, within_s: float | None = None) -> bytes:
+        began = time.monotonic()
 
         def on_silence() -> None:
             self._heed()
-            self._staff.look(worker)
-            if time.monotonic() > until:
-                raise AttemptLost(f"gradient worker {worker} was silent for {ANSWERS_WITHIN_S:.0f} s")
+            self._look(worker)
+            silent_s = time.monotonic() - began
+            if silent_s > (within_s or self._deadline.within_s):
+                raise WorkerLost(f"gradient worker {worker} was silent for {silent_s:.0f} s", [worker])
 
         try:
             return _receive(self._sockets[worker], size, self._patience_s, on_silence)
         except (EOFError, OSError) as error:
             raise self._gone(worker) from error
 
-    def _gone(self, worker: int) -> AttemptLost:
+    def _look(self, worker: int) -> None:
+        """Raises what ended that worker, if anything."""
+        try:
+            self._staff.look(worker)
+        except InternalError:
+            raise
+        except AttemptLost as loss:
+            raise WorkerLost(f"gradient worker {worker} was lost: {loss}", [worker]) from loss
+
+    def _gone(self, worker: int) -> WorkerLost:
         """A worker hung up: raises what ended it, which its supervisor may hear of a little later than we."""
         until = time.monotonic() + ENDS_WITHIN_S
         while time.monotonic() < until:
-            self._staff.look(worker)
+            self._look(worker)
             time.sleep(ENDS_WITHIN_S / 100)
-        return AttemptLost(f"gradient worker {worker} hung up")
+        return WorkerLost(f"gradient worker {worker} hung up", [worker])
 
 
 def serve(

@@ -67,12 +67,17 @@ class ParameterServer:
             threads,
             self._threads,
         )
-        self.parameters, self._gradients = parameters, gradients
-        np.copyto(parameters, state.parameters)
+        self.parameters = state.parameters
+        self.move(parameters, gradients)
         for name, slot in self._optimizer.slots.items():
             if name in state.slots:
                 slot[:] = state.slots[name]
         self._best = None if state.best is None else state.best.copy()
+
+    def move(self, parameters: Vector, gradients: npt.NDArray[np.floating]) -> None:
+        """Goes on in other memory, as the constructor's; the weights are copied there."""
+        np.copyto(parameters, self.parameters)
+        self.parameters, self._gradients = parameters, gradients
         self._sum = lru_cache(maxsize=64)(self._sum_of)
 
     def step(self, step: int, parts: Sequence[Part]) -> float:

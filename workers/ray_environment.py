@@ -44,7 +44,7 @@ def ray_cluster(
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         os.environ.update(CLOSED, RAY_AUTH_TOKEN_PATH=str(token))
-    from workers.cluster import RayCluster
+    from workers.on_ray.cluster import RayCluster
 
     return RayCluster(address, cpus, folder, transport)
 

@@ -18,11 +18,11 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from shared.plan import Plan
 from shared.sharding import ADD, batch_rows, summation
+from workers.deadline import Deadline
 from workers.gradient_worker import Part
-from workers.job import AttemptLost
+from workers.job import AttemptLost, InternalError, WorkerLost
 from workers.link import (
     ANSWER,
-    ANSWERS_WITHIN_S,
     ASK,
     MEASURE,
     OPENS_WITHIN_S,
@@ -80,9 +80,15 @@ class RemoteNode(Protocol):
 class RemoteNodes:
     """The server's side: all relays, at one socket that listens on `address`."""
 
-    def __init__(self, nodes: Sequence[RemoteNode], address: str, opens_within_s: float = OPENS_WITHIN_S) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[RemoteNode],
+        address: str,
+        deadline: Deadline,
+        opens_within_s: float = OPENS_WITHIN_S,
+    ) -> None:
         self.kernels: set[str] = set()
-        self._opens_within_s = opens_within_s
+        self._deadline, self._opens_within_s = deadline, opens_within_s
         self._nodes = {_name(node.members): node for node in nodes}
         self._context = zmq.Context()
         self._guard = ThreadAuthenticator(self._context)
@@ -93,7 +99,11 @@ class RemoteNodes:
         self._socket.curve_server, self._socket.curve_secretkey = True, keys.secret
         self._socket.router_mandatory, self._socket.linger = True, ENDS_WITHIN_MS
         _keep_alive(self._socket)
-        port = self._socket.bind_to_random_port(f"tcp://{address}")
+        try:
+            port = self._socket.bind_to_random_port(f"tcp://{address}")
+        except zmq.ZMQError:
+            self.close()
+            raise
         self._hub = Hub(f"tcp://{address}:{port}", keys.public)
 
     def start(self, workers: int, plan: Plan, prepared: Path, heed: Callable[[], None] = lambda: None) -> None:
@@ -103,7 +113,7 @@ class RemoteNodes:
             node.start(self._hub, workers, plan, prepared)
 
     def accept(self) -> None:
-        """Waits until every relay has all its workers. Raises AttemptLost when that takes too long."""
+        """Waits until every relay has all its workers."""
         for _, (told,) in self._answers(self._opens_within_s):
             self.kernels |= set(json.loads(told.bytes))
 
@@ -152,12 +162,12 @@ class RemoteNodes:
             try:
                 self._socket.send_multipart([name, order, parameters.data], copy=False)
             except zmq.ZMQError as error:
-                node.look()
-                raise AttemptLost("the connection to another node broke") from error
+                _look(node)
+                raise WorkerLost("the connection to another node broke", node.members) from error
 
-    def _answers(self, within_s: float = ANSWERS_WITHIN_S) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
-        """One message of every relay, in the order of the nodes. Raises AttemptLost when they do not come in time."""
-        until = time.monotonic() + within_s
+    def _answers(self, within_s: float | None = None) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
+        """One message of every relay, in the order of the nodes. Raises WorkerLost when they do not come in time."""
+        began = time.monotonic()
         found: dict[bytes, list[zmq.Frame]] = {}
         while len(found) < len(self._nodes):
             if self._socket.poll(LOOK_UP_EVERY_MS):
@@ -165,12 +175,23 @@ class RemoteNodes:
                 found[sender.bytes] = frames
                 continue
             self._heed()
-            for name, node in self._nodes.items():
-                if name not in found:
-                    node.look()
-            if time.monotonic() > until:
-                raise AttemptLost(f"another node's relay did not answer within {within_s:.0f} s")
+            missing = [node for name, node in self._nodes.items() if name not in found]
+            for node in missing:
+                _look(node)
+            silent_s = time.monotonic() - began
+            if silent_s > (within_s or self._deadline.within_s):
+                raise WorkerLost(f"another node's relay was silent for {silent_s:.0f} s", missing[0].members)
         return [(node, found[name]) for name, node in self._nodes.items()]
+
+
+def _look(node: RemoteNode) -> None:
+    """Raises what ended a node's relay, if anything."""
+    try:
+        node.look()
+    except (InternalError, WorkerLost):
+        raise
+    except AttemptLost as loss:
+        raise WorkerLost(f"another node's relay was lost: {loss}", node.members) from loss
 
 
 class _Guests:
@@ -186,9 +207,10 @@ class _Guests:
 def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, staff: Staff) -> None:
     """A relay's side: has the workers of its node join, and works for the hub until it is told to leave.
 
-    Raises OSError when the node has no memory for the vectors.
+    Raises OSError when the node has no memory for the vectors, WorkerLost when one of its workers is lost.
     """
-    links = Links(plan, members, members, workers)
+    deadline = Deadline(plan)
+    links = Links(plan, members, members, workers, deadline=deadline)
     context = zmq.Context()
     upward = context.socket(zmq.DEALER)
     try:
@@ -205,7 +227,9 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
                 return
             np.copyto(links.vectors.parameters, np.frombuffer(weights[0].buffer, links.vectors.parameters.dtype))
             if kind == STEP:
+                began = time.monotonic()
                 parts = _summed(plan, step, links.gradients(step), links.vectors)
+                deadline.took(time.monotonic() - began)
                 gradients = [links.vectors.gradients[part.row, : plan.parameters].data for part in parts]
                 numbered = [part._replace(row=number) for number, part in enumerate(parts)]
                 upward.send_multipart([pack_parts(step, numbered), *gradients], copy=False)

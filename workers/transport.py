@@ -2,7 +2,7 @@
 
 The coordinator speaks to a `Transport` only. `LocalTransport` calls the parts one after the other in this process: it
 is the reference that every other way must agree with, bit for bit. `workers/direct.py` has the one over shared memory
-and sockets, `workers/cluster.py` the one over plain Ray calls.
+and sockets, `workers/on_ray/calls.py` the one over plain Ray calls.
 """
 
 from abc import ABC, abstractmethod
@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import accumulate
 from mmap import mmap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,19 @@ from workers.gradient_worker import SLICE_ROWS, GradientWorker, Part, gradient_r
 from workers.job import AttemptLost
 from workers.parameter_server import ParameterServer, ServerState
 
-__all__ = ["LocalTransport", "Transport", "Vectors", "busy", "slices_of"]
+__all__ = ["Change", "FixedTransport", "LocalTransport", "Transport", "Vectors", "busy", "slices_of"]
 
 Memory = bytearray | mmap
 
 LINE_BYTES = 64  # a cache line: what two processes write must not share one
+
+
+class Change(NamedTuple):
+    """The number of workers is another from now on; `gone` names those who are not there any more."""
+
+    workers: int
+    why: str
+    gone: Sequence[int]
 
 
 class Transport(ABC):
@@ -36,9 +45,8 @@ class Transport(ABC):
     A way for vectors to travel says how the workers are reached: `_connect`, `_parts` and `_measures`.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._count = workers
-        self._threads = 1
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
         self._server: ParameterServer | None = None
         self.heed: Callable[[], None] = lambda: None
         """Called now and then while a worker is waited for, and may raise to stop waiting."""
@@ -46,7 +54,7 @@ class Transport(ABC):
     def open(self, plan: Plan, prepared: Path, state: ServerState, next_step: int) -> None:
         """Hands every party its plan, its data and its state; must be called once, before all else."""
         self._plan, self._prepared = plan, prepared
-        self._vectors = Vectors(plan, range(self._count), self._count, self._memory(plan))
+        self._vectors = self._make_vectors()
         self._server = ParameterServer(
             plan, state, next_step, self._vectors.parameters, self._vectors.gradients, self._threads
         )
@@ -86,9 +94,19 @@ class Transport(ABC):
         assert self._server is not None, "open comes first"
         return self._server
 
-    def _memory(self, plan: Plan) -> Memory:
-        """Memory for the vectors, zeros. Raises OSError when there is not enough."""
-        return bytearray(Vectors.size_bytes(plan, range(self._count), self._count))
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """How many compute now."""
+
+    def regroup(self) -> list[Change]:
+        """Takes in workers who have come and lets go who is to leave, between two steps; tells all that has changed
+        since it was called before, losses during the steps among it."""
+        return []
+
+    @abstractmethod
+    def _make_vectors(self) -> "Vectors":
+        """The vectors, in memory that is zeros."""
 
     @abstractmethod
     def _connect(self) -> None:
@@ -163,7 +181,24 @@ def _rows_of(plan: Plan, members: range, workers: int) -> dict[int, int]:
     return {worker: rows[worker] for worker in members}
 
 
-class LocalTransport(Transport):
+class FixedTransport(Transport):
+    """A transport of so many workers, from the beginning to the end, who need no common memory."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self._count = workers
+
+    @property
+    def workers(self) -> int:
+        return self._count
+
+    def _make_vectors(self) -> Vectors:
+        everybody = range(self._count)
+        memory = bytearray(Vectors.size_bytes(self._plan, everybody, self._count))
+        return Vectors(self._plan, everybody, self._count, memory)
+
+
+class LocalTransport(FixedTransport):
     """Server and workers in this process, called one after the other."""
 
     def _connect(self) -> None:

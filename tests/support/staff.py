@@ -5,14 +5,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from shared.plan import Plan
+from workers.crew import Formation
 from workers.direct import DirectTransport
 from workers.job import AttemptLost
-from workers.link import Entrance, Links, serve
+from workers.link import Entrance, serve
 from workers.remote import Hub, KeyPair, relay
 
 
@@ -82,8 +83,8 @@ KILLED = -signal.SIGKILL
 class RelayInThread:
     """A relay whose "node" is this process."""
 
-    def __init__(self, members: range) -> None:
-        self.members, self.staff = members, Threads()
+    def __init__(self, members: range, staff: Threads | Processes | None = None) -> None:
+        self.members, self.staff = members, staff or Threads()
         self._keys = KeyPair.new()
         self.public_key = self._keys.public
         self._running = Threads()
@@ -96,12 +97,43 @@ class RelayInThread:
 
     def join(self) -> None:
         self._running.join()
-        self.staff.join()
+        if isinstance(self.staff, Threads):
+            self.staff.join()
+
+
+class ChangingCrew:
+    """So many workers on each of several "nodes", the first of which has the server; a test changes how many."""
+
+    def __init__(
+        self, counts: Sequence[int], staff: Threads | Processes | None = None, there: Processes | None = None
+    ) -> None:
+        self.counts, self.staff, self._there = list(counts), staff or Threads(), there
+        self.relays: list[RelayInThread] = []  # of all formations
+        self._changed = False
+
+    def resize(self, *counts: int) -> None:
+        self.counts, self._changed = list(counts), True
+
+    def changed(self) -> bool:
+        return self._changed
+
+    def muster(self, accused: Sequence[int] = ()) -> Formation:
+        bounds = self._bounds()
+        for number in accused[:1]:
+            node = next(node for node, members in enumerate(bounds) if number in members)
+            assert number or node, "the first worker is the server's own"
+            self.counts[node] -= 1
+        here, *others = self._bounds()
+        self._changed = False
+        relays = [RelayInThread(members, self._there) for members in others if members]
+        self.relays += relays
+        return Formation(here, self.staff, relays, accused[:1])
+
+    def _bounds(self) -> list[range]:
+        stops = list(accumulate(self.counts, initial=0))
+        return [range(start, stop) for start, stop in pairwise(stops)]
 
 
 def direct(plan: Plan, counts: Sequence[int], staff: Threads | Processes | None = None) -> DirectTransport:
     """A direct transport with so many workers on each of several "nodes", the first of which has the server."""
-    bounds = [sum(counts[:number]) for number in range(len(counts) + 1)]
-    first, *others = [range(start, stop) for start, stop in pairwise(bounds)]
-    links = Links(plan, first, range(bounds[-1]), bounds[-1])
-    return DirectTransport(links, staff or Threads(), [RelayInThread(members) for members in others], "127.0.0.1")
+    return DirectTransport(plan, ChangingCrew(counts, staff), "127.0.0.1")

@@ -5,13 +5,22 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from support.training import digest_of, job_of, run
+from workers import checkpoint
 from workers.blas import kernel_in_use
-from workers.job import AttemptLost, Cluster, InternalError, Report, RunningJob
+from workers.gradient_worker import network_of
+from workers.job import AttemptLost, Cluster, InternalError, Report, RunningJob, TrainingJob
+from workers.parameter_server import ServerState
 from workers.ray_environment import ray_cluster
+from workers.transport import LocalTransport
+
+if TYPE_CHECKING:
+    from workers.on_ray.running_job import RayRunningJob
 
 pytestmark = pytest.mark.ray
 
@@ -73,20 +82,88 @@ def test_a_running_job_heeds_a_pause(cluster: Cluster, tmp_path: Path) -> None:
     running.close()
 
 
-@pytest.mark.parametrize("victim", ["workers", "coordinator"])
-def test_the_death_of_any_process_of_a_job_is_told_as_a_lost_attempt(
-    cluster: Cluster, tmp_path: Path, victim: str
-) -> None:
-    from workers.cluster import RayRunningJob  # imports Ray, which the fixture must have set up before
+def ray_job(cluster: Cluster, job: TrainingJob) -> "RayRunningJob":
+    from workers.on_ray.running_job import RayRunningJob  # imports Ray, which the fixture must have set up before
 
-    running = cluster.launch(job_of(tmp_path / "job", workers=2, **LONG))
+    running = cluster.launch(job)
     assert isinstance(running, RayRunningJob)
+    return running
+
+
+class Following:
+    """All that an attempt tells, and the changes in the number of its workers among it."""
+
+    def __init__(self, running: RunningJob) -> None:
+        self._running = running
+        self.told: list[Report] = []
+        self._seen = 0
+
+    def next(self, *kinds: str) -> dict[str, Any]:
+        """The data of the next report of one of these types."""
+        while True:
+            for report in self.told[self._seen :]:
+                self._seen = report.number
+                if report.type in kinds:
+                    return report.data
+                assert report.type != "ended", report
+            self.told += self._running.reports(len(self.told), 10)
+
+    def sizes(self) -> tuple[int, int]:
+        """How many workers compute after the next change, and how many CPUs are held."""
+        change = self.next("workers")
+        return change["workers"], change["cpus"]
+
+
+def test_the_death_of_the_coordinator_is_told_as_a_lost_attempt(cluster: Cluster, tmp_path: Path) -> None:
+    running = ray_job(cluster, job_of(tmp_path / "job", workers=2, **LONG))
     told = reports_until(running, "metrics")
-    os.kill(running.process_ids()[victim][0], signal.SIGKILL)
+    os.kill(running.process_ids()["coordinator"][0], signal.SIGKILL)
     with pytest.raises(AttemptLost, match="died"):
         while True:
             told += running.reports(told[-1].number, 10)
     running.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_killed_or_hangs_is_replaced_and_the_attempt_goes_on(
+    cluster: Cluster, tmp_path: Path, how: signal.Signals
+) -> None:
+    running = ray_job(cluster, job_of(tmp_path / "job", workers=2, **LONG))
+    following = Following(running)
+    if following.next("started")["workers"] == 1:
+        assert following.sizes() == (2, 2)
+    (victim,) = running.process_ids()["workers"]
+    os.kill(victim, how)
+    lost, joined = following.next("workers"), following.next("workers")
+    assert (lost["workers"], lost["cpus"]) == (1, 2)
+    assert "its shards went to the others" in lost["why"]
+    assert (joined["workers"], joined["cpus"], joined["why"]) == (2, 2, "a gradient worker joined")
+    (replacement,) = running.process_ids()["workers"]
+    assert replacement != victim
+    assert not Path(f"/proc/{victim}").exists(), "who was given up is ended"
+    running.close()
+
+
+def test_an_attempt_grows_and_shrinks_while_it_trains_without_changing_a_bit(cluster: Cluster, tmp_path: Path) -> None:
+    wide = {"type": "dense", "units": 256, "activation": "tanh"}
+    job = job_of(tmp_path / "job", **LONG, layers=[wide, wide], batch_size=300, validation=None)
+    running = ray_job(cluster, job)
+    following = Following(running)
+    following.next("metrics")
+    for size in (3, 1, 2):
+        running.resize(size)
+        while following.sizes() != (size, size):  # who is to join may do so one after the other
+            continue
+    running.request("pause")
+    assert following.next("ended")["outcome"] == "paused"
+    running.close()
+    paused = checkpoint.newest(tmp_path / "job" / "checkpoints")
+    assert paused is not None
+    alone = LocalTransport(1)
+    start = ServerState(network_of(job.plan).initial_parameters(0))
+    alone.open(job.plan, tmp_path / "job" / "prepared", start, 0)
+    alone.steps(0, paused.step)
+    assert np.array_equal(alone.state().parameters, paused.server.parameters)
 
 
 def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp_path: Path) -> None:
@@ -108,17 +185,13 @@ def test_a_mistake_of_ours_is_told_as_an_internal_error_and_not_as_a_lost_proces
 
 
 def test_a_spare_that_died_while_it_waited_is_not_given_to_a_job(cluster: Cluster, tmp_path: Path) -> None:
-    from workers.cluster import RayRunningJob
-
-    first = cluster.launch(job_of(tmp_path / "first", workers=2))
-    assert isinstance(first, RayRunningJob)
+    first = ray_job(cluster, job_of(tmp_path / "first", workers=2))
     reports_until(first, "ended")
     killed = first.process_ids()["workers"]
     first.close()
     for process_id in killed:
         os.kill(process_id, signal.SIGKILL)
-    second = cluster.launch(job_of(tmp_path / "second", workers=2))
-    assert isinstance(second, RayRunningJob)
+    second = ray_job(cluster, job_of(tmp_path / "second", workers=2))
     assert ended_well(reports_until(second, "ended"))
     assert not set(killed) & {process for ids in second.process_ids().values() for process in ids}
     second.close()
@@ -131,19 +204,15 @@ def ended_well(told: list[Report]) -> bool:
 def test_processes_that_were_started_beside_the_spares_are_alive_as_spares_afterwards(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    from workers.cluster import RayRunningJob
-
-    together = [cluster.launch(job_of(tmp_path / str(number), workers=2)) for number in range(2)]
+    together = [ray_job(cluster, job_of(tmp_path / str(number), workers=2)) for number in range(2)]
     used = set()
     for running in together:
-        assert isinstance(running, RayRunningJob)
         assert ended_well(reports_until(running, "ended"))
         used |= {process for ids in running.process_ids().values() for process in ids}
     assert len(used) == 4
     for running in together:
         running.close()
-    after = cluster.launch(job_of(tmp_path / "after", workers=2))
-    assert isinstance(after, RayRunningJob)
-    assert {process for ids in after.process_ids().values() for process in ids} <= used
+    after = ray_job(cluster, job_of(tmp_path / "after", workers=2))
+    assert {process for ids in after.process_ids().values() for process in ids} & used
     assert ended_well(reports_until(after, "ended"))
     after.close()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,20 @@ import numpy as np
 import pytest
 
 from shared.errors import DataMissing
+from shared.plan import Plan
 from shared.spec import JobSpec
-from support.staff import KILLED, Processes, RelayInThread, Threads, direct
+from support.staff import ChangingCrew, Processes, RelayInThread, Threads, direct
 from support.training import digest_of, ended, job_of, run, table_of
-from workers import link
+from workers import deadline, link
 from workers.coordinator import Coordinator
-from workers.gradient_worker import network_of
-from workers.job import AttemptLost, TrainingJob
+from workers.direct import DirectTransport
+from workers.gradient_worker import Part, network_of
+from workers.job import AttemptLost, Report, TrainingJob, WorkerLost
 from workers.link import HELLO, SECRET_BYTES, Links
 from workers.parameter_server import ServerState
 from workers.planning import plan
 from workers.remote import Hub, KeyPair, RemoteNodes
+from workers.transport import Change
 
 SPECS: list[dict[str, Any]] = [
     {},
@@ -67,11 +71,11 @@ def test_what_validation_measures_travels_whole(tmp_path: Path, classes: int) ->
 def test_everybody_leaves_when_the_server_hangs_up(tmp_path: Path) -> None:
     job, staff = job_of(tmp_path / "job"), Threads()
     before = {thread.name for thread in threading.enumerate()}
-    transport = direct(job.plan, [2, 1], staff)
+    crew = ChangingCrew([2, 1], staff)
+    transport = DirectTransport(job.plan, crew, "127.0.0.1")
     run(job, transport)
     staff.join()
-    for node in transport._remote._nodes.values():  # type: ignore[union-attr]
-        assert isinstance(node, RelayInThread)
+    for node in crew.relays:
         node.join()
     transport.close()  # repeating is harmless
     assert {thread.name for thread in threading.enumerate()} <= before
@@ -89,17 +93,84 @@ def start_of(job: TrainingJob) -> ServerState:
     return ServerState(network_of(job.plan).initial_parameters(0))
 
 
-def test_a_killed_worker_is_noticed_at_once_and_the_others_leave(tmp_path: Path) -> None:
-    job, staff = job_of(tmp_path / "job"), Processes()
-    run(job)  # prepares the data
-    transport = direct(job.plan, [3], staff)
-    transport.open(job.plan, tmp_path / "job" / "prepared", start_of(job), 0)
-    transport.steps(0, 2)
-    staff.kill(1)
-    with pytest.raises(AttemptLost, match="gradient worker 1 died"):
-        transport.steps(2, 1)
-    transport.close()
-    assert staff.exit_codes() == [KILLED, 0]
+class Disturbed(DirectTransport):
+    """Something happens just before some steps."""
+
+    def __init__(self, plan: Plan, crew: ChangingCrew, events: dict[int, Callable[[], None]]) -> None:
+        super().__init__(plan, crew, "127.0.0.1")
+        self._events = dict(events)
+
+    def _computed(self, step: int) -> list[Part]:
+        self._events.pop(step, lambda: None)()
+        return super()._computed(step)
+
+
+def changes_of(told: list[Report]) -> list[tuple[int, str]]:
+    return [(report.data["workers"], report.data["why"]) for report in told if report.type == "workers"]
+
+
+def test_a_killed_workers_shards_go_to_the_others_in_the_same_step(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job, staff = job_of(tmp_path / "job", workers=3), Processes()
+    told = run(job, Disturbed(job.plan, ChangingCrew([3], staff), {7: lambda: staff.kill(1)}))
+    assert digest_of(told) == undisturbed
+    lost = "gradient worker 1 was lost: gradient worker 1 died; its shards went to the others"
+    assert changes_of(told) == [(2, lost)]
+
+
+def test_when_everybody_else_is_killed_the_coordinator_trains_alone(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job, staff = job_of(tmp_path / "job", workers=3), Processes()
+    kills = {3: lambda: staff.kill(2), 9: lambda: staff.kill(1)}
+    told = run(job, Disturbed(job.plan, ChangingCrew([3], staff), kills))
+    assert digest_of(told) == undisturbed
+    assert [workers for workers, _ in changes_of(told)] == [2, 1]
+
+
+def test_a_hanging_worker_is_given_up_and_what_it_computes_late_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LOOK_UP_EVERY_S", 0.05)
+    monkeypatch.setattr(deadline, "STEP_WITHIN_S", 0.5)
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job, staff = job_of(tmp_path / "job", workers=2), Processes()
+    signals = {7: lambda: staff.signal(1, signal.SIGSTOP), 8: lambda: staff.signal(1, signal.SIGCONT)}
+    told = run(job, Disturbed(job.plan, ChangingCrew([2], staff), signals))
+    assert digest_of(told) == undisturbed
+    ((workers, why),) = changes_of(told)
+    assert (workers, why[:31]) == (1, "gradient worker 1 was silent fo")
+    assert staff.exit_codes() == [0], "it found that nobody waits for it, and left"
+
+
+def test_workers_come_and_go_between_steps_without_changing_a_bit(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job, crew = job_of(tmp_path / "job", workers=2), ChangingCrew([2])
+    sizes = [(1,), (3,), (2, 2), (1,)]
+
+    class Resized(DirectTransport):
+        def regroup(self) -> list[Change]:
+            if sizes:
+                crew.resize(*sizes.pop(0))
+            return super().regroup()
+
+    told = run(job, Resized(job.plan, crew, "127.0.0.1"))
+    assert digest_of(told) == undisturbed
+    assert changes_of(told) == [
+        (1, "a gradient worker left"),
+        (3, "2 gradient workers joined"),
+        (4, "a gradient worker joined"),
+        (1, "3 gradient workers left"),
+    ]
+
+
+def test_the_loss_of_a_worker_on_another_node_is_told_by_its_relay(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job, there = job_of(tmp_path / "job", workers=3), Processes()
+    crew = ChangingCrew([1, 2], there=there)
+    told = run(job, Disturbed(job.plan, crew, {7: lambda: there.kill(2)}))
+    assert digest_of(told) == undisturbed
+    lost = "gradient worker 2 was lost: gradient worker 2 died; its shards went to the others"
+    assert changes_of(told) == [(2, lost)]
 
 
 def test_shared_memory_has_no_name_that_could_outlive_a_killed_server(tmp_path: Path) -> None:
@@ -195,10 +266,10 @@ def test_a_relay_whose_key_was_not_handed_round_is_not_let_in(tmp_path: Path) ->
     job = job_of(tmp_path / "job")
     run(job)
     node = Impostor(range(1, 2))
-    nodes = RemoteNodes([node], "127.0.0.1", opens_within_s=1.0)
+    nodes = RemoteNodes([node], "127.0.0.1", deadline.Deadline(job.plan), opens_within_s=1.0)
     arguments = (2, job.plan, tmp_path / "job" / "prepared")
     nodes.start(*arguments)
-    with pytest.raises(AttemptLost, match="did not answer"):
+    with pytest.raises(WorkerLost, match="relay was silent"):
         nodes.accept()
     node.start_honestly(nodes._hub, *arguments)
     nodes.accept()

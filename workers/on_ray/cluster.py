@@ -1,0 +1,108 @@
+"""A Ray cluster: one of our own, or one that runs already."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from shared.errors import Unavailable
+from workers.blas import ASKED_FOR, kernel_in_use
+from workers.job import Node, TrainingJob, TransportName
+from workers.on_ray.running_job import RayRunningJob
+from workers.on_ray.seats import GroupedSeats, OnlyNode
+from workers.on_ray.spares import Spares
+from workers.ray_environment import TOKEN, end_leftovers
+
+__all__ = ["RayCluster"]
+
+NAMESPACE = "chainrule"
+PROBED_WITHIN_S = 10.0  # for the nodes of a cluster that runs already to say which BLAS kernel they have
+OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
+
+
+class RayCluster:
+    """A Ray cluster: one that runs already at `address`, or one of our own whose sockets and logs are in `folder`.
+
+    Made by `workers.ray_environment.ray_cluster`. `start` must be called on a thread that lives as long as the cluster
+    is to live: Ray's processes end with it.
+    """
+
+    def __init__(self, address: str | None, cpus: int | None, folder: Path | None, transport: TransportName) -> None:
+        self._address, self._cpus, self._folder, self._transport = address, cpus, folder, transport
+        self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
+        self._lock = threading.Lock()
+        self._spares = Spares()
+        self._only_node: str | None = None  # of an embedded cluster, all of whose CPUs are ours to give
+
+    def start(self) -> None:
+        options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
+        if self._folder is None:
+            asked = {ASKED_FOR: os.environ[ASKED_FOR]} if ASKED_FOR in os.environ else {}
+            ray.init(address=self._address, runtime_env={"env_vars": asked} if asked else None, **options)
+            for node in self.nodes():  # which sends a probe to each
+                self._spares.start(node.id)
+            ray.wait(list(self._kernels.values()), num_returns=len(self._kernels), timeout=PROBED_WITHIN_S)
+            return
+        ray.init(
+            num_cpus=self._cpus,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(self._folder),
+            **options,
+        )
+        node_id = ray.get_runtime_context().get_node_id()
+        self._kernels[node_id] = kernel_in_use()  # it is this machine, and its processes have this one's environment
+        self._only_node = node_id
+        self._spares.start(node_id)
+
+    def stop(self) -> None:
+        ray.shutdown()
+        if self._folder is not None:
+            end_leftovers(self._folder / TOKEN)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def nodes(self) -> list[Node]:
+        try:
+            alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise Unavailable("the cluster does not answer", retry_after_s=5) from error
+        return [
+            Node(
+                id=node["NodeID"],
+                address=node["NodeManagerAddress"],
+                cpus=node["Resources"].get("CPU", 0.0),
+                memory_bytes=int(node["Resources"].get("memory", 0)),
+                blas_kernel=self._kernel(node["NodeID"]),
+            )
+            for node in alive
+        ]
+
+    def launch(self, job: TrainingJob) -> RayRunningJob:
+        seats = GroupedSeats() if self._only_node is None else OnlyNode(self._only_node)
+        return RayRunningJob(job, self._spares, self._transport, seats)
+
+    def _kernel(self, node_id: str) -> str | None:
+        """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
+        with self._lock:
+            found = self._kernels.get(node_id)
+            if found is None:
+                where = NodeAffinitySchedulingStrategy(node_id, soft=False)
+                self._kernels[node_id] = _probe_kernel.options(scheduling_strategy=where).remote()
+            elif isinstance(found, ray.ObjectRef) and ray.wait([found], timeout=0)[0]:
+                try:
+                    self._kernels[node_id] = ray.get(found)
+                except ray.exceptions.RayError:
+                    del self._kernels[node_id]
+            known = self._kernels.get(node_id)
+        return known if isinstance(known, str) else None
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _probe_kernel() -> str:
+    return kernel_in_use()

@@ -1,0 +1,163 @@
+"""One process of a job: a gradient worker, a relay, or the coordinator with the parameter server, as it is told."""
+
+import gc
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util import get_node_ip_address
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from threadpoolctl import threadpool_limits
+
+from shared.plan import Plan
+from shared.warmup import warm
+from workers.blas import kernel_in_use
+from workers.coordinator import Coordinator
+from workers.direct import DirectTransport
+from workers.gradient_worker import GradientWorker
+from workers.job import Report, StopRequest, TrainingJob, TransportName
+from workers.link import Entrance, serve
+from workers.on_ray.calls import RayCalls
+from workers.on_ray.crew import Member, RayCrew, RayStaff
+from workers.remote import Hub, KeyPair, relay
+from workers.transport import LocalTransport, Transport, Vectors
+
+__all__ = ["start_on"]
+
+BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take what is asked of its attempt
+LOOK_FOR_RAYLET_EVERY_S = 0.5
+SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
+
+
+class _Process:
+    """A process that Ray has started.
+
+    A started process costs seconds of imports, so one that ended its job in good order is kept as a spare for the next.
+    Calls run one after the other, in order, but for those of group "aside", which answer while others run.
+    """
+
+    def __init__(self) -> None:
+        threadpool_limits(1, "blas")  # for the life of the process: a shard's bits must not depend on threads
+        for dtype in ("float32", "float64"):
+            warm(dtype)
+        threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
+        # Steps take microseconds, in which the thread that tells of them must not hold the interpreter for long.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.freeze()  # what is imported stays, so that forgetting a job does not look through it
+        self._changed = threading.Condition()
+        self._run_of: str | None = None  # the attempt that a coordinator runs
+        self._vectors: Any = None  # of a gradient worker that Ray's calls reach
+        self._part: Any = None  # what this process is now: a GradientWorker or a Coordinator
+        self._crew: RayCrew | None = None  # that the coordinator computes with
+
+    def forget(self) -> None:
+        """Drops all that belonged to a job."""
+        with self._changed:
+            self._part = self._vectors = self._crew = self._run_of = None
+        gc.collect()
+
+    @ray.method(concurrency_group="aside")
+    def process_id(self) -> int:
+        return os.getpid()
+
+    # ---- as a gradient worker
+    def serve(self, entrance: Entrance, worker: int, held: range, workers: int, plan: Plan, prepared: Path) -> None:
+        serve(entrance, worker, held, workers, plan, prepared)
+
+    @ray.method(concurrency_group="aside")
+    def relay_key(self) -> bytes:
+        """Makes this process a relay, and tells its public key."""
+        self._keys = KeyPair.new()
+        return bytes(self._keys.public)
+
+    def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
+        relay(self._keys, hub, members, workers, plan, prepared, RayStaff(members, processes))
+
+    def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> str:
+        members = range(worker, worker + 1)
+        self._vectors = Vectors(plan, members, workers, bytearray(Vectors.size_bytes(plan, members, workers)))
+        self._part = GradientWorker(plan, prepared, self._vectors.parameters, self._vectors.gradients)
+        return kernel_in_use()
+
+    def gradients(self, weights: Any, step: int, shards: range) -> Any:
+        self._vectors.parameters[:] = weights
+        parts = self._part.gradients(step, shards)
+        return parts, [self._vectors.gradients[part.row] for part in parts]
+
+    def evaluate(self, weights: Any, slices: range) -> Any:
+        self._vectors.parameters[:] = weights
+        return self._part.evaluate(slices)
+
+    # ---- as a coordinator
+    def run(self, attempt: str, job: TrainingJob, members: list[Member], transport: TransportName) -> None:
+        crew = RayCrew(members)
+        coordinator = Coordinator(job, *_transport(transport, job, crew))
+        with self._changed:
+            self._part, self._crew, self._run_of = coordinator, crew, attempt
+            self._changed.notify_all()
+        coordinator.run()
+
+    @ray.method(concurrency_group="aside")
+    def reports(self, attempt: str, after: int, wait_s: float) -> list[tuple[Any, ...]]:
+        """As plain tuples: sending objects of our own would take the interpreter from the steps for longer."""
+        coordinator = self._coordinator_of(attempt, wait_s)
+        found: list[Report] = [] if coordinator is None else coordinator.reports(after, wait_s)
+        return [(report.number, report.type, report.data) for report in found]
+
+    @ray.method(concurrency_group="aside")
+    def request(self, attempt: str, stop: StopRequest) -> None:
+        coordinator = self._coordinator_of(attempt, BEGINS_WITHIN_S)
+        if coordinator is not None:
+            coordinator.request(stop)
+
+    @ray.method(concurrency_group="aside")
+    def join(self, attempt: str, members: list[Member]) -> None:
+        if self._coordinator_of(attempt, BEGINS_WITHIN_S) is not None and self._crew is not None:
+            self._crew.join(members)
+
+    @ray.method(concurrency_group="aside")
+    def dismiss(self, attempt: str, numbers: list[int]) -> None:
+        if self._coordinator_of(attempt, BEGINS_WITHIN_S) is not None and self._crew is not None:
+            self._crew.dismiss(numbers)
+
+    def _coordinator_of(self, attempt: str, wait_s: float) -> Any | None:
+        """The coordinator of that attempt, waiting for it to begin. Calls aside keep no order with the others: what is
+        asked of one attempt must reach neither the one before in this process nor the next."""
+        with self._changed:
+            return self._part if self._changed.wait_for(lambda: self._run_of == attempt, wait_s) else None
+
+
+def _end_with(raylet: int) -> None:
+    """Ends this process when the raylet that started it is gone; Ray would wait for the running call, maybe long."""
+    while os.getppid() == raylet:
+        time.sleep(LOOK_FOR_RAYLET_EVERY_S)
+    os._exit(1)
+
+
+_actor: Any = ray.remote  # its type hints know no concurrency groups
+_ProcessActor = _actor(concurrency_groups={"aside": 4}, num_cpus=0, max_restarts=0, max_task_retries=0)(_Process)
+
+
+def start_on(node_id: str) -> Any:
+    """Starts a process on a node; returns before it has started."""
+    where = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return _ProcessActor.options(scheduling_strategy=where).remote()
+
+
+def _transport(name: TransportName, job: TrainingJob, crew: RayCrew) -> tuple[Transport, list[str]]:
+    """The way that vectors travel, and what a user should know about it."""
+    if name == "ray":
+        return RayCalls(crew.everybody()), []
+    try:
+        return DirectTransport(job.plan, crew, get_node_ip_address()), []  # type: ignore[no-untyped-call]
+    except OSError as error:
+        processes = crew.everybody()
+        note = (
+            f"no memory to share ({error.strerror}): {max(len(processes), 1)} of {job.workers} workers compute, and "
+            "weights and gradients travel by Ray calls, which is slower"
+        )
+    return (RayCalls(processes) if processes else LocalTransport(1)), [note]

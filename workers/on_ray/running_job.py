@@ -1,0 +1,169 @@
+"""One attempt at a job on Ray, as the control plane follows it: its processes, on seats that it holds."""
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+
+import ray
+import ray.exceptions
+
+from workers.failures import loss_by
+from workers.job import AttemptLost, Report, StopRequest, TrainingJob, TransportName
+from workers.on_ray.crew import Member, end_process
+from workers.on_ray.results import first_line
+from workers.on_ray.seats import Seats
+from workers.on_ray.spares import Spares
+
+__all__ = ["RayRunningJob"]
+
+STARTS_WITHIN_S = 180.0  # for a coordinator to answer at first; ten processes take a minute to start on two busy cores
+ANSWERS_WITHIN_S = 12.0  # later; one that hangs is given up within 15 s
+FORGETS_WITHIN_S = 10.0
+HIRES_AGAIN_AFTER_S = 2.0  # where processes die as soon as they have come
+
+
+class RayRunningJob:
+    """Made by `RayCluster.launch`.
+
+    Its processes are numbered from 0, the coordinator, which with the direct transport is the first worker too. Who is
+    lost or asked to leave is told by the coordinator, and replaced as long as its seat is held.
+    """
+
+    def __init__(self, job: TrainingJob, spares: Spares, transport: TransportName, seats: Seats) -> None:
+        self._spares, self._transport, self._seats = spares, transport, seats
+        self._attempt = uuid.uuid4().hex
+        self._lock = threading.RLock()
+        self._has_answered = self._ended_well = self._closed = False
+        self._cpus = self._held = job.workers  # that it is to have; seats that it has
+        self._members: dict[int, Member] = {}
+        self._heard = 0  # the last report that was acted on
+        self._hired_at = -HIRES_AGAIN_AFTER_S
+        try:
+            seats.open(job.workers)
+            here = self._hire(0)
+            assert here is not None, "seats that were taken are on a node"
+            self._coordinator = here.process
+            others = [member for number in range(1, self._processes()) if (member := self._hire(number)) is not None]
+            self._run = self._coordinator.run.remote(self._attempt, job, others, transport)
+        except BaseException:
+            self.close()
+            raise
+
+    def _processes(self) -> int:
+        """How many there are to be. Plain Ray calls do not compute in the coordinator's, which shares a seat then."""
+        return self._cpus + (self._transport == "ray")
+
+    def _hire(self, number: int) -> Member | None:
+        """A process for that number, if its seat is on a node by now."""
+        node_id = self._seats.node_of(number if self._transport == "direct" else max(0, number - 1))
+        if node_id is None:
+            return None
+        self._members[number] = Member(number, node_id, self._spares.process(node_id))
+        return self._members[number]
+
+    # ------------------------------------------------------------ following it
+    def reports(self, after: int, wait_s: float) -> list[Report]:
+        found = self._told(after, wait_s)
+        with self._lock:
+            for report in found:
+                if report.type == "workers":
+                    gone = report.data.pop("gone")
+                    if report.number > self._heard:  # who asks again for a report gets it again
+                        self._take_leave(gone)
+                    report.data["cpus"] = self._held
+                self._heard = max(self._heard, report.number)
+            self._fill()
+        return found
+
+    def _told(self, after: int, wait_s: float) -> list[Report]:
+        patience_s = ANSWERS_WITHIN_S if self._has_answered else STARTS_WITHIN_S
+        try:
+            told = ray.get(self._coordinator.reports.remote(self._attempt, after, wait_s), timeout=wait_s + patience_s)
+            self._has_answered = True
+            found = [Report(*each) for each in told]
+            if not found and ray.wait([self._run], timeout=0)[0]:
+                ray.get(self._run)  # raises what ended the run without a last report
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            died = isinstance(cause, ray.exceptions.RayError)
+            raise AttemptLost(f"a process of the job died: {first_line(cause)}") if died else loss_by(cause) from error
+        except ray.exceptions.RayActorError as error:
+            raise AttemptLost("the job's coordinator died") from error
+        except ray.exceptions.RayError as error:
+            raise AttemptLost(f"the job's coordinator does not answer: {first_line(error)}") from error
+        self._ended_well |= bool(found) and found[-1].type == "ended"
+        return found
+
+    def _take_leave(self, gone: Sequence[int]) -> None:
+        """Of those who left the coordinator, lost or as they were asked to."""
+        for number in gone:
+            member = self._members.pop(number)
+            self._let_go(member, well=number >= self._cpus)
+        while self._held > self._cpus and self._held - 1 not in self._members:
+            self._seats.drop()
+            self._held -= 1
+
+    def _fill(self) -> None:
+        """Hires for every seat that nobody has."""
+        empty = [number for number in range(self._processes()) if number not in self._members]
+        if not empty or self._closed or time.monotonic() < self._hired_at + HIRES_AGAIN_AFTER_S:
+            return
+        self._hired_at = time.monotonic()
+        hired = [member for number in empty if (member := self._hire(number)) is not None]
+        self._coordinator.join.remote(self._attempt, hired)
+
+    # ------------------------------------------------------------ telling it
+    def request(self, stop: StopRequest) -> None:
+        if not self._closed:
+            self._coordinator.request.remote(self._attempt, stop)
+
+    def resize(self, workers: int) -> None:
+        """With plain Ray calls an attempt cannot change its size, and does not report."""
+        with self._lock:
+            if self._closed or self._transport == "ray" or workers == self._cpus:
+                return
+            leaving = list(range(workers, self._cpus))
+            self._cpus = workers
+            while self._held < workers:
+                self._seats.add()
+                self._held += 1
+            if leaving:
+                self._coordinator.dismiss.remote(self._attempt, leaving)
+
+    def process_ids(self) -> dict[str, list[int]]:
+        """The operating system's ids of the attempt's processes, by what they are."""
+        with self._lock:
+            coordinator, *workers = [self._members[number] for number in sorted(self._members)]
+        return {"coordinator": [ray.get(coordinator.started)], "workers": [ray.get(each.started) for each in workers]}
+
+    # ------------------------------------------------------------ ending it
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            members = list(self._members.values())
+            kept = self._forgetful(members) if self._ended_well else []
+            for member in members:
+                self._give(member, kept)
+            self._seats.close()
+
+    def _let_go(self, member: Member, *, well: bool) -> None:
+        self._give(member, self._forgetful([member]) if well else [])
+
+    def _give(self, member: Member, kept: Sequence[Member]) -> None:
+        """Keeps a process as a spare if it has dropped the job; nobody knows in what state another is."""
+        if member in kept:
+            self._spares.give(member.node_id, member.process, started=True)
+        else:
+            end_process(member)
+            self._spares.replace(member.node_id)
+
+    @staticmethod
+    def _forgetful(members: Sequence[Member]) -> list[Member]:
+        """Those that have dropped the job. Waited for, as Ray keeps no order between calls of this process and those of
+        the next job's coordinator."""
+        dropped = {member.process.forget.remote(): member for member in members}
+        ready, _ = ray.wait(list(dropped), num_returns=len(dropped), timeout=FORGETS_WITHIN_S)
+        return [dropped[reference] for reference in ready]
