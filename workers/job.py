@@ -116,12 +116,18 @@ class RunningJob(Protocol):
         """Asks the attempt to compute on so many CPUs, from 1 to what its plan allows, from the next step on; it then
         reports `workers`. CPUs that it gives up are free when it has reported. Repeating is harmless."""
 
+    def leave(self) -> None:
+        """Follows the attempt no longer: it goes on where the cluster keeps attempts, and is closed where not."""
+
     def close(self) -> None:
         """Ends every process of the attempt, at once, and gives its CPUs back. Repeating is harmless."""
 
 
 class Cluster(Protocol):
     """Where jobs run. Every method may block, none may be called on the event loop."""
+
+    keeps_attempts: bool
+    """Whether attempts go on without this process, for `find` to find them."""
 
     def start(self) -> None:
         """Starts or joins the cluster; returns when jobs can be launched."""
@@ -135,3 +141,7 @@ class Cluster(Protocol):
     def launch(self, job: TrainingJob) -> RunningJob:
         """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains.
         Raises NotPlaced when they are not free after all, AttemptLost when a process died on the way."""
+
+    def find(self, job: TrainingJob) -> RunningJob | None:
+        """An attempt that was launched by a control plane that is gone, if its processes still run; else None, and
+        none of them does. Raises AttemptLost if they die just now."""

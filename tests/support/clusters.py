@@ -58,12 +58,20 @@ class ScriptedJob:
         if self.obeys.is_set():
             self.end("paused" if stop == "pause" else "cancelled")
 
+    def resize(self, workers: int) -> None:
+        self.tell("workers", workers=workers, cpus=workers, step=0, why="as asked")
+
+    def leave(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self.closed.set()
 
 
 class ScriptedCluster:
     """`cpus` CPUs; every attempt that is launched comes out of `next_job`."""
+
+    keeps_attempts = False
 
     def __init__(self, cpus: int = 2) -> None:
         self.cpus = cpus
@@ -96,6 +104,9 @@ class ScriptedCluster:
         self._jobs.append(launched)
         self._launched.put(launched)
         return launched
+
+    def find(self, job: TrainingJob) -> ScriptedJob | None:
+        return None
 
 
 class LocalJob:

@@ -59,7 +59,10 @@ def run(job: TrainingJob, transport: Transport | None = None) -> list[Report]:
     """Runs an attempt to its end and returns all that it told."""
     coordinator = Coordinator(job, transport or LocalTransport(1))
     coordinator.run()
-    return coordinator.reports(0, 0)
+    told = coordinator.reports(0, 0)
+    while told[-1].type != "ended":
+        told += coordinator.reports(told[-1].number, 0)
+    return told
 
 
 def ended(reports: list[Report]) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp
 def test_a_mistake_of_ours_is_told_as_an_internal_error_and_not_as_a_lost_process(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    running = cluster.launch(replace(job_of(tmp_path / "job"), plan=None))  # type: ignore[arg-type]
+    running = cluster.launch(replace(job_of(tmp_path / "job"), training=None))  # type: ignore[arg-type]
     with pytest.raises(InternalError, match=r"^internal error \(AttributeError\); the service's log has the details$"):
         while True:
             running.reports(0, 1)

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.found_again import LONG_ENOUGH
 from support.training import digest_of, job_of, run
 
 pytestmark = pytest.mark.ray
@@ -16,12 +18,12 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("transport", ["direct", "ray"])
-def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, transport: str) -> None:
+def on_two_nodes(program: str, *arguments: str) -> dict[str, Any]:
+    """What a program on a Ray cluster of its own printed last."""
     without_ray = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # other tests'
     with tempfile.TemporaryDirectory(prefix="cr-") as sockets:  # a path that is short enough for them
         done = subprocess.run(
-            [sys.executable, "-m", "support.two_nodes", str(tmp_path / "job"), transport],
+            [sys.executable, "-m", program, *arguments],
             cwd=ROOT,
             env={**without_ray, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_TMPDIR": sockets},
             capture_output=True,
@@ -30,8 +32,14 @@ def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, trans
             check=False,
         )
     assert done.returncode == 0, done.stderr[-3000:]
-    end = json.loads(done.stdout.splitlines()[-1])
+    end: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert end["outcome"] == "succeeded", end
+    return end
+
+
+@pytest.mark.parametrize("transport", ["direct", "ray"])
+def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, transport: str) -> None:
+    end = on_two_nodes("support.two_nodes", str(tmp_path / "job"), transport)
     assert end["parameters_sha256"] == digest_of(run(job_of(tmp_path / "alone")))
     assert "note" not in end["environment"]
     processes = {name: len(ids) for name, ids in end["processes"].items()}
@@ -40,3 +48,10 @@ def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, trans
         "ray": {"coordinator": 1, "workers": 3},
     }
     assert processes == expected[transport], "the coordinator is the first worker, unless Ray's calls are to be made"
+
+
+def test_an_attempt_whose_control_plane_was_killed_is_found_and_followed_to_its_end(tmp_path: Path) -> None:
+    end = on_two_nodes("support.found_again", str(tmp_path / "job"))
+    assert end["parameters_sha256"] == digest_of(run(job_of(tmp_path / "alone", **LONG_ENOUGH)))
+    assert end["first"] == 1, "nothing that it told is lost"
+    assert end["left"] == {}, "its CPUs are free again"

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shared.errors import Unavailable
 from workers.blas import ASKED_FOR, kernel_in_use
 from workers.job import Node, TrainingJob, TransportName
+from workers.on_ray.keeper import Keeper, attempts
 from workers.on_ray.running_job import RayRunningJob
 from workers.on_ray.seats import GroupedSeats, OnlyNode
 from workers.on_ray.spares import Spares
@@ -36,7 +38,9 @@ class RayCluster:
         self._address, self._cpus, self._folder, self._transport = address, cpus, folder, transport
         self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
         self._lock = threading.Lock()
-        self._spares = Spares()
+        self.keeps_attempts = address is not None
+        self._spares = Spares(outlive=self.keeps_attempts)
+        self._keeper = Keeper(self._spares)
         self._only_node: str | None = None  # of an embedded cluster, all of whose CPUs are ours to give
 
     def start(self) -> None:
@@ -47,6 +51,7 @@ class RayCluster:
             for node in self.nodes():  # which sends a probe to each
                 self._spares.start(node.id)
             ray.wait(list(self._kernels.values()), num_returns=len(self._kernels), timeout=PROBED_WITHIN_S)
+            self._keeper.start()
             return
         ray.init(
             num_cpus=self._cpus,
@@ -62,6 +67,9 @@ class RayCluster:
         self._spares.start(node_id)
 
     def stop(self) -> None:
+        if self.keeps_attempts:
+            self._keeper.stop()
+            self._spares.close()
         ray.shutdown()
         if self._folder is not None:
             end_leftovers(self._folder / TOKEN)
@@ -84,8 +92,18 @@ class RayCluster:
         ]
 
     def launch(self, job: TrainingJob) -> RayRunningJob:
-        seats = GroupedSeats() if self._only_node is None else OnlyNode(self._only_node)
-        return RayRunningJob(job, self._spares, self._transport, seats)
+        attempt = f"{_prefix(job)}{uuid.uuid4().hex[:8]}"
+        seats = GroupedSeats(attempt) if self._only_node is None else OnlyNode(self._only_node)
+        return RayRunningJob.begun(attempt, job, self._spares, self._transport, seats)
+
+    def find(self, job: TrainingJob) -> RayRunningJob | None:
+        if not self.keeps_attempts:
+            return None
+        for attempt, coordinator in attempts().items():
+            if attempt.startswith(_prefix(job)):
+                seats = GroupedSeats.found(attempt)
+                return RayRunningJob.found(attempt, coordinator, self._spares, self._transport, seats)
+        return None
 
     def _kernel(self, node_id: str) -> str | None:
         """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
@@ -101,6 +119,11 @@ class RayCluster:
                     del self._kernels[node_id]
             known = self._kernels.get(node_id)
         return known if isinstance(known, str) else None
+
+
+def _prefix(job: TrainingJob) -> str:
+    """How the name of any process's attempt at that job, in that order, begins."""
+    return f"{job.id}.{job.attempt}."
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -122,10 +122,14 @@ class RayCrew:
         self._members.remove(member)
         self._gone.append(member.number)
 
-    def everybody(self) -> list[Any]:
-        """All processes, also those that are still starting: for a transport that nobody joins later."""
+    def everybody(self) -> list[Member]:
+        """Those who are there, and those who are still starting."""
         with self._lock:
-            return [member.process for member in self._members + self._newcomers]
+            return self._members + self._newcomers
+
+    def processes(self) -> list[Any]:
+        """Everybody's, for a transport that nobody joins later."""
+        return [member.process for member in self.everybody()]
 
     def _take_in(self) -> None:
         with self._lock:

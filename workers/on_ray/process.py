@@ -5,6 +5,9 @@ import os
 import sys
 import threading
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from workers.transport import LocalTransport, Transport, Vectors
 __all__ = ["start_on"]
 
 BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take what is asked of its attempt
-LOOK_FOR_RAYLET_EVERY_S = 0.5
+LOOK_UP_EVERY_S = 0.5  # to see whether there is still anybody to live for
+IDLE_FOR_S = 3600.0  # after which a process ends that outlives who started it
 SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 
 
@@ -40,11 +44,14 @@ class _Process:
     Calls run one after the other, in order, but for those of group "aside", which answer while others run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, outlives: bool) -> None:
         threadpool_limits(1, "blas")  # for the life of the process: a shard's bits must not depend on threads
         for dtype in ("float32", "float64"):
             warm(dtype)
-        threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-raylet", daemon=True).start()
+        self._outlives = outlives  # whoever started it
+        self._calls = 0  # that run now, of those that compute
+        self._asked_at = time.monotonic()
+        threading.Thread(target=self._end_when_alone, args=(os.getppid(),), name="end", daemon=True).start()
         # Steps take microseconds, in which the thread that tells of them must not hold the interpreter for long.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()  # what is imported stays, so that forgetting a job does not look through it
@@ -53,20 +60,46 @@ class _Process:
         self._vectors: Any = None  # of a gradient worker that Ray's calls reach
         self._part: Any = None  # what this process is now: a GradientWorker or a Coordinator
         self._crew: RayCrew | None = None  # that the coordinator computes with
+        self._failed: BaseException | None = None  # what a coordinator's run ended with, if not well
 
     def forget(self) -> None:
         """Drops all that belonged to a job."""
         with self._changed:
-            self._part = self._vectors = self._crew = self._run_of = None
+            self._part = self._vectors = self._crew = self._run_of = self._failed = None
         gc.collect()
 
     @ray.method(concurrency_group="aside")
     def process_id(self) -> int:
+        self._asked_at = time.monotonic()
         return os.getpid()
+
+    @ray.method(concurrency_group="aside")
+    def attempt(self) -> str | None:
+        """The attempt that this process runs as its coordinator, or has run to an end that nobody has heard of."""
+        return self._run_of
+
+    def _end_when_alone(self, raylet: int) -> None:
+        """Ends this process when the raylet that started it is gone, since Ray would wait for the running call, maybe
+        long; and when nobody has asked it for anything for long, as whoever started it may be gone for ever."""
+        while os.getppid() == raylet:
+            time.sleep(LOOK_UP_EVERY_S)
+            if self._outlives and not self._calls and time.monotonic() > self._asked_at + IDLE_FOR_S:
+                break
+        os._exit(1)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._asked_at = time.monotonic()
 
     # ---- as a gradient worker
     def serve(self, entrance: Entrance, worker: int, held: range, workers: int, plan: Plan, prepared: Path) -> None:
-        serve(entrance, worker, held, workers, plan, prepared)
+        with self._computing():
+            serve(entrance, worker, held, workers, plan, prepared)
 
     @ray.method(concurrency_group="aside")
     def relay_key(self) -> bytes:
@@ -75,7 +108,8 @@ class _Process:
         return bytes(self._keys.public)
 
     def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
-        relay(self._keys, hub, members, workers, plan, prepared, RayStaff(members, processes))
+        with self._computing():
+            relay(self._keys, hub, members, workers, plan, prepared, RayStaff(members, processes))
 
     def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> str:
         members = range(worker, worker + 1)
@@ -94,18 +128,38 @@ class _Process:
 
     # ---- as a coordinator
     def run(self, attempt: str, job: TrainingJob, members: list[Member], transport: TransportName) -> None:
-        crew = RayCrew(members)
-        coordinator = Coordinator(job, *_transport(transport, job, crew))
         with self._changed:
-            self._part, self._crew, self._run_of = coordinator, crew, attempt
-            self._changed.notify_all()
-        coordinator.run()
+            self._run_of = attempt
+        try:
+            with self._computing():
+                self._crew = RayCrew(members)
+                coordinator = Coordinator(job, *_transport(transport, job, self._crew))
+                with self._changed:
+                    self._part = coordinator
+                    self._changed.notify_all()
+                coordinator.run()
+        except BaseException as error:
+            with self._changed:
+                self._failed = error
+                self._changed.notify_all()
+            raise
+
+    @ray.method(concurrency_group="aside")
+    def members(self, attempt: str) -> list[Member]:
+        """Everybody who is in an attempt that this process runs, itself among them."""
+        self._coordinator_of(attempt, BEGINS_WITHIN_S)
+        context = ray.get_runtime_context()
+        own = Member(0, context.get_node_id(), context.current_actor)
+        return [own, *(self._crew.everybody() if self._crew is not None else [])]
 
     @ray.method(concurrency_group="aside")
     def reports(self, attempt: str, after: int, wait_s: float) -> list[tuple[Any, ...]]:
         """As plain tuples: sending objects of our own would take the interpreter from the steps for longer."""
+        self._asked_at = time.monotonic()
         coordinator = self._coordinator_of(attempt, wait_s)
         found: list[Report] = [] if coordinator is None else coordinator.reports(after, wait_s)
+        if not found and self._failed is not None:
+            raise self._failed
         return [(report.number, report.type, report.data) for report in found]
 
     @ray.method(concurrency_group="aside")
@@ -127,35 +181,34 @@ class _Process:
     def _coordinator_of(self, attempt: str, wait_s: float) -> Any | None:
         """The coordinator of that attempt, waiting for it to begin. Calls aside keep no order with the others: what is
         asked of one attempt must reach neither the one before in this process nor the next."""
+
+        def begun() -> bool:
+            return self._run_of == attempt and (self._part is not None or self._failed is not None)
+
         with self._changed:
-            return self._part if self._changed.wait_for(lambda: self._run_of == attempt, wait_s) else None
-
-
-def _end_with(raylet: int) -> None:
-    """Ends this process when the raylet that started it is gone; Ray would wait for the running call, maybe long."""
-    while os.getppid() == raylet:
-        time.sleep(LOOK_FOR_RAYLET_EVERY_S)
-    os._exit(1)
+            return self._part if self._changed.wait_for(begun, wait_s) else None
 
 
 _actor: Any = ray.remote  # its type hints know no concurrency groups
 _ProcessActor = _actor(concurrency_groups={"aside": 4}, num_cpus=0, max_restarts=0, max_task_retries=0)(_Process)
 
 
-def start_on(node_id: str) -> Any:
-    """Starts a process on a node; returns before it has started."""
-    where = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return _ProcessActor.options(scheduling_strategy=where).remote()
+def start_on(node_id: str, *, outlives: bool) -> Any:
+    """Starts a process on a node, which may outlive whoever calls this; returns before it has started."""
+    options: dict[str, Any] = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)}
+    if outlives:  # Ray finds what has a name
+        options |= {"name": f"process-{uuid.uuid4().hex}", "lifetime": "detached"}
+    return _ProcessActor.options(**options).remote(outlives=outlives)
 
 
 def _transport(name: TransportName, job: TrainingJob, crew: RayCrew) -> tuple[Transport, list[str]]:
     """The way that vectors travel, and what a user should know about it."""
     if name == "ray":
-        return RayCalls(crew.everybody()), []
+        return RayCalls(crew.processes()), []
     try:
         return DirectTransport(job.plan, crew, get_node_ip_address()), []  # type: ignore[no-untyped-call]
     except OSError as error:
-        processes = crew.everybody()
+        processes = crew.processes()
         note = (
             f"no memory to share ({error.strerror}): {max(len(processes), 1)} of {job.workers} workers compute, and "
             "weights and gradients travel by Ray calls, which is slower"

@@ -2,8 +2,8 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -11,8 +11,8 @@ import ray.exceptions
 from workers.failures import loss_by
 from workers.job import AttemptLost, Report, StopRequest, TrainingJob, TransportName
 from workers.on_ray.crew import Member, end_process
-from workers.on_ray.results import first_line
-from workers.on_ray.seats import Seats
+from workers.on_ray.results import first_line, result
+from workers.on_ray.seats import GroupedSeats, Seats
 from workers.on_ray.spares import Spares
 
 __all__ = ["RayRunningJob"]
@@ -24,31 +24,50 @@ HIRES_AGAIN_AFTER_S = 2.0  # where processes die as soon as they have come
 
 
 class RayRunningJob:
-    """Made by `RayCluster.launch`.
+    """Made by `RayCluster`.
 
     Its processes are numbered from 0, the coordinator, which with the direct transport is the first worker too. Who is
     lost or asked to leave is told by the coordinator, and replaced as long as its seat is held.
     """
 
-    def __init__(self, job: TrainingJob, spares: Spares, transport: TransportName, seats: Seats) -> None:
-        self._spares, self._transport, self._seats = spares, transport, seats
-        self._attempt = uuid.uuid4().hex
+    def __init__(
+        self, attempt: str, spares: Spares, transport: TransportName, seats: Seats, cpus: int, members: Sequence[Member]
+    ) -> None:
+        self._attempt, self._spares, self._transport, self._seats = attempt, spares, transport, seats
         self._lock = threading.RLock()
         self._has_answered = self._ended_well = self._closed = False
-        self._cpus = self._held = job.workers  # that it is to have; seats that it has
-        self._members: dict[int, Member] = {}
+        self._cpus = self._held = cpus  # that it is to have; seats that it has
+        self._members = {member.number: member for member in members}
         self._heard = 0  # the last report that was acted on
         self._hired_at = -HIRES_AGAIN_AFTER_S
+
+    @classmethod
+    def begun(
+        cls, attempt: str, job: TrainingJob, spares: Spares, transport: TransportName, seats: Seats
+    ) -> "RayRunningJob":
+        """A new attempt. Raises NotPlaced, AttemptLost."""
+        running = cls(attempt, spares, transport, seats, job.workers, [])
         try:
-            seats.open(job.workers)
-            here = self._hire(0)
-            assert here is not None, "seats that were taken are on a node"
-            self._coordinator = here.process
-            others = [member for number in range(1, self._processes()) if (member := self._hire(number)) is not None]
-            self._run = self._coordinator.run.remote(self._attempt, job, others, transport)
+            seats.open(job.workers, min(job.workers, job.plan.spec.workers.min))
+            others = [running._hire(number) for number in range(running._processes())][1:]
+            there = [member for member in others if member is not None]
+            running._coordinator.run.remote(attempt, job, there, transport)
         except BaseException:
-            self.close()
+            running.close()
             raise
+        return running
+
+    @classmethod
+    def found(
+        cls, attempt: str, coordinator: Any, spares: Spares, transport: TransportName, seats: GroupedSeats
+    ) -> "RayRunningJob":
+        """An attempt that somebody else has begun. Raises AttemptLost if its coordinator dies now."""
+        members = result(coordinator.members.remote(attempt), ANSWERS_WITHIN_S)
+        return cls(attempt, spares, transport, seats, len(seats), members)
+
+    @property
+    def _coordinator(self) -> Any:
+        return self._members[0].process
 
     def _processes(self) -> int:
         """How many there are to be. Plain Ray calls do not compute in the coordinator's, which shares a seat then."""
@@ -82,8 +101,6 @@ class RayRunningJob:
             told = ray.get(self._coordinator.reports.remote(self._attempt, after, wait_s), timeout=wait_s + patience_s)
             self._has_answered = True
             found = [Report(*each) for each in told]
-            if not found and ray.wait([self._run], timeout=0)[0]:
-                ray.get(self._run)  # raises what ended the run without a last report
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             died = isinstance(cause, ray.exceptions.RayError)
@@ -138,6 +155,12 @@ class RayRunningJob:
         return {"coordinator": [ray.get(coordinator.started)], "workers": [ray.get(each.started) for each in workers]}
 
     # ------------------------------------------------------------ ending it
+    def leave(self) -> None:
+        with self._lock:
+            if isinstance(self._seats, GroupedSeats):
+                self._closed = True
+        self.close()
+
     def close(self) -> None:
         with self._lock:
             if self._closed:

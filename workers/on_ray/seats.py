@@ -1,12 +1,18 @@
 """The CPUs that a job holds: a seat is one CPU on some node, for one of its processes."""
 
+import contextlib
 from typing import Any, Protocol
 
-from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.placement_group import (
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from workers.job import NotPlaced
 
-__all__ = ["GroupedSeats", "OnlyNode", "Seats"]
+__all__ = ["GroupedSeats", "OnlyNode", "Seats", "groups", "remove"]
 
 PLACED_WITHIN_S = 60.0
 
@@ -14,8 +20,8 @@ PLACED_WITHIN_S = 60.0
 class Seats(Protocol):
     """Seats are numbered from 0, in the order in which they were added."""
 
-    def open(self, cpus: int) -> None:
-        """Takes the first seats, all or none. Raises NotPlaced."""
+    def open(self, cpus: int, together: int) -> None:
+        """Takes the first seats, so many of them all at once or not at all. Raises NotPlaced."""
 
     def add(self) -> None:
         """Asks for one more seat."""
@@ -36,7 +42,7 @@ class OnlyNode:
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
 
-    def open(self, cpus: int) -> None:
+    def open(self, cpus: int, together: int) -> None:
         return
 
     def add(self) -> None:
@@ -55,27 +61,48 @@ class OnlyNode:
 class GroupedSeats:
     """Seats on a cluster that others use too: placement groups hold their CPUs.
 
-    The first seats are one group, so that two jobs never each hold half of what they need. Each later one is a group of
-    its own, since a group cannot shrink. When a node is lost, Ray finds another place for its bundles as soon as there
-    is one.
+    Those that a job cannot do without are one group, so that two jobs never each hold half of what they need. Each
+    other one is a group of its own, since a group cannot shrink. When a node is lost, Ray finds another place for its
+    bundles as soon as there is one. They outlive whoever makes them, as the attempt does, whose name they bear.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: str) -> None:
+        self._attempt = attempt
         self._groups: list[Any] = []
         self._bundles: list[tuple[Any, int]] = []  # by seat
 
-    def open(self, cpus: int) -> None:
-        group = placement_group([{"CPU": 1}] * cpus, strategy="PACK")
-        self._groups.append(group)
-        self._bundles += [(group, bundle) for bundle in range(cpus)]
+    @classmethod
+    def found(cls, attempt: str) -> "GroupedSeats":
+        """Those that an attempt holds."""
+        seats = cls(attempt)
+        first = {seat: name for name in groups() if (seat := _first_seat(name, attempt)) is not None}
+        for _, name in sorted(first.items()):
+            seats._take(get_placement_group(name))
+        return seats
+
+    def __len__(self) -> int:
+        return len(self._bundles)
+
+    def open(self, cpus: int, together: int) -> None:
+        group = self._make([{"CPU": 1}] * together, "PACK")
         if not group.wait(timeout_seconds=PLACED_WITHIN_S):
             raise NotPlaced(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
+        for _ in range(cpus - together):
+            self.add()
 
     def add(self) -> None:
         # Where the first seat is, if there is room: what is near needs no network.
-        group = placement_group([{"CPU": 1}], strategy="STRICT_PACK", _soft_target_node_id=self.node_of(0))
+        self._make([{"CPU": 1}], "STRICT_PACK", self.node_of(0))
+
+    def _make(self, bundles: list[dict[str, float]], strategy: str, near: str | None = None) -> Any:
+        name = f"{self._attempt}/{len(self._bundles)}"
+        group = placement_group(bundles, strategy, name, lifetime="detached", _soft_target_node_id=near)
+        self._take(group)
+        return group
+
+    def _take(self, group: Any) -> None:
         self._groups.append(group)
-        self._bundles.append((group, 0))
+        self._bundles += [(group, bundle) for bundle in range(group.bundle_count)]
 
     def drop(self) -> None:
         group, _ = self._bundles.pop()
@@ -92,3 +119,21 @@ class GroupedSeats:
         for group in self._groups:
             remove_placement_group(group)
         self._groups.clear()
+
+
+def groups() -> dict[str, str]:
+    """All placement groups of attempts: the attempt of each, by name."""
+    table = placement_group_table().values()
+    names = [group["name"] for group in table if group["state"] != "REMOVED" and "/" in group["name"]]
+    return {name: name.rpartition("/")[0] for name in names}
+
+
+def remove(name: str) -> None:
+    """Removes a placement group, if it is there."""
+    with contextlib.suppress(ValueError):
+        remove_placement_group(get_placement_group(name))
+
+
+def _first_seat(name: str, attempt: str) -> int | None:
+    of, _, seat = name.rpartition("/")
+    return int(seat) if of == attempt else None

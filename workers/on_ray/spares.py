@@ -18,7 +18,8 @@ ALIVE_WITHIN_S = 5.0  # for a spare to answer; a dead one is known sooner
 class Spares:
     """The spares of all nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, outlive: bool) -> None:
+        self._outlive = outlive  # whoever makes them, as the jobs that they will compute for do
         self._by_node: dict[str, list[tuple[Any, bool]]] = {}
         self._lock = threading.Lock()
 
@@ -36,7 +37,7 @@ class Spares:
         """A spare of that node that has not died, or a process that is starting there."""
         process = self._take(node_id)
         self._fill(node_id, LEFT_BESIDE_JOBS)
-        return start_on(node_id) if process is None else process
+        return start_on(node_id, outlives=self._outlive) if process is None else process
 
     def give(self, node_id: str, process: Any, *, started: bool) -> None:
         """Keeps a process, or ends it when there are enough; one that is still starting will not answer at once."""
@@ -46,6 +47,21 @@ class Spares:
                 waiting.append((process, started))
                 return
         ray.kill(process)
+
+    def greet(self) -> None:
+        """Lets those that outlive us know that they are still needed."""
+        with self._lock:
+            everybody = [process for waiting in self._by_node.values() for process, _ in waiting]
+        for process in everybody:
+            process.process_id.remote()
+
+    def close(self) -> None:
+        """Ends them all."""
+        with self._lock:
+            everybody = [process for waiting in self._by_node.values() for process, _ in waiting]
+            self._by_node.clear()
+        for process in everybody:
+            ray.kill(process)
 
     def _take(self, node_id: str) -> Any | None:
         while True:
@@ -69,4 +85,4 @@ class Spares:
         with self._lock:
             missing = count - len(self._by_node.get(node_id, []))
         for _ in range(missing):
-            self.give(node_id, start_on(node_id), started=False)
+            self.give(node_id, start_on(node_id, outlives=self._outlive), started=False)

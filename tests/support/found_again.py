@@ -1,0 +1,69 @@
+"""A program: a control plane is killed while its job trains on a Ray cluster of two nodes, and another finds the job.
+
+A program of its own, since Ray reads its settings once in a process. Arguments: the job's folder; the first control
+plane is this program too, with the cluster's address after it. Prints how the job ended, as JSON.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from support.training import job_of
+from workers.job import TrainingJob
+from workers.ray_environment import ray_cluster
+
+LONG_ENOUGH = {"epochs": 2_500, "validation": None}  # for the second to find it training
+
+
+def job_in(folder: Path) -> TrainingJob:
+    return job_of(folder, workers=3, **LONG_ENOUGH)
+
+
+def leave_alone(folder: Path, address: str) -> None:
+    """Begins the job, and is killed."""
+    cluster = ray_cluster(folder, address=address)
+    cluster.start()
+    running = cluster.launch(job_in(folder))
+    while not any(report.type == "metrics" for report in running.reports(0, 10)):
+        continue
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(folder: Path) -> None:
+    chosen = ray_cluster(folder, address="auto")  # before Ray's import
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    try:
+        first = [sys.executable, "-m", "support.found_again", str(folder), nodes.address]
+        assert subprocess.run(first, check=False).returncode == -signal.SIGKILL
+        chosen._address = nodes.address  # type: ignore[attr-defined]
+        chosen.start()
+        job = job_in(folder)
+        running = chosen.find(job)
+        assert running is not None
+        last, told = 0, []
+        while not told or told[-1].type != "ended":
+            told += running.reports(last, 10)
+            last = told[-1].number if told else 0
+        running.close()
+        assert chosen.find(job) is None, "an attempt that was closed is not found"
+        from workers.on_ray.seats import groups
+
+        left = groups()
+        chosen.stop()
+    finally:
+        nodes.shutdown()
+    print(json.dumps({**told[-1].data, "first": told[0].number, "left": left}))
+
+
+if __name__ == "__main__":
+    folder, *address = sys.argv[1:]
+    if address:
+        leave_alone(Path(folder), *address)
+    else:
+        main(Path(folder))

@@ -1,0 +1,79 @@
+"""What outlives its control plane on a cluster that runs already: found again, or put away."""
+
+import logging
+import threading
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from workers.on_ray import seats
+from workers.on_ray.spares import Spares
+
+__all__ = ["Keeper", "attempts"]
+
+LOOKS_EVERY_S = 60.0
+ANSWERS_WITHIN_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def attempts() -> dict[str, Any]:
+    """The attempts that run, or have ended without anybody's notice: the coordinator of each, by its name."""
+    asked: dict[Any, Any] = {}
+    for name in ray.util.list_named_actors():
+        try:
+            process = ray.get_actor(name)
+        except ValueError:  # it has just died
+            continue
+        asked[process.attempt.remote()] = process
+    if not asked:
+        return {}
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERS_WITHIN_S)
+    found = {}
+    for answer in ready:
+        try:
+            attempt = ray.get(answer)
+        except ray.exceptions.RayError:
+            continue
+        if attempt is not None:
+            found[attempt] = asked[answer]
+    return found
+
+
+class Keeper:
+    """A thread that tells the spares that they are needed, and gives back CPUs that an attempt left held which has died
+    while nobody followed it."""
+
+    def __init__(self, spares: Spares) -> None:
+        self._spares = spares
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the thread has ended."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        nobodys: set[str] = set()
+        while not self._stopping.wait(LOOKS_EVERY_S):
+            try:
+                self._spares.greet()
+                nobodys = self._put_away(nobodys)
+            except (ray.exceptions.RayError, ConnectionError):
+                log.warning("the cluster does not answer", exc_info=True)
+
+    @staticmethod
+    def _put_away(seen_before: set[str]) -> set[str]:
+        """Removes the placement groups that are nobody's and were already before, when they may just have been made."""
+        groups, running = seats.groups(), attempts()
+        nobodys = {name for name, attempt in groups.items() if attempt not in running}
+        for name in nobodys & seen_before:
+            log.warning("the CPUs of %s are given back: its attempt has died", name)
+            seats.remove(name)
+        return nobodys
