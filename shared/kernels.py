@@ -487,7 +487,7 @@ def regression_loss(outputs: Any, targets: Any, gradient: Any, sums: Any, code: 
 # All take `parts`, (parts, at least the parameters' number): the gradients that the workers sent; `program`, int64, how
 # to add them (shared/sharding.py); `stack`, (depth, BLOCK) scratch; and which parameters to step, from start to stop,
 # so that several threads can share the work. `share` is 1 / rows; scalars are of the parameters' dtype.
-BLOCK: Final = 4096  # numbers that are added and stepped at a time, small enough for the first caches
+BLOCK: Final = 16384  # numbers that are added and stepped at a time: long to read ahead, a stack of them in the cache
 
 
 @inner
@@ -502,18 +502,18 @@ def _sum_block(parts: Any, program: Any, stack: Any, low: int, count: int) -> No
             for i in range(count):
                 below[i] += above[i]
             top -= 1
+        elif position + 2 < program.shape[0] and program[position + 1] != ADD and program[position + 2] == ADD:
+            top += 1
+            left, right = parts[operation][low : low + count], parts[program[position + 1]][low : low + count]
+            above = stack[top]
+            for i in range(count):
+                above[i] = left[i] + right[i]
+            position += 2
         else:
-            part = parts[operation][low : low + count]
-            if position + 1 < program.shape[0] and program[position + 1] == ADD:
-                below = stack[top]
-                for i in range(count):
-                    below[i] += part[i]
-                position += 1
-            else:
-                top += 1
-                above = stack[top]
-                for i in range(count):
-                    above[i] = part[i]
+            top += 1
+            above, part = stack[top], parts[operation][low : low + count]
+            for i in range(count):
+                above[i] = part[i]
         position += 1
 
 

