@@ -487,12 +487,12 @@ def regression_loss(outputs: Any, targets: Any, gradient: Any, sums: Any, code: 
 # All take `parts`, (parts, at least the parameters' number): the gradients that the workers sent; `program`, int64, how
 # to add them (shared/sharding.py); `stack`, (depth, BLOCK) scratch; and which parameters to step, from start to stop,
 # so that several threads can share the work. `share` is 1 / rows; scalars are of the parameters' dtype.
-BLOCK: Final = 4096  # numbers that are added and stepped at a time, small enough for the first caches
+BLOCK: Final = 16384  # numbers that are added and stepped at a time: long to read ahead, a stack of them in the cache
 
 
 @inner
 def _sum_block(parts: Any, program: Any, stack: Any, low: int, count: int) -> None:
-    """stack[0] ← the sum of parts[:, low : low + count] along the tree."""
+    """stack ← what `program` leaves on it, of parts[:, low : low + count]."""
     top = -1
     position = 0
     while position < program.shape[0]:
@@ -502,19 +502,36 @@ def _sum_block(parts: Any, program: Any, stack: Any, low: int, count: int) -> No
             for i in range(count):
                 below[i] += above[i]
             top -= 1
+        elif position + 2 < program.shape[0] and program[position + 1] != ADD and program[position + 2] == ADD:
+            top += 1
+            left, right = parts[operation][low : low + count], parts[program[position + 1]][low : low + count]
+            above = stack[top]
+            for i in range(count):
+                above[i] = left[i] + right[i]
+            position += 2
         else:
-            part = parts[operation][low : low + count]
-            if position + 1 < program.shape[0] and program[position + 1] == ADD:
-                below = stack[top]
-                for i in range(count):
-                    below[i] += part[i]
-                position += 1
-            else:
-                top += 1
-                above = stack[top]
-                for i in range(count):
-                    above[i] = part[i]
+            top += 1
+            above, part = stack[top], parts[operation][low : low + count]
+            for i in range(count):
+                above[i] = part[i]
         position += 1
+
+
+@inner
+def _last_two(parts: Any, program: Any, stack: Any, low: int, count: int) -> Any:
+    """Two vectors whose sum is that of parts[:, low : low + count] along the tree.
+
+    That last addition is left to the loop that steps the parameters: it waits for memory anyway, and then two parts
+    need no stack. One part comes with negative zeros: x + -0.0 is x to the bit, even if x is a zero.
+    """
+    if program.shape[0] == 1:
+        zeros = stack[0][:count]
+        zeros[:] = -0.0
+        return parts[program[0]][low : low + count], zeros
+    if program.shape[0] == 3:
+        return parts[program[0]][low : low + count], parts[program[1]][low : low + count]
+    _sum_block(parts, program[:-1], stack, low, count)
+    return stack[0][:count], stack[1][:count]
 
 
 @kernel
@@ -522,10 +539,10 @@ def sgd(w: Any, parts: Any, program: Any, stack: Any, start: int, stop: int, sha
     """w ← w - rate g, g = share Σ parts."""
     for low in range(start, stop, BLOCK):
         count = min(BLOCK, stop - low)
-        _sum_block(parts, program, stack, low, count)
-        total, w_ = stack[0], w[low : low + count]
+        a, b = _last_two(parts, program, stack, low, count)
+        w_ = w[low : low + count]
         for i in range(count):
-            w_[i] -= rate * (total[i] * share)
+            w_[i] -= rate * ((a[i] + b[i]) * share)
 
 
 @kernel
@@ -536,16 +553,16 @@ def sgd_momentum(
     """v ← momentum v + g; w ← w - rate v, or with nesterov w - rate (g + momentum v)."""
     for low in range(start, stop, BLOCK):
         count = min(BLOCK, stop - low)
-        _sum_block(parts, program, stack, low, count)
-        total, w_, v_ = stack[0], w[low : low + count], v[low : low + count]
+        a, b = _last_two(parts, program, stack, low, count)
+        w_, v_ = w[low : low + count], v[low : low + count]
         if nesterov:
             for i in range(count):
-                g = total[i] * share
+                g = (a[i] + b[i]) * share
                 v_[i] = momentum * v_[i] + g
                 w_[i] -= rate * (g + momentum * v_[i])
         else:
             for i in range(count):
-                v_[i] = momentum * v_[i] + total[i] * share
+                v_[i] = momentum * v_[i] + (a[i] + b[i]) * share
                 w_[i] -= rate * v_[i]
 
 
@@ -560,10 +577,10 @@ def adam(
     """
     for low in range(start, stop, BLOCK):
         count = min(BLOCK, stop - low)
-        _sum_block(parts, program, stack, low, count)
-        total, w_, m_, v_ = stack[0], w[low : low + count], m[low : low + count], v[low : low + count]
+        a, b = _last_two(parts, program, stack, low, count)
+        w_, m_, v_ = w[low : low + count], m[low : low + count], v[low : low + count]
         for i in range(count):
-            g = total[i] * share
+            g = (a[i] + b[i]) * share
             m_[i] = beta1 * m_[i] + rest1 * g
             v_[i] = beta2 * v_[i] + rest2 * (g * g)
             w_[i] -= rate * m_[i] / (np.sqrt(v_[i]) * inverse_root + epsilon)
@@ -585,10 +602,10 @@ def rmsprop(
     """v ← ρ v + (1 - ρ) g²; w ← w - rate g / (√v + ε)."""
     for low in range(start, stop, BLOCK):
         count = min(BLOCK, stop - low)
-        _sum_block(parts, program, stack, low, count)
-        total, w_, v_ = stack[0], w[low : low + count], v[low : low + count]
+        a, b = _last_two(parts, program, stack, low, count)
+        w_, v_ = w[low : low + count], v[low : low + count]
         for i in range(count):
-            g = total[i] * share
+            g = (a[i] + b[i]) * share
             v_[i] = keep * v_[i] + rest * (g * g)
             w_[i] -= rate * g / (np.sqrt(v_[i]) + epsilon)
 
@@ -600,10 +617,10 @@ def adagrad(
     """s ← s + g²; w ← w - rate g / (√s + ε)."""
     for low in range(start, stop, BLOCK):
         count = min(BLOCK, stop - low)
-        _sum_block(parts, program, stack, low, count)
-        total, w_, s_ = stack[0], w[low : low + count], s[low : low + count]
+        a, b = _last_two(parts, program, stack, low, count)
+        w_, s_ = w[low : low + count], s[low : low + count]
         for i in range(count):
-            g = total[i] * share
+            g = (a[i] + b[i]) * share
             s_[i] += g * g
             w_[i] -= rate * g / (np.sqrt(s_[i]) + epsilon)
 
@@ -617,16 +634,11 @@ def regularize(
     zero = type(l1)(0)
     for low in range(start, stop, BLOCK):
         count = min(BLOCK, stop - low)
-        _sum_block(parts, program, stack, low, count)
-        total, w_, out_, penalized_ = (
-            stack[0],
-            w[low : low + count],
-            out[low : low + count],
-            penalized[low : low + count],
-        )
+        a, b = _last_two(parts, program, stack, low, count)
+        w_, out_, penalized_ = w[low : low + count], out[low : low + count], penalized[low : low + count]
         for i in range(count):
             sign = l1 if w_[i] > 0 else (-l1 if w_[i] < 0 else zero)
-            out_[i] = total[i] * share + (sign + l2 * w_[i]) * type(l1)(penalized_[i])
+            out_[i] = (a[i] + b[i]) * share + (sign + l2 * w_[i]) * type(l1)(penalized_[i])
 
 
 LANES: Final = 16  # interleaved partial sums, which are then added in order: a sum that can be vector code

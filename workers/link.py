@@ -173,7 +173,8 @@ class Links:
         parts = []
         if mine is not None:
             parts += self.vectors.placed(first, self._own.gradients(step, mine))
-            self._own.look_ahead(step + 1, mine)
+            if self._patience_s:  # else there is no idle CPU to do it: others still compute for this step
+                self._own.look_ahead(step + 1, mine)
         for worker in asked:
             answered, count = ANSWER.unpack(self._receive(worker, ANSWER.size))
             if answered != step:
@@ -271,7 +272,8 @@ def serve(
             if kind == STEP:
                 parts = computing.gradients(step, range(first, stop))
                 _answer(joined, pack_parts(step, parts))
-                computing.look_ahead(step + 1, range(first, stop))
+                if patience_s:  # else there is no idle CPU to do it
+                    computing.look_ahead(step + 1, range(first, stop))
             else:
                 for index, measure in computing.evaluate(range(first, stop)):
                     packed = pack_measure(measure)
