@@ -25,7 +25,7 @@ __all__ = ["PreparedData", "prepare"]
 
 Array = npt.NDArray[Any]
 MARKER = "prepared.json"  # written last: it tells what has been prepared, and the size of each file in bytes
-MAX_THREADS = 4  # each takes about 100 MB
+MAX_THREADS = 3  # each takes about 100 MB, and the process is to stay below 500
 
 
 @dataclass(frozen=True)
