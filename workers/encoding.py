@@ -65,8 +65,7 @@ def write_part(
     with (folder / f"{part}_x.npy").open("wb") as x_file, (folder / f"{part}_y.npy").open("wb") as y_file:
         _write_header(x_file, stored, (rows, plan.inputs))
         _write_header(y_file, y_dtype, (rows, *y_shape))
-        for x, y in in_order(encode, windows(file.rows, plan.inputs), threads):
-            look_up()
+        for x, y in in_order(encode, windows(file.rows, plan.inputs), threads, look_up):
             x_file.write(x.data)
             y_file.write(y.data)
         for written in (x_file, y_file):

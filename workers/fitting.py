@@ -156,8 +156,7 @@ def _moments(
     moments = {column.name: Moments(width) for column, width in zip(columns, widths, strict=True)}
     if not columns:
         return moments
-    for chunks in in_order(of_window, windows(table.num_rows, sum(map(elements, columns))), threads):
-        look_up()
+    for chunks in in_order(of_window, windows(table.num_rows, sum(map(elements, columns))), threads, look_up):
         for kept, chunk in zip(moments.values(), chunks, strict=True):
             kept.add(chunk)
     for name, kept in moments.items():

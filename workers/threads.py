@@ -13,20 +13,29 @@ Made = TypeVar("Made")
 LOOK_UP_EVERY_S = 0.1
 
 
-def in_order(work: Callable[[Piece], Made], pieces: Iterable[Piece], threads: int) -> Iterator[Made]:
+def in_order(
+    work: Callable[[Piece], Made],
+    pieces: Iterable[Piece],
+    threads: int,
+    look_up: Callable[[], None] = lambda: None,
+) -> Iterator[Made]:
     """`work` of each piece, in the order of the pieces; at most `threads` of them are ready or worked on beside the one
-    that is used. Who stops before the end waits for what is being worked on, but for nothing that has not begun."""
+    that is used.
+
+    Calls `look_up` for each and now and then while one is waited for; it may raise to stop. Who stops before the end
+    waits for nothing: what has begun goes on unobserved to the end of its piece.
+    """
     pool = ThreadPoolExecutor(threads)
     try:
         coming: deque[Future[Made]] = deque()
         for piece in pieces:
             coming.append(pool.submit(work, piece))
             if len(coming) > threads:
-                yield coming.popleft().result()
+                yield wait_for(coming.popleft(), look_up)
         while coming:
-            yield coming.popleft().result()
+            yield wait_for(coming.popleft(), look_up)
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def waited(work: Callable[[], Made], look_up: Callable[[], None]) -> Made:
@@ -39,7 +48,8 @@ def waited(work: Callable[[], Made], look_up: Callable[[], None]) -> Made:
 
 
 def wait_for(coming: Future[Made], look_up: Callable[[], None]) -> Made:
-    """The result that is coming. Until it has come, `look_up` is called now and then, which may raise to stop."""
-    while not wait([coming], LOOK_UP_EVERY_S).done:
+    """The result that is coming. Calls `look_up`, also now and then until it has come, which may raise to stop."""
+    while True:
         look_up()
-    return coming.result()
+        if wait([coming], LOOK_UP_EVERY_S).done:
+            return coming.result()

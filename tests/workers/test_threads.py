@@ -53,6 +53,24 @@ class Stopped(Exception):
     pass
 
 
+def test_who_waits_for_a_piece_may_stop_and_does_not_wait_for_its_end() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def work(piece: int) -> None:
+        begun.set()
+        released.wait()
+
+    def stop() -> None:
+        if begun.is_set():
+            raise Stopped
+
+    try:
+        with pytest.raises(Stopped):
+            next(in_order(work, [0], 1, stop))
+    finally:
+        released.set()
+
+
 def test_who_waits_looks_up_and_may_stop() -> None:
     released = threading.Event()
 
