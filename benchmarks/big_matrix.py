@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import Watch
 from shared.plan import Plan
 from shared.preprocessing import FittedFeature, FittedPreprocessing, FittedTarget
 from shared.spec import JobSpec
 from workers.costs import costs_of
 from workers.gradient_worker import GradientWorker, network_of
+from workers.order import LongOrders
 from workers.transport import Vectors
 
 __all__ = ["measure", "prepare_matrix"]
 
 BLOCK_BYTES = 64 << 20
-LOOK_EVERY_S = 0.002
 
 
 def measure(size_bytes: int, columns: int = 784, steps: int = 50, folder: Path | None = None) -> dict[str, Any]:
@@ -94,36 +94,22 @@ def _train(prepared: Path, steps: int) -> dict[str, Any]:
     alone, shards = range(1), range(plan.spec.shards)
     vectors = Vectors(plan, alone, 1, bytearray(Vectors.size_bytes(plan, alone, 1)))
     vectors.parameters[:] = network_of(plan).initial_parameters(seed=0)
-    with _Watch() as watch:
+    orders = LongOrders(plan.spec, plan.training_rows, plan.spec.epochs, prepared)
+    with Watch(lambda: {os.getpid(): "worker"}) as watch:
         worker = GradientWorker(plan, prepared, vectors.parameters, vectors.gradients_of(0))
-        orders_s = [_seconds(lambda: worker.gradients(0, shards))]
+        orders_s = [_seconds(lambda: orders.await_epoch(0))]
+        worker.gradients(0, shards)
         steps_s = _seconds(lambda: [worker.gradients(1 + step, shards) for step in range(steps)])
-        orders_s.append(_seconds(lambda: worker.gradients(plan.steps_per_epoch, shards)))
+        orders_s.append(_seconds(lambda: orders.await_epoch(1)))
+        worker.gradients(plan.steps_per_epoch, shards)
+        orders.close()
     return {
         "rows": plan.training_rows,
         "rows_per_s": round(steps * plan.spec.batch_size / steps_s),
-        "first_step_of_epochs_s": [round(seconds, 2) for seconds in orders_s],
-        "peak_private_megabytes": round(watch.peak_bytes / 1e6, 1),
+        "waited_for_orders_s": [round(seconds, 2) for seconds in orders_s],
+        "peak_private_megabytes": round(watch.peak_bytes["worker"] / 1e6, 1),
         "peak_rss_megabytes": round(_status_bytes("VmHWM") / 1e6, 1),
     }
-
-
-class _Watch:
-    """Notes the most private (anonymous) memory that this process has had; mapped files are shared and do not count."""
-
-    def __enter__(self) -> "_Watch":
-        self.peak_bytes, self._ended = 0, threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK_EVERY_S):
-            self.peak_bytes = max(self.peak_bytes, _status_bytes("RssAnon"))
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
 
 
 def _status_bytes(name: str) -> int:

@@ -1,14 +1,14 @@
-"""The way of the data: a CSV file of mixed columns becomes a data set, and a worker trains on a matrix of gigabytes.
+"""The way of the data: a CSV file becomes a data set, tables become matrices, a worker trains on one of gigabytes.
 
-Both run in a process of their own, on which the memory is read: the peak that the kernel noted for the whole process
-(VmHWM) for the first, the peak of what it holds to itself (RssAnon, read every 2 ms) for the second, since the matrix
-is mapped and its pages are the node's. The narrow matrix has 78 times the rows of the wide one: its order alone would
-be larger than what a worker may have.
+The first and the last run in a process of their own, on which the memory is read: the peak that the kernel noted for
+the whole process (VmHWM) for the first, the peak of what it holds to itself (RssAnon, read every 5 ms) for the last,
+since the matrix is mapped and its pages are the node's. The narrow matrix has 78 times the rows of the wide one: its
+order alone would be larger than what a worker may have.
 """
 
 from typing import Any
 
-from benchmarks import big_matrix, ingest
+from benchmarks import big_matrix, ingest, prepare
 from benchmarks.records import Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
 
@@ -21,7 +21,7 @@ COLUMNS = {"wide": 784, "narrow": 10}
 
 
 def measure(run: Run) -> Outcome:
-    """MB/s of ingest, and the memory of both."""
+    """MB/s of ingest, rows/s of preparing, and the memory of ingest and of training."""
     size = run.amount(10**9, quick=10**8)
     ingested = []
     for number in range(1, run.rounds + 1):
@@ -34,6 +34,7 @@ def measure(run: Run) -> Outcome:
         Goal(f"ingest with profile, {what}", "MB/s", LEAST_MB_PER_S, speed),
         Goal(f"peak RSS of it, {what}", "MB", INGEST_RSS_MB, peak, at_most=True),
     ]
+    figures += [_prepared(run, kind) for kind in prepare.TABLES]
     matrix = run.amount(8 * 10**9, quick=2 * 10**8)
     for name, columns in COLUMNS.items():
         run.say(f"a {name} matrix")
@@ -46,6 +47,13 @@ def measure(run: Run) -> Outcome:
         ]
         goals.append(Goal(f"a worker's private memory, {row}", "MB", WORKER_PRIVATE_MB, private, at_most=True))
     return Outcome(figures, goals)
+
+
+def _prepared(run: Run, kind: str) -> Figure:
+    run.say(f"a table of {kind}")
+    rows = run.amount(1_000_000, quick=10_000) // (10 if kind.startswith("images") else 1)
+    found = [prepare.measure(kind, rows, threads=2) for _ in range(run.rounds)]
+    return Figure(f"{rows:,} rows of {kind}, prepared by two threads", "rows/s", "rows/s", _spread(found, "rows_per_s"))
 
 
 def _spread(found: list[dict[str, Any]], name: str) -> Spread:

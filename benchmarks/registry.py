@@ -8,6 +8,7 @@ from benchmarks import (
     data_path,
     five_million,
     growth,
+    job_memory,
     sgemm,
     shards,
     start,
@@ -35,4 +36,5 @@ BENCHMARKS: dict[str, Measure] = {
     "growth": growth.measure,
     "coordination": coordination.measure,
     "data_path": data_path.measure,
+    "job_memory": job_memory.measure,
 }

@@ -36,7 +36,7 @@ class Model:
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One prediction a row, as JSON data in the target's own units. Raises InvalidInput naming `rows[3].age`."""
         from shared.preprocessing import columns_from_rows
-        from workers.gradient_worker import SLICE_ROWS  # as many rows at once as validation takes
+        from shared.sharding import SLICE_ROWS  # as many rows at once as validation takes
 
         columns = columns_from_rows(rows, self.preprocessing)
         workspace = self.network.workspace(min(SLICE_ROWS, len(rows)), training=False)

@@ -27,7 +27,7 @@ OF_DATASETS: dict[int, str] = {
     "application/x-npz",
 }
 CONFLICTS: dict[str, str] = {
-    "submit_job": f"the file of data set {DATASET_ID} is gone; upload it again",
+    "submit_job": f"data set {DATASET_ID} is missing: its file is gone; upload it again",
     "delete_dataset": f"data set {DATASET_ID} is used by {JOB_ID}, which is running; cancel that first",
     "delete_job": "the job is running: only an ended job can be deleted; cancel it first",
     "cancel_job": "the job has succeeded: it cannot be cancelled any more",

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "ADD",
+    "SLICE_ROWS",
     "Node",
     "Summation",
     "assign",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 ADD: Final = -1
+SLICE_ROWS: Final = 1024  # validation rows that are summed by one party: fixed, so that the sums' bits are
 
 
 class Node(NamedTuple):

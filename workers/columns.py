@@ -40,7 +40,7 @@ def open_table(file: TableFile) -> pa.Table:
     try:
         table = pa.ipc.open_file(pa.memory_map(file.path)).read_all()
     except FileNotFoundError:
-        raise DataMissing(f"the file of data set {file.dataset_id} is gone; upload it again") from None
+        raise DataMissing(f"data set {file.dataset_id} is missing: its file is gone; upload it again") from None
     except pa.ArrowInvalid as error:
         raise BadData(f"the file of data set {file.dataset_id} is damaged ({error}); upload it again") from error
     if table.num_rows != file.rows or table.column_names != [column.name for column in file.columns]:
@@ -96,10 +96,13 @@ def positions(file: TableFile, column: Column, wanted: Sequence[Any], missing: i
     return read
 
 
-def distinct(file: TableFile, table: pa.Table, column: Column, limit: int) -> list[Any] | None:
+def distinct(
+    file: TableFile, table: pa.Table, column: Column, limit: int, look_up: Callable[[], None] = lambda: None
+) -> list[Any] | None:
     """The different values of a column in order, missing ones aside; None if they are more than `limit`."""
     found: set[Any] = set()
     for chunk in table.column(column.name).chunks:
+        look_up()
         found.update(pc.unique(chunk).drop_null().to_pylist())
         if len(found) > limit:
             return None

@@ -22,6 +22,7 @@ from workers.data import prepare
 from workers.gradient_worker import network_of
 from workers.job import StopRequest, TrainingJob
 from workers.model import write_model
+from workers.order import LongOrders
 from workers.parameter_server import ServerState
 from workers.reports import ReportLog
 from workers.transport import Transport
@@ -74,6 +75,8 @@ class Coordinator:
         self._transport, self._notes, self._clock = transport, list(notes), clock
         self._folder = Path(job.folder)
         self._checkpoints = self._folder / "checkpoints"
+        folder, rows = self._folder / "prepared", self._plan.training_rows
+        self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder)
         self._log = ReportLog()
         self.reports = self._log.after
         self._stop: StopRequest | None = None
@@ -99,6 +102,7 @@ class Coordinator:
             self._end(outcome="failed", reason=str(error), error=type(error).__name__, **self._so_far())
         finally:
             self._transport.close()
+            self._orders.close()
 
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
@@ -109,6 +113,7 @@ class Coordinator:
         while self._step < self._plan.steps and not self._memory.stopped_early:
             self._heed_requests()
             self._regroup()
+            self._orders.await_epoch(self._step // self._plan.steps_per_epoch, self._heed_requests)
             count = self._steps_until_look_up()
             began = self._clock()
             losses = self._transport.steps(self._step, count)
@@ -181,9 +186,9 @@ class Coordinator:
             self._log.add("workers", step=self._step, **change._asdict())
 
     def _steps_until_look_up(self) -> int:
-        """As many steps as take about LOOK_UP_EVERY_S, but none past the end of an epoch that is validated on."""
+        """As many steps as take about LOOK_UP_EVERY_S, but none past an epoch's end where something is due then."""
         count = min(max(1, int(LOOK_UP_EVERY_S / self._step_s)), self._plan.steps - self._step)
-        if self._plan.validation_rows:
+        if self._plan.validation_rows or self._orders.needed:
             count = min(count, self._plan.steps_per_epoch - self._step % self._plan.steps_per_epoch)
         return count
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.errors import InvalidInput
-from shared.sharding import vectors_held
+from shared.sharding import SLICE_ROWS, vectors_held
 from shared.spec import Adagrad, Dense, JobSpec, RMSprop, Sgd
 from workers.order import ROWS_IN_MEMORY
 
@@ -15,9 +15,8 @@ MAX_STEPS = 1_000_000_000
 MAX_FLOPS = 10**19  # a month on ten AVX-512 cores
 MAX_MEMORY_BYTES = 1 << 40
 MAX_DISK_BYTES = 1 << 38
-PROCESS_BYTES = 160 << 20  # an idle Ray actor with numpy, numba and pyarrow loaded
+PROCESS_BYTES = 160 << 20  # an idle Ray actor with numpy, numba and pyarrow loaded; one for each worker
 ORDER_BYTES = 4 * 8  # a row, of a long order: the epoch's, the one before, and what it is made of
-SLICE_ROWS = 1024  # validation rows that are computed on at once
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def costs_of(
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * spec.epochs,
         flops=spec.epochs * products * (6 * training_rows + 2 * validation_rows),
-        memory_bytes=(workers + 1) * PROCESS_BYTES + numbers * itemsize,
+        memory_bytes=workers * PROCESS_BYTES + numbers * itemsize,
         disk_bytes=data_bytes + parameters * itemsize * (3 * vectors + 1),
     )
 

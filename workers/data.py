@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
 from shared.table import TableFile
 from workers.encoding import Part, write_part
-from workers.fitting import fit, training_mask
+from workers.fitting import fit, split_of
 from workers.rows import Rows
 
 __all__ = ["PreparedData", "prepare"]
 
 Array = npt.NDArray[Any]
-MAX_THREADS = 4  # each takes about 100 MB
+MARKER = "prepared.json"  # written last: it tells what has been prepared, and the size of each file in bytes
+MAX_THREADS = 3  # each takes about 100 MB, and the process is to stay below 500
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class PreparedData:
     def load(cls, folder: Path) -> "PreparedData":
         """What `prepare` left in `folder`. Raises DataMissing when it is not there or not whole."""
         try:
-            told = json.loads((folder / "prepared.json").read_bytes())
+            told = json.loads((folder / MARKER).read_bytes())
             preprocessing = FittedPreprocessing.model_validate_json((folder / "preprocessing.json").read_bytes())
         except FileNotFoundError:
             raise DataMissing("the job's prepared data are gone; submit the job again") from None
@@ -83,30 +85,42 @@ def prepare(
     BadData, OSError.
     """
     identity = _identity(plan, training, validation)
-    marker = folder / "prepared.json"
-    if marker.exists() and json.loads(marker.read_bytes())["identity"] == identity:
+    if _is_whole(folder, identity):
         return PreparedData.load(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     task = plan.spec.task
     assert task != "auto", "a plan names its task"
     threads = min(threads, os.cpu_count() or 1, MAX_THREADS)
-    preprocessing = fit(plan.spec, task, training, threads)
+    split = split_of(plan.spec, training.rows, look_up)
+    trains = None if split is None else split.trains
+    preprocessing = fit(plan.spec, task, training, trains, threads, look_up)
     if (preprocessing.inputs, preprocessing.outputs) != (plan.inputs, plan.outputs):
         raise BadData(
             f"the data give {preprocessing.inputs} inputs and {preprocessing.outputs} outputs, "
             f"the plan says {plan.inputs} and {plan.outputs}; submit the job again"
         )
-    mask = training_mask(plan.spec, training.rows)
-    write_part(plan, preprocessing, training, folder, "training", mask, look_up, threads)
+    encode = partial(write_part, plan, preprocessing, folder=folder, look_up=look_up, threads=threads)
+    encode(training, part="training", rows=plan.training_rows, chosen=trains)
     if validation is not None:
-        write_part(plan, preprocessing, validation, folder, "validation", None, look_up, threads)
-    elif mask is not None:
-        write_part(plan, preprocessing, training, folder, "validation", ~mask, look_up, threads)
+        encode(validation, part="validation", rows=plan.validation_rows, chosen=None)
+    elif split is not None:
+        encode(training, part="validation", rows=plan.validation_rows, chosen=split.validates)
     _write(folder / "preprocessing.json", preprocessing.model_dump_json())
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     rows = {"training_rows": plan.training_rows, "validation_rows": plan.validation_rows}
-    _write(marker, json.dumps({"identity": identity, **rows}))
+    _write(folder / MARKER, json.dumps({"identity": identity, **rows, "files": sizes}))
     return PreparedData(folder, preprocessing, plan.training_rows, plan.validation_rows)
+
+
+def _is_whole(folder: Path, identity: str) -> bool:
+    """Whether `folder` holds all that was prepared for that identity: files may have vanished since."""
+    try:
+        told = json.loads((folder / MARKER).read_bytes())
+        sizes = {name: (folder / name).stat().st_size for name in told["files"]}
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+    return bool(told["identity"] == identity and sizes == told["files"])
 
 
 def _identity(plan: Plan, training: TableFile, validation: TableFile | None) -> str:

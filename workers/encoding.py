@@ -1,7 +1,8 @@
 """From a data set's rows to the matrices that are trained on."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -13,8 +14,8 @@ from shared.plan import Plan
 from shared.preprocessing import FittedFeature, FittedPreprocessing, FittedTarget
 from shared.table import Column, TableFile
 from workers.columns import Reader, as_numbers, as_tensor, open_table, positions, stored_dtype
-from workers.fitting import Window, windows
-from workers.threads import in_order
+from workers.fitting import Chosen, Window, windows
+from workers.threads import in_order, waited
 
 __all__ = ["Part", "write_part"]
 
@@ -29,26 +30,30 @@ def write_part(
     file: TableFile,
     folder: Path,
     part: Part,
-    mask: Array | None,
+    rows: int,
+    chosen: Chosen | None,
     look_up: Callable[[], None],
     threads: int,
 ) -> None:
-    """Writes `part`_x.npy and `part`_y.npy from the rows of `file` that `mask` chooses (None: all).
+    """Writes `part`_x.npy and `part`_y.npy from the rows of `file` that are chosen (None: all), `rows` in number.
 
     Windows of rows are encoded by several threads and written in order, as a stream rather than through a map, so that
     a full disk is an OSError and not a bus error. Calls `look_up` now and then, which may raise to stop. Raises
     DataMissing, BadData, OSError.
     """
-    rows = file.rows if mask is None else int(mask.sum())
     dtype = np.dtype(plan.spec.dtype)
     stored = stored_dtype(file, plan.spec)
     classified = preprocessing.task == "classification"
     y_dtype, y_shape = (np.dtype(np.int32), ()) if classified else (dtype, (plan.outputs,))
-    columns_of = _reader(preprocessing, file, mask)
+    columns_of = _reader(preprocessing, file)
 
     def encode(window: Window) -> tuple[Array, Array]:
-        columns, count = columns_of(window)
+        numbers = None if chosen is None else np.flatnonzero(chosen(window))
+        count = window.stop - window.start if numbers is None else len(numbers)
         x, y = np.empty((count, plan.inputs), stored), np.empty((count, *y_shape), y_dtype)
+        if not count:
+            return x, y
+        columns = columns_of(window, numbers)
         if stored == dtype:
             preprocessing.encode_features(columns, x)
         else:
@@ -60,13 +65,12 @@ def write_part(
     with (folder / f"{part}_x.npy").open("wb") as x_file, (folder / f"{part}_y.npy").open("wb") as y_file:
         _write_header(x_file, stored, (rows, plan.inputs))
         _write_header(y_file, y_dtype, (rows, *y_shape))
-        for x, y in in_order(encode, _chosen_windows(file.rows, plan.inputs, mask), threads):
-            look_up()
+        for x, y in in_order(encode, windows(file.rows, plan.inputs), threads, look_up):
             x_file.write(x.data)
             y_file.write(y.data)
         for written in (x_file, y_file):
             written.flush()
-            os.fsync(written.fileno())
+            waited(partial(os.fsync, written.fileno()), look_up)  # of gigabytes, that takes long
 
 
 def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -74,26 +78,16 @@ def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...])
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _chosen_windows(rows: int, width: int, mask: Array | None) -> Iterator[Window]:
-    """The windows in which there is a row to encode."""
-    return (window for window in windows(rows, width) if mask is None or mask[window].any())
-
-
-def _reader(
-    preprocessing: FittedPreprocessing, file: TableFile, mask: Array | None
-) -> Callable[[Window], tuple[Columns, int]]:
-    """What reads the chosen rows of a window: the columns as arrays, and how many rows there are."""
+def _reader(preprocessing: FittedPreprocessing, file: TableFile) -> Callable[[Window, Array | None], Columns]:
+    """What reads the rows of a window that have these numbers within it (None: all), as arrays by column."""
     table = open_table(file)
     readers = {feature.name: _feature_reader(feature, file) for feature in preprocessing.features}
     readers |= {target.name: _target_reader(target, file) for target in preprocessing.targets}
 
-    def read(window: Window) -> tuple[Columns, int]:
+    def read(window: Window, numbers: Array | None) -> Columns:
         part = table.slice(window.start, window.stop - window.start)
         columns = {name: reader(part.column(name)) for name, reader in readers.items()}
-        if mask is None:
-            return columns, part.num_rows
-        chosen = np.flatnonzero(mask[window])
-        return {name: values[chosen] for name, values in columns.items()}, len(chosen)
+        return columns if numbers is None else {name: values[numbers] for name, values in columns.items()}
 
     return read
 

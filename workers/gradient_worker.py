@@ -12,15 +12,13 @@ import numpy.typing as npt
 from shared.metrics import SliceMeasure, measure
 from shared.network import Network, Pass
 from shared.plan import Plan
-from shared.sharding import ADD, Node, Summation, batch_rows, cut, leaves, summation, vectors_held
+from shared.sharding import ADD, SLICE_ROWS, Node, Summation, batch_rows, cut, leaves, summation, vectors_held
 from workers.data import PreparedData
 from workers.order import Order
 
-__all__ = ["SLICE_ROWS", "GradientWorker", "Part", "gradient_rows", "network_of"]
+__all__ = ["GradientWorker", "Part", "gradient_rows", "network_of"]
 
 Vector = npt.NDArray[np.floating]
-
-SLICE_ROWS = 1024  # validation rows that are summed by one party: fixed, so that the sums' bits are
 
 
 def network_of(plan: Plan) -> Network:

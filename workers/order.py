@@ -1,7 +1,9 @@
 """In which order each epoch goes through the training rows."""
 
-import fcntl
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,17 @@ import numpy.typing as npt
 
 from shared.randomness import Purpose, permutation, permutation_into
 from shared.spec import JobSpec
+from workers.threads import wait_for
 
-__all__ = ["ROWS_IN_MEMORY", "Order"]
+__all__ = ["ROWS_IN_MEMORY", "LongOrders", "Order"]
 
-ROWS_IN_MEMORY = 1 << 22  # the order of more is a file that the workers of a node share
+ROWS_IN_MEMORY = 1 << 22  # the order of more is a file that all the job's workers share
 
 
 class Order:
     """The order of the rows, epoch by epoch: random by the spec's seed, or as they lie where it does not shuffle.
 
-    A long one is made by the worker that first needs it, as `order-<epoch>.npy` in `folder`, complete or absent.
+    A long one is a file in `folder`, which `LongOrders` has made.
     """
 
     def __init__(self, spec: JobSpec, rows: int, folder: Path, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
@@ -37,28 +40,83 @@ class Order:
         return permutation(self._rows, self._spec.seed, Purpose.SHUFFLE, epoch)
 
     def _mapped(self, epoch: int) -> npt.NDArray[np.int64]:
-        path = self._folder / f"order-{epoch}.npy"
-        with (self._folder / "order.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                self._write(path, epoch)
-        order: npt.NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+        order: npt.NDArray[np.int64] = np.load(_path(self._folder, epoch), mmap_mode="r", allow_pickle=False)
         return order
 
+
+class LongOrders:
+    """Makes the orders that are too long for memory, as files, complete or absent: each while the epoch before it runs.
+
+    Nothing is to be made, or to wait for, where an epoch's order fits into memory or the rows are not shuffled.
+    """
+
+    def __init__(
+        self, spec: JobSpec, rows: int, epochs: int, folder: Path, rows_in_memory: int = ROWS_IN_MEMORY
+    ) -> None:
+        self._spec, self._rows, self._epochs, self._folder = spec, rows, epochs, folder
+        self.needed = spec.shuffle and rows > rows_in_memory
+        """Whether there is anything to do at all."""
+        self._ready: int | None = None
+        self._coming: dict[int, Future[None]] = {}
+        self._closed = threading.Event()
+        self._pool = ThreadPoolExecutor(1, "orders")
+
+    def await_epoch(self, epoch: int, look_up: Callable[[], None] = lambda: None) -> None:
+        """Returns when that epoch's order is there, and has the next one begun. To be called before its first step.
+
+        Calls `look_up` now and then, which may raise to stop waiting. Raises OSError.
+        """
+        if not self.needed or epoch == self._ready:
+            return
+        wait_for(self._begun(epoch), look_up)
+        self._ready, self._coming = epoch, {number: made for number, made in self._coming.items() if number > epoch}
+        if epoch + 1 < self._epochs:
+            self._begun(epoch + 1)
+
+    def close(self) -> None:
+        """Stops what is being made, and waits for that."""
+        self._closed.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _begun(self, epoch: int) -> Future[None]:
+        if epoch not in self._coming:
+            self._coming[epoch] = self._pool.submit(self._make, epoch)
+        return self._coming[epoch]
+
+    def _make(self, epoch: int) -> None:
+        path = _path(self._folder, epoch)
+        for other in self._folder.glob("order-*"):  # those of past epochs, and what was left half done
+            if other not in (path, _path(self._folder, epoch - 1)):
+                other.unlink(missing_ok=True)
+        if not path.exists():
+            self._write(path, epoch)
+
     def _write(self, path: Path, epoch: int) -> None:
-        partial, drawn = path.with_suffix(".partial"), path.with_suffix(".drawn")
+        # Named by the process: one that was given up may still write to its own.
+        partial, drawn = (path.with_suffix(f".{os.getpid()}.{kind}") for kind in ("partial", "drawn"))
         try:
             order = _new_file(partial, np.dtype(np.int64), (self._rows,))
             scratch = _new_file(drawn, np.dtype(np.uint64), (self._rows, 2))
-            permutation_into(order, scratch, self._spec.seed, Purpose.SHUFFLE, epoch)
+            permutation_into(order, scratch, self._spec.seed, Purpose.SHUFFLE, epoch, heed=self._heed)
             order.flush()  # else a power cut may leave the name with pages of zeros
             partial.replace(path)
+        except _Closed:
+            return
         finally:
             partial.unlink(missing_ok=True)
             drawn.unlink(missing_ok=True)
-        for past in self._folder.glob("order-*.npy"):
-            if past not in (path, self._folder / f"order-{epoch - 1}.npy"):  # where another worker may still be
-                past.unlink(missing_ok=True)
+
+    def _heed(self) -> None:
+        if self._closed.is_set():
+            raise _Closed
+
+
+class _Closed(Exception):
+    """Nobody waits for the order any more."""
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"order-{epoch}.npy"
 
 
 def _new_file(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> "np.memmap[Any, Any]":

@@ -7,11 +7,12 @@ import pyarrow as pa
 
 from shared.errors import FieldError, InvalidInput
 from shared.plan import Plan
+from shared.randomness import Split
 from shared.spec import AutoLoss, CrossEntropyLoss, JobSpec, MseLoss, ValidationDataset
 from shared.table import Column, TableFile
 from workers.columns import open_table, stored_dtype
 from workers.costs import check_costs, costs_of
-from workers.fitting import Mask, categories_of, classes_of, elements, training_mask
+from workers.fitting import categories_of, classes_of, elements, split_of
 from workers.validating import check_early_stopping, check_validation
 
 __all__ = ["plan"]
@@ -36,19 +37,19 @@ def plan(spec: JobSpec, training: TableFile, validation: TableFile | None) -> Pl
         raise InvalidInput.of("dataset", spec.dataset, "a data set with rows")
     targets = _targets(spec, training)
     task = _task(spec, targets)
-    table, mask = open_table(training), training_mask(spec, training.rows)
+    table, split = open_table(training), split_of(spec, training.rows)
     classes = classes_of(training, table, targets[0]) if task == "classification" else None
     notes: list[str] = []
     features = _features(spec, training, notes)
-    inputs = sum(_width(column, training, table, mask) for column in features)
+    inputs = _inputs(features, training, table, split)
     outputs = len(targets) if classes is None else 1 if len(classes) == 2 else len(classes)
     filled = _filled(spec, task, features)
     if validation is not None:
         check_validation(filled, validation, features, targets, classes)
         check_early_stopping(filled, classes, validation, None)
-    elif mask is not None:
-        check_early_stopping(filled, classes, training, ~mask)
-    training_rows = training.rows if mask is None else int(mask.sum())
+    elif split is not None:
+        check_early_stopping(filled, classes, training, split.validates)
+    training_rows = training.rows if split is None else split.training_rows
     validation_rows = validation.rows if validation is not None else training.rows - training_rows
     stored_bytes = stored_dtype(training, filled).itemsize
     costs = costs_of(filled, inputs, outputs, training_rows, validation_rows, stored_bytes)
@@ -191,9 +192,9 @@ def _problem(column: Column, training: TableFile) -> str | None:
     return None
 
 
-def _width(column: Column, training: TableFile, table: pa.Table, mask: Mask | None) -> int:
-    """How many inputs of the network a feature feeds."""
-    if column.type != "category":
-        return elements(column)
-    categories, missing = categories_of(training, table, column, mask)
-    return len(categories) + missing
+def _inputs(features: Sequence[Column], training: TableFile, table: pa.Table, split: Split | None) -> int:
+    """How many inputs the network has: one for a number, one for each category and for each element of a tensor."""
+    categorical = [column for column in features if column.type == "category"]
+    found = categories_of(training, table, categorical, None if split is None else split.trains)
+    one_hot = sum(len(categories) + missing for categories, missing in found.values())
+    return one_hot + sum(elements(column) for column in features if column.type != "category")

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
-from shared.sharding import assign, batch_rows, cut, leaves
+from shared.sharding import SLICE_ROWS, assign, batch_rows, cut, leaves
 from workers.blas import kernel_in_use
-from workers.gradient_worker import SLICE_ROWS, GradientWorker, Part, gradient_rows
+from workers.gradient_worker import GradientWorker, Part, gradient_rows
 from workers.job import AttemptLost
 from workers.parameter_server import ParameterServer, ServerState
 

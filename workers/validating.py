@@ -10,7 +10,7 @@ from shared.errors import InvalidInput
 from shared.spec import JobSpec, ValidationDataset
 from shared.table import Column, TableFile
 from workers.columns import NUMERIC, open_table, positions
-from workers.fitting import Mask
+from workers.fitting import Chosen, windows
 
 __all__ = ["check_early_stopping", "check_validation"]
 
@@ -73,8 +73,8 @@ def _check_classes(spec: JobSpec, validation: TableFile, classes: Sequence[Any])
         row += len(chunk)
 
 
-def check_early_stopping(spec: JobSpec, classes: Sequence[Any] | None, file: TableFile, rows: Mask | None) -> None:
-    """Raises InvalidInput for a metric that the validation rows, those of `file` that `rows` chooses, do not have."""
+def check_early_stopping(spec: JobSpec, classes: Sequence[Any] | None, file: TableFile, chosen: Chosen | None) -> None:
+    """Raises InvalidInput for a metric that the validation rows, those of `file` that are chosen, do not have."""
     if spec.early_stopping is None:
         return
     assert spec.task != "auto", "the spec is completed"
@@ -85,13 +85,19 @@ def check_early_stopping(spec: JobSpec, classes: Sequence[Any] | None, file: Tab
         raise InvalidInput.of("early_stopping.metric", metric, f"{', '.join(possible)}: this is a {kind}")
     if metric in ("auc", "r2"):
         for name in spec.targets:
-            if _constant(file, name, rows):
+            if _constant(file, name, chosen):
                 expected = f"another metric: all validation rows have the same {name!r}, so {metric} is not defined"
                 raise InvalidInput.of("early_stopping.metric", metric, expected)
 
 
-def _constant(file: TableFile, name: str, rows: Mask | None) -> bool:
-    values = open_table(file).column(name)
-    if rows is not None:
-        values = values.filter(pa.array(rows))
-    return len(values.unique()) < 2
+def _constant(file: TableFile, name: str, chosen: Chosen | None) -> bool:
+    column = open_table(file).column(name)
+    seen: list[Any] = []
+    for window in windows(file.rows, 1):
+        values = column.slice(window.start, window.stop - window.start)
+        if chosen is not None:
+            values = values.filter(pa.array(chosen(window)))
+        seen = pa.array([*seen, *values.unique().slice(0, 2).to_pylist()], column.type).unique().to_pylist()
+        if len(seen) > 1:
+            return False
+    return True

@@ -1,13 +1,14 @@
 """Philox against its authors' known answers and a second implementation; what permutations and splits depend on."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.randomness import Purpose, permutation, permutation_into, philox, split, uniform
+from shared.randomness import Purpose, Split, permutation, permutation_into, philox, split, uniform
 
 MASK = 2**64 - 1
 
@@ -97,18 +98,71 @@ def test_a_permutation_made_part_by_part_is_the_same(n: int) -> None:
     np.testing.assert_array_equal(out, permutation(n, 5, Purpose.SHUFFLE, 2))
 
 
-@given(rows=st.integers(2, 500), fraction=st.floats(0.001, 0.999), seed=st.integers(0, 1000))
-def test_a_split_gives_every_row_to_one_side(rows: int, fraction: float, seed: int) -> None:
-    training, validation = split(rows, fraction, seed)
-    assert sorted([*training.tolist(), *validation.tolist()]) == list(range(rows))
-    assert len(validation) == min(max(round(rows * fraction), 1), rows - 1)
-    assert (np.diff(training) > 0).all()
-    assert (np.diff(validation) > 0).all()
+def sorted_split(rows: int, fraction: float, seed: int) -> np.ndarray:
+    """The rows that are validated on, by sorting all of them."""
+    return np.sort(permutation(rows, seed, Purpose.SPLIT)[: min(max(round(rows * fraction), 1), rows - 1)])
+
+
+@given(
+    rows=st.integers(2, 500),
+    fraction=st.floats(0.001, 0.999),
+    seed=st.integers(0, 2**63 - 1),
+    part_rows=st.integers(1, 600),
+)
+def test_a_split_gives_the_first_of_a_permutation_to_validation(
+    rows: int, fraction: float, seed: int, part_rows: int
+) -> None:
+    found = split(rows, fraction, seed, part_rows=part_rows)
+    assert np.flatnonzero(found.validates(slice(0, rows))).tolist() == sorted_split(rows, fraction, seed).tolist()
+    assert found.validation_rows == min(max(round(rows * fraction), 1), rows - 1)
+    assert found.training_rows == rows - found.validation_rows
+
+
+@pytest.mark.parametrize("rows", [2**16, 2**20 + 1])
+@pytest.mark.parametrize("fraction", [1e-9, 0.1, 0.5, 0.999999])
+def test_a_split_of_many_rows_is_the_one_that_sorting_them_gives(rows: int, fraction: float) -> None:
+    for seed in (0, 2**63 - 1):
+        found = split(rows, fraction, seed)
+        assert np.array_equal(np.flatnonzero(found.validates(slice(0, rows))), sorted_split(rows, fraction, seed))
+
+
+def test_a_split_is_the_same_whatever_rows_it_is_asked_for() -> None:
+    found = split(1000, 0.3, 5)
+    whole = found.validates(slice(0, 1000))
+    for start, stop in itertools.combinations((0, 1, 2, 3, 4, 5, 501, 998, 999, 1000), 2):
+        assert np.array_equal(found.validates(slice(start, stop)), whole[start:stop])
+        assert np.array_equal(found.trains(slice(start, stop)), ~whole[start:stop])
+
+
+def test_of_rows_with_the_same_draw_the_first_are_validated_on() -> None:
+    draw = np.uint64(philox(0, Purpose.SPLIT).random_raw(10)[7])
+    for last, is_validated_on in ((6, False), (7, True), (8, True)):
+        assert Split(10, 5, 0, draw, last).validates(slice(7, 8)).tolist() == [is_validated_on]
 
 
 def test_a_split_depends_on_the_seed() -> None:
-    np.testing.assert_array_equal(split(1000, 0.2, 1)[1], split(1000, 0.2, 1)[1])
-    assert len(np.intersect1d(split(1000, 0.2, 1)[1], split(1000, 0.2, 2)[1])) < 80
+    one, other = (split(1000, 0.2, seed).validates(slice(0, 1000)) for seed in (1, 2))
+    assert np.count_nonzero(one & other) < 80
+
+
+def test_a_split_of_many_rows_needs_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        split(10_000_000, 0.5, 0).validates(slice(0, 65_536))
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_split_heeds_a_wish_to_stop() -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        split(10, 0.5, 0, stop)
 
 
 def test_one_row_cannot_be_split() -> None:

@@ -1,5 +1,6 @@
 """An attempt from data to model, in this process: bits, early stopping, pauses, ends."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from shared.metrics import SliceMeasure
+from shared.spec import JobSpec
+from support.tables import write_table
 from support.training import digest_of, ended, job_of, run
 from workers.coordinator import Coordinator
-from workers.job import Report, StopRequest
+from workers.job import Report, StopRequest, TrainingJob
+from workers.order import ROWS_IN_MEMORY
 from workers.parameter_server import ServerState
+from workers.planning import plan
 from workers.transport import LocalTransport
 
 
@@ -206,3 +211,61 @@ def test_a_last_step_that_makes_the_weights_infinite_is_no_success(tmp_path: Pat
     )
     assert (end["outcome"], end["error"]) == ("failed", "Diverged")
     assert not (tmp_path / "job" / "model.safetensors").exists()
+
+
+# ---------------------------------------------------------------- files that are gone
+def test_a_job_whose_data_set_is_missing_fails_and_says_so(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+    Path(job.training.path).unlink()
+    end = ended(run(job))
+    assert (end["outcome"], end["error"]) == ("failed", "DataMissing")
+    assert "data set ds_test is missing" in end["reason"]
+
+
+def test_a_job_trains_on_when_its_data_set_vanishes(tmp_path: Path) -> None:
+    class Vanishes(LocalTransport):
+        def steps(self, first: int, count: int) -> list[float]:
+            Path(job.training.path).unlink(missing_ok=True)
+            return super().steps(first, count)
+
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job = job_of(tmp_path / "job")
+    assert digest_of(run(job, Vanishes(1))) == undisturbed
+
+
+def test_a_job_whose_prepared_files_vanish_while_it_trains_goes_on_and_so_does_its_next_attempt(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    folder = tmp_path / "job" / "prepared"
+
+    class Vanishes(StoppedAt):
+        def steps(self, first: int, count: int) -> list[float]:
+            shutil.rmtree(folder, ignore_errors=True)
+            return super().steps(first, count)
+
+    transport = Vanishes(7, "pause")
+    transport.coordinator = Coordinator(job_of(tmp_path / "job"), transport)
+    transport.coordinator.run()
+    assert ended(transport.coordinator.reports(0, 0))["outcome"] == "paused"
+    assert not folder.exists()
+    assert digest_of(run(job_of(tmp_path / "job", attempt=2))) == undisturbed
+
+
+# ---------------------------------------------------------------- orders too long for memory
+def test_a_long_order_is_there_before_the_first_step_that_needs_it(tmp_path: Path) -> None:
+    """So that no step has to wait for it, which has a deadline."""
+    rows = ROWS_IN_MEMORY + 1
+    numbers = np.arange(rows) / rows
+    table = write_table(tmp_path / "t.arrow", {"a": ("number", numbers), "y": ("number", 2 * numbers)}, 65_536)
+    fields = {"dataset": "d", "target": "y", "layers": [], "batch_size": 1_000_000, "epochs": 3, "validation": None}
+    planned = plan(JobSpec.model_validate(fields), table, None)
+    runs = []
+
+    class Looks(LocalTransport):
+        def steps(self, first: int, count: int) -> list[float]:
+            epochs = {step // planned.steps_per_epoch for step in (first, first + count - 1)}
+            runs.append((len(epochs), (tmp_path / "prepared" / f"order-{min(epochs)}.npy").exists()))
+            return super().steps(first, count)
+
+    digest_of(run(TrainingJob("job_test", 1, planned, table, None, str(tmp_path), 1), Looks(1)))
+    assert set(runs) == {(1, True)}
+    assert not list((tmp_path / "prepared").glob("*.drawn"))

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import BadData, DataMissing
 from shared.preprocessing import columns_from_rows
-from shared.randomness import split
+from shared.randomness import Split, split
 from shared.spec import JobSpec
 from shared.table import TableFile
 from support.tables import ingest_bytes, write_table
@@ -62,9 +62,15 @@ def gathered(rows: Rows) -> tuple[Any, Any]:
     return x, y
 
 
+def rows_of(found: Split) -> tuple[Any, Any]:
+    """The numbers of the rows that are trained on, and of those that are validated on."""
+    everything = slice(0, found.rows)
+    return np.flatnonzero(found.trains(everything)), np.flatnonzero(found.validates(everything))
+
+
 def test_the_matrices_are_what_numpy_says(tmp_path: Path) -> None:
     data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p", validation={"fraction": 0.25}, dtype="float64")
-    trained, validated = split(ROWS, 0.25, 0)
+    trained, validated = rows_of(split(ROWS, 0.25, 0))
     ages = np.array([np.nan if age is None else age for age in AGES])
     sizes = np.array(SIZES)
     mean, scale = np.nanmean(ages[trained]), np.nanstd(ages[trained])
@@ -204,6 +210,74 @@ def test_loading_needs_nothing_but_the_folder(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "p" / "preprocessing.json").read_bytes())["task"] == "classification"
 
 
+class Stopped(Exception):
+    pass
+
+
+class LookUp:
+    """Counts how often it is called, and raises at one of these times."""
+
+    def __init__(self, stop_at: int = 0) -> None:
+        self.calls, self._stop_at = 0, stop_at
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == self._stop_at:
+            raise Stopped
+
+
+@pytest.mark.parametrize("target", ["income", "size"])
+def test_preparing_can_be_stopped_wherever_it_is(target: str, tmp_path: Path) -> None:
+    """While it splits, takes moments, finds categories and classes, and writes either part."""
+    table, folder = table_of(tmp_path / "t.arrow"), tmp_path / "p"
+    spec = JobSpec.model_validate({"dataset": "d", "target": target, "validation": {"fraction": 0.25}})
+    planned, looks = plan(spec, table, None), LookUp()
+    prepare(planned, table, None, tmp_path / "whole", looks)
+    assert looks.calls > 5
+    for stop_at in range(1, looks.calls + 1):
+        with pytest.raises(Stopped):
+            prepare(planned, table, None, folder, LookUp(stop_at))
+    prepare(planned, table, None, folder)
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "name", ["training_x.npy", "validation_y.npy", "preprocessing.json", "prepared.json", "training_y.npy"]
+)
+@pytest.mark.parametrize("half", [False, True])
+def test_prepared_files_that_vanish_between_attempts_are_made_anew(name: str, half: bool, tmp_path: Path) -> None:
+    table, folder, fields = table_of(tmp_path / "t.arrow"), tmp_path / "p", {"validation": {"fraction": 0.25}}
+    prepared(table, folder, **fields)
+    whole = contents(folder)
+    (folder / name).unlink()
+    if half:
+        (folder / name).write_bytes(whole[name][: len(whole[name]) // 2])
+    prepared(table, folder, **fields)
+    assert contents(folder) == whole
+
+
+def test_what_is_prepared_needs_its_data_set_no_more_but_what_vanished_does(tmp_path: Path) -> None:
+    table, folder = table_of(tmp_path / "t.arrow"), tmp_path / "p"
+    planned = plan(JobSpec.model_validate({"dataset": "d", "target": "income"}), table, None)
+    made = prepare(planned, table, None, folder)
+    Path(table.path).unlink()
+    assert prepare(planned, table, None, folder) == made
+    (folder / "training_x.npy").unlink()
+    with pytest.raises(DataMissing, match="data set ds_t is missing"):
+        prepare(planned, table, None, folder)
+
+
+def test_a_file_that_vanishes_while_it_is_fitted_is_told(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.arrow")
+    planned = plan(JobSpec.model_validate({"dataset": "d", "target": "income"}), table, None)
+    with pytest.raises(DataMissing, match="data set ds_t is missing"):
+        prepare(planned, table, None, tmp_path / "p", lambda: Path(table.path).unlink(missing_ok=True))
+
+
 def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
     table = table_of(tmp_path / "t.arrow")
     planned = plan(JobSpec.model_validate({"dataset": "d", "target": "income"}), table, None)
@@ -211,7 +285,7 @@ def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="damaged"):
         prepare(planned, table, None, tmp_path / "p")
     Path(table.path).unlink()
-    with pytest.raises(DataMissing, match="gone"):
+    with pytest.raises(DataMissing, match="data set ds_t is missing"):
         prepare(planned, table, None, tmp_path / "p")
 
 
@@ -245,7 +319,9 @@ def test_images_of_bytes_stay_bytes_on_disk_and_are_gathered_to_the_bits_of_a_pr
     asked = [{"image": image.tolist(), "flat": row.tolist()} for image, row in zip(IMAGES, flat, strict=True)]
     predicted = np.empty((ROWS, 12), dtype)
     data.preprocessing.encode_features(columns_from_rows(asked, data.preprocessing), predicted)
-    for chosen, (x, _) in zip(split(ROWS, 0.25, 0), (training(data, dtype), validation(data, dtype)), strict=True):
+    for chosen, (x, _) in zip(
+        rows_of(split(ROWS, 0.25, 0)), (training(data, dtype), validation(data, dtype)), strict=True
+    ):
         assert x.dtype == dtype
         assert x.tobytes() == predicted[chosen].tobytes()
 
