@@ -30,7 +30,7 @@ from shared.warmup import warm
 from workers.blas import ASKED_FOR, kernel_in_use
 from workers.coordinator import Coordinator
 from workers.direct import DirectTransport
-from workers.failures import loss_by
+from workers.failures import death_of, loss_by
 from workers.gradient_worker import GradientWorker, Part
 from workers.job import AttemptLost, Node, NotPlaced, Report, StopRequest, TrainingJob, TransportName
 from workers.link import Entrance, Links, serve
@@ -391,7 +391,7 @@ def _result(references: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise AttemptLost(f"a process of the job died: {_first_line(error)}") from None
+        raise death_of("a process of the job", str(error)) from None
 
 
 class RayRunningJob:
@@ -455,9 +455,9 @@ class RayRunningJob:
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             died = isinstance(cause, ray.exceptions.RayError)
-            raise AttemptLost(f"a process of the job died: {_first_line(cause)}") if died else loss_by(cause) from error
+            raise death_of("a process of the job", str(cause)) if died else loss_by(cause) from error
         except ray.exceptions.RayActorError as error:
-            raise AttemptLost("the job's coordinator died") from error
+            raise death_of("the job's coordinator", str(error)) from error
         except ray.exceptions.RayError as error:
             raise AttemptLost(f"the job's coordinator does not answer: {_first_line(error)}") from error
         self._ended_well |= bool(found) and found[-1].type == "ended"
@@ -466,6 +466,9 @@ class RayRunningJob:
     def request(self, stop: StopRequest) -> None:
         if not self._closed:
             self._coordinator.request.remote(self._attempt, stop)
+
+    def resize(self, workers: int) -> None:
+        return  # not yet: an attempt stays on the CPUs that it began on
 
     def process_ids(self) -> dict[str, list[int]]:
         """The operating system's ids of the attempt's processes, by what they are."""

@@ -12,6 +12,7 @@ __all__ = [
     "InternalError",
     "Node",
     "NotPlaced",
+    "OutOfMemory",
     "Report",
     "RunningJob",
     "StopRequest",
@@ -49,13 +50,15 @@ class Report:
     progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric
     metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
                 samples_per_s, validation_…}; after a resume some come again, with the same step and values
+    workers     {workers: int, step: int, why: str}: the number of CPUs that the attempt computes on has changed (resize
+                done, a worker was lost and its shards went to others, a replacement joined)
     checkpoint  {step}
     ended       outcome: succeeded | paused | cancelled | failed; reason: str | None; where it had begun to train also
                 progress and metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept
     """
 
     number: int
-    type: Literal["started", "progress", "metrics", "checkpoint", "ended"]
+    type: Literal["started", "progress", "metrics", "workers", "checkpoint", "ended"]
     data: dict[str, Any]
 
 
@@ -78,6 +81,10 @@ class NotPlaced(AttemptLost):
     """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
 
 
+class OutOfMemory(AttemptLost):
+    """A process of an attempt was refused memory, or was ended to give its machine some back."""
+
+
 class InternalError(AttemptLost):
     """An attempt ended with an exception that nobody foresaw: a mistake in our code, which is likely to come again."""
 
@@ -91,6 +98,10 @@ class RunningJob(Protocol):
 
     def request(self, stop: StopRequest) -> None:
         """Asks the attempt to stop at the next step; it then reports `ended`. Repeating is harmless."""
+
+    def resize(self, workers: int) -> None:
+        """Asks the attempt to compute on so many CPUs, from 1 to what its plan allows, from the next step on; it then
+        reports `workers`. Repeating is harmless."""
 
     def close(self) -> None:
         """Ends every process of the attempt, at once, and gives its CPUs back. Repeating is harmless."""

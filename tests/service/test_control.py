@@ -8,13 +8,11 @@ import pytest
 from service.control import ControlPlane
 from service.database import Database
 from service.jobs import JobState, Move
-from service.runner import PLACE_AGAIN_AFTER_S, Attempt, Runners
 from service.settings import Settings
 from service.store import Store
 from shared.errors import Unavailable
-from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
-from support.service_in_process import WITHIN_S, Service, Start
+from support.service_in_process import Service, Start
 from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, loss_by
 from workers.job import NotPlaced, TrainingJob
 
@@ -214,24 +212,6 @@ def test_a_job_for_which_the_cluster_has_no_place_waits_without_being_lost_and_h
     small = service.submit()["id"]
     assert service.cluster.next_job().job.id == small
     assert service.job(big)["reason"] == job["reason"]
-
-
-def test_a_job_that_found_no_place_is_tried_again_after_a_while(service: Service) -> None:
-    clock, ended, catalog = [0.0], threading.Event(), service.control.catalog
-    job = service.control.store.get(service.submit(workers={"min": 4, "max": 4})["id"])  # too large to be started
-    table = catalog.table(catalog.find("numbers"))
-
-    def job_of(attempt: Attempt) -> TrainingJob:
-        return TrainingJob(job.id, attempt.number, Plan.model_validate(job.plan), table, None, "", attempt.workers)
-
-    runners = Runners(service.control.store, Shared(), job_of, ended.set, print, lambda: clock[0])
-    started = Move(JobState.RUNNING, "started on 4 CPUs")
-    assert service.control.store.move(job.id, 1, JobState.QUEUED, lambda _: started)
-    runners.launch(Attempt(job.id, 1, 4))
-    assert ended.wait(WITHIN_S)
-    assert runners.not_placed() == {job.id}
-    clock[0] += PLACE_AGAIN_AFTER_S
-    assert runners.not_placed() == set()
 
 
 def test_progress_forgives_losses(service: Service) -> None:
