@@ -160,6 +160,58 @@ def test_a_job_that_ends_before_it_heeds_its_cancel_has_succeeded(service: Servi
     assert "succeeded" in answer.json()["detail"]
 
 
+# ---------------------------------------------------------------- giving way
+def test_a_job_shrinks_for_a_higher_one_which_starts_once_that_is_told(service: Service) -> None:
+    low = service.submit(workers=2)["id"]
+    attempt = service.cluster.next_job()
+    attempt.resizes_at_once = False
+    high = service.submit(priority=5)["id"]
+    assert attempt.resized() == 1
+    assert service.job(high)["state"] == "queued"
+    assert service.http.get("/v1/cluster").json()["cpus_free"] == 0
+    attempt.compute_on(1, "a job of higher priority needs the others")
+    assert service.cluster.next_job().job.id == high
+    assert service.job(low)["workers"] == 1
+    told = [row.data for row in service.control.store.events_after(low, 0, 10, kind="workers")[0]]
+    assert told == [{"workers": 1, "step": 0, "why": "a job of higher priority needs the others"}]
+
+
+def test_a_preempted_job_says_for_whom_it_is_paused_and_resumes_by_itself(service: Service) -> None:
+    low = service.submit(workers={"min": 2, "max": 2})["id"]
+    attempt = service.cluster.next_job()
+    high = service.submit(workers={"min": 2, "max": 2}, priority=5)["id"]
+    assert attempt.asked() == "pause"
+    assert service.cluster.nothing_launched()
+    attempt.end("paused")
+    paused = service.until(low, "paused")
+    assert paused["reason"] == f"preempted by {high} (priority 5); resumes by itself when 2 CPUs are free"
+    succeed(service.cluster.next_job())
+    service.until(high, "succeeded")
+    again = service.cluster.next_job()
+    assert (again.job.id, again.job.attempt) == (low, 1)
+    succeed(again)
+    service.until(low, "succeeded")
+    assert service.history(low) == ["queued", "running", "paused", "running", "succeeded"]
+
+
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_preempted_job_that_is_paused_or_cancelled_does_not_resume_by_itself(
+    service: Service, verb: str, state: str
+) -> None:
+    low = service.submit(workers={"min": 2, "max": 2})["id"]
+    attempt = service.cluster.next_job()
+    high = service.submit(workers={"min": 2, "max": 2}, priority=5)["id"]
+    attempt.asked()
+    attempt.end("paused")
+    service.until(low, "paused")
+    service.act(low, verb)
+    succeed(service.cluster.next_job())
+    service.until(high, "succeeded")
+    service.submit(workers=2)
+    assert service.cluster.next_job().job.id != low
+    assert service.job(low)["state"] == state
+
+
 # ---------------------------------------------------------------- failing
 def test_a_failed_job_says_why_and_is_not_tried_again(service: Service) -> None:
     job_id = service.submit()["id"]

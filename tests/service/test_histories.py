@@ -44,10 +44,10 @@ class Histories(RuleBasedStateMachine):
     def submit(self, least: int, more: int, priority: int) -> None:
         self.world.submit(least, least + more, priority)
 
-    @precondition(lambda self: self.world.by_job)
+    @precondition(lambda self: self.world.jobs)
     @rule(which=some, verb=st.sampled_from(["pause", "resume", "cancel"]))
     def request(self, which: int, verb: Verb) -> None:
-        ids = list(self.world.by_job)
+        ids = list(self.world.jobs)
         try:
             self.world.request(ids[which % len(ids)], verb)
         except Conflict:
@@ -140,6 +140,7 @@ def test_whatever_happens_no_job_is_lost_and_no_cpu_is_used_twice(caplog: pytest
         max_examples=MANY or 300,
         derandomize=not MANY,
         database=None,
+        report_multiple_bugs=False,
         stateful_step_count=40,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],

@@ -1,0 +1,121 @@
+"""What the scheduler has done as time passes, with a clock that the test moves."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from service.runner import GROWS_WITHIN_S
+from service.scheduler import GROWS_AFTER_S, TICK_S
+from support.world import SimulatedJob, World
+from workers.failures import PLACE_AGAIN_AFTER_S
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    database = World.database()
+    yield World(database, cpus=4)
+    database.close()
+
+
+def started(world: World, cpus_min: int, cpus_max: int, priority: int = 0) -> SimulatedJob:
+    """The attempt at a job that is submitted, and has CPUs."""
+    job_id = world.submit(cpus_min, cpus_max, priority)
+    world.turn()
+    world.follow()
+    return next(attempt for attempt in world.cluster.open() if attempt.job.id == job_id)
+
+
+def states(world: World) -> list[str]:
+    return [world.store.get(job_id).state for job_id in world.jobs]
+
+
+def test_a_job_grows_once_cpus_have_been_free_for_a_while(world: World) -> None:
+    other, growing = started(world, 3, 3), started(world, 1, 4)
+    other.finish("succeeded")
+    world.turn()
+    world.clock += GROWS_AFTER_S - 0.1
+    world.scheduler.step()
+    assert growing.cpus == 1
+    world.clock += 0.1
+    world.scheduler.step()
+    assert growing.resized() == 4
+    world.settle()
+    assert world.store.get(growing.job.id).workers == 4
+
+
+def test_a_growth_that_does_not_come_about_is_taken_back_after_a_while(world: World) -> None:
+    growing = started(world, 1, 4)
+    growing.lose_worker()
+    world.follow()
+    world.clock += GROWS_WITHIN_S
+    world.scheduler.step()
+    assert growing.resizes.empty()
+    world.clock += 0.1
+    world.scheduler.step()
+    assert growing.resized() == 3
+
+
+def lost_twice(world: World) -> str:
+    """A job, with an attempt that was lost and another that was made at once."""
+    started(world, 1, 1).lose("a worker died")
+    world.turn()
+    world.follow()
+    (attempt,) = world.cluster.open()
+    attempt.lose("a worker died")
+    world.follow()
+    return attempt.job.id
+
+
+def test_a_lost_job_is_tried_again_at_once_and_then_when_its_time_has_come(world: World) -> None:
+    job_id = lost_twice(world)
+    assert world.scheduler.step() == 1.0
+    assert world.store.get(job_id).reason == "a worker died; tried again in 1 s from the newest checkpoint"
+    world.start()  # the service starts anew, and knows
+    assert world.scheduler.step() == 1.0
+    world.clock += 1.0
+    assert world.scheduler.step() == TICK_S
+    assert states(world) == ["running"]
+    assert world.store.get(job_id).attempt == 3
+
+
+def test_a_clock_that_is_set_back_keeps_no_job_from_being_tried_again(world: World) -> None:
+    lost_twice(world)
+    assert states(world) == ["queued"]
+    world.wall_offset_s -= DAY_S
+    world.scheduler.step()
+    assert states(world) == ["running"]
+
+
+def test_a_job_that_found_no_place_is_tried_again_after_a_while_and_others_pass_it(world: World) -> None:
+    world.cluster.crowded = True
+    world.submit(4, 4, 0)
+    world.turn()
+    world.follow()
+    world.cluster.crowded = False
+    world.submit(1, 1, 0)
+    world.turn()
+    assert states(world) == ["queued", "running"]
+    assert world.store.get(world.jobs[0]).losses == 0
+    world.follow()
+    for attempt in world.cluster.open():
+        attempt.finish("succeeded")
+    world.clock += PLACE_AGAIN_AFTER_S
+    world.turn()
+    assert states(world) == ["running", "succeeded"]
+
+
+def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World) -> None:
+    low, newer = started(world, 1, 2), started(world, 2, 2)
+    high = world.submit(3, 3, 5)
+    for _ in range(3):
+        world.turn()
+    assert (low.resized(), low.resizes.empty(), newer.asked(), newer.requests.empty()) == (1, True, "pause", True)
+    newer.finish("paused")
+    world.turn()
+    assert world.store.get(high).state == "queued"
+    low.compute_on(1)
+    world.turn()
+    assert world.store.get(high).state == "running"
+    assert world.store.get(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")
