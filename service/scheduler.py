@@ -19,7 +19,7 @@ __all__ = ["Scheduler"]
 
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
-LOOK_AHEAD = 1_000  # waiting jobs that are looked at
+LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told their place
 
 log = logging.getLogger("chainrule")
 
@@ -72,15 +72,14 @@ class Scheduler:
 
     def step(self) -> float:
         """Decides once, and has it done; returns after how many seconds a job is to be tried again."""
-        rows = self._store.waiting(LOOK_AHEAD)
-        running = self._runners.running()  # after the rows: a job that waits there runs no more
-        if not rows and not running:
-            return TICK_S
         try:
             total = int(sum(node.cpus for node in self._cluster.nodes()))
         except Unavailable as error:
+            rows = self._store.waiting(LOOK_AHEAD)
             self._tell(rows, {row.id: f"waits for the cluster: {error}" for row in rows})
             return TICK_S
+        rows = self._store.waiting(LOOK_AHEAD, total)
+        running = self._runners.running()  # after the rows: a job that waits there runs no more
         free = total - sum(attempt.cpus for attempt in running)
         waiting = [self._waiting(row) for row in rows]
         decision = decide(waiting, running, Cpus(total, free, self._idle.after(self._clock(), free)))

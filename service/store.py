@@ -178,15 +178,19 @@ class Store:
             query = sa.select(events).where(events.c.job_number == job.number, events.c.type == "metrics")
             return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
 
-    def waiting(self, limit: int) -> Sequence[JobRow]:
-        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age."""
+    def waiting(self, limit: int, cpus: int | None = None) -> Sequence[JobRow]:
+        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age. Those that need more
+        than `cpus` come last, so that they do not fill the place of others that could start."""
         resumed = sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume")
         names = ("number", "id", "state", "attempt", "reason", "priority", "cpus_min", "cpus_max")
         query = sa.select(*(jobs.c[name] for name in (*names, "retry_at", "preempted_by"))).where(
             sa.or_(jobs.c.state == JobState.QUEUED, resumed)
         )
+        order = [jobs.c.priority.desc(), jobs.c.number.asc()]
+        if cpus is not None:
+            order.insert(0, (jobs.c.cpus_min > cpus).asc())
         with self._database.reading() as connection:
-            return connection.execute(query.order_by(jobs.c.priority.desc(), jobs.c.number).limit(limit)).all()
+            return connection.execute(query.order_by(*order).limit(limit)).all()
 
     def running(self) -> Sequence[JobRow]:
         """Jobs that are running, as far as the database knows."""

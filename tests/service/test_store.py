@@ -263,6 +263,13 @@ def test_jobs_wait_by_priority_then_by_age(store: Store) -> None:
     assert [job.id for job in store.waiting(10)] == [ids[1], ids[3], ids[0], ids[2], ids[4]]
 
 
+def test_jobs_that_are_too_large_do_not_fill_the_place_of_those_that_could_start(store: Store) -> None:
+    large, small = (store.add(new_job(priority=cpus, workers={"min": cpus, "max": 8}))[0].id for cpus in (4, 2))
+    assert [job.id for job in store.waiting(1, cpus=2)] == [small]
+    assert [job.id for job in store.waiting(2, cpus=2)] == [small, large]
+    assert [job.id for job in store.waiting(2, cpus=4)] == [large, small]
+
+
 def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> None:
     waiting, _ = store.add(new_job())
     moved = running(store)
