@@ -1,10 +1,22 @@
 """Times as the API writes them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-__all__ = ["now"]
+__all__ = ["later", "now", "seconds_between"]
+
+FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def now() -> str:
     """The present as RFC 3339 in UTC, always with microseconds: as text it sorts as in time."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).strftime(FORMAT)
+
+
+def later(moment: str, seconds: float) -> str:
+    """The time that comes so many seconds after a moment."""
+    return (datetime.strptime(moment, FORMAT) + timedelta(seconds=seconds)).strftime(FORMAT)
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Seconds from one time to another; below 0 where the second is the earlier one."""
+    return (datetime.strptime(later, FORMAT) - datetime.strptime(earlier, FORMAT)).total_seconds()

@@ -78,6 +78,9 @@ jobs = sa.Table(
     sa.Column("dataset_sha256", sa.String(64), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("losses", sa.Integer, nullable=False),  # attempts lost since the last new checkpoint
+    sa.Column("out_of_memory", sa.Integer, nullable=False, server_default="0"),  # attempts lost to that, in all
+    sa.Column("retry_at", Time),  # before which it is not to start, as it has just been lost
+    sa.Column("preempted_by", sa.Text),  # of a paused job that resumes by itself: for whom it gave way, in words
     sa.Column("workers", sa.Integer, nullable=False),
     sa.Column("progress", Json, nullable=False),
     sa.Column("metrics", Json, nullable=False),

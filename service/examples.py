@@ -150,6 +150,7 @@ EVENTS = (
     _event(1, "state", {**MOVED, "state": "queued"})
     + _event(2, "progress", {**PROGRESS, "metrics": METRICS})
     + _event(3, "metrics", METRIC)
+    + _event(4, "workers", {"workers": 1, "step": 920, "why": "resized"})
     + ": still here\n\n"
 )
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from shared.errors import Conflict
-from workers.failures import GiveUp, after_loss
+from workers.failures import GiveUp, Losses, after_loss
 from workers.job import AttemptLost
 
 __all__ = [
@@ -22,6 +22,9 @@ __all__ = [
     "after_attempt_lost",
     "after_end",
     "after_interruption",
+    "cpus_said",
+    "give_way",
+    "preempted",
     "respond",
 ]
 
@@ -37,7 +40,8 @@ class JobState(StrEnum):
     RUNNING = "running"
     """An attempt at it holds CPUs."""
     PAUSED = "paused"
-    """It holds no CPUs and waits for somebody to resume it; its checkpoint keeps its place."""
+    """It holds no CPUs, and its checkpoint keeps its place. It waits for somebody to resume it; or for CPUs, where that
+    was asked for or it gave way to a job of higher priority."""
     SUCCEEDED = "succeeded"
     """It ended with a model."""
     FAILED = "failed"
@@ -60,10 +64,14 @@ MOVES: dict[tuple[JobState | None, JobState], str] = {
     (JobState.RUNNING, JobState.SUCCEEDED): "It trained to its end, or stopped early, and its model is on disk.",
     (JobState.RUNNING, JobState.FAILED): "It cannot be trained as asked, or was lost too often without progress.",
     (JobState.RUNNING, JobState.CANCELLED): "It stopped because somebody asked for that.",
-    (JobState.RUNNING, JobState.PAUSED): "It wrote a checkpoint and stopped because somebody asked for that.",
+    (
+        JobState.RUNNING,
+        JobState.PAUSED,
+    ): "It wrote a checkpoint and stopped because somebody asked for that, or to give "
+    "way to a job of higher priority; then it resumes by itself.",
     (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or found no place, or the service stopped; the next one "
     "resumes from the newest checkpoint.",
-    (JobState.PAUSED, JobState.RUNNING): "Resumed, and the scheduler gave it CPUs.",
+    (JobState.PAUSED, JobState.RUNNING): "Resumed, by somebody or by itself, and the scheduler gave it CPUs.",
     (JobState.PAUSED, JobState.CANCELLED): "Cancelled while it was paused.",
 }
 """Every move that there is, with what it means."""
@@ -76,6 +84,12 @@ class Move:
     to: JobState
     why: str
     error: dict[str, Any] | None = None
+    requested: Requested = None
+    """What it has yet to come to: a paused job is to resume."""
+    preempted_by: str | None = None
+    """Of a job that gave way: to whom, in words."""
+    retry_in_s: float = 0.0
+    """How long it must not start again."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +157,11 @@ def _done(verb: Verb) -> str:
 
 
 # ---------------------------------------------------------------- what the end of an attempt means
-def after_end(outcome: str, requested: Requested, data: dict[str, Any]) -> Move:
-    """Where a running job goes when its attempt told its end; `data` is that of the report."""
+def after_end(outcome: str, requested: Requested, data: dict[str, Any], gives_way: Move | None = None) -> Move:
+    """Where a running job goes when its attempt told its end; `data` is that of the report.
+
+    `gives_way` is the move that it was stopped for, if that was not for a user's sake: what users ask for counts more.
+    """
     reason = data.get("reason")
     if outcome == "succeeded":
         return Move(JobState.SUCCEEDED, reason or "trained to its end")
@@ -154,18 +171,34 @@ def after_end(outcome: str, requested: Requested, data: dict[str, Any]) -> Move:
     if outcome == "cancelled" or requested == "cancel":
         return Move(JobState.CANCELLED, "cancelled by request while running")
     if requested in ("pause", "resume"):
-        return Move(JobState.PAUSED, "paused by request")
-    return Move(JobState.QUEUED, "the service stopped; resumes from its checkpoint at the next start")
+        return _paused("paused by request", requested)
+    return gives_way or Move(JobState.QUEUED, "the service stopped; resumes from its checkpoint at the next start")
 
 
-def after_attempt_lost(loss: AttemptLost, requested: Requested, losses_without_progress: int) -> Move:
-    """Where a running job goes when its attempt died; the losses count this one, since the last new checkpoint."""
+def give_way(by: str, cpus_min: int) -> Move:
+    """Where a running job goes, which needs `cpus_min`, when it has stopped for the sake of another, named in words."""
+    return Move(JobState.PAUSED, preempted(by, cpus_min), requested="resume", preempted_by=by)
+
+
+def preempted(by: str, cpus_min: int) -> str:
+    """Why a job is paused that gave way to another."""
+    are = "is" if cpus_min == 1 else "are"
+    return f"preempted by {by}; resumes by itself when {cpus_said(cpus_min)} {are} free"
+
+
+def cpus_said(count: int) -> str:
+    """So many CPUs, in words."""
+    return "1 CPU" if count == 1 else f"{count} CPUs"
+
+
+def after_attempt_lost(loss: AttemptLost, requested: Requested, losses: Losses) -> Move:
+    """Where a running job goes when its attempt died; `losses` count this one."""
     if requested is not None:
         return after_interruption(requested, str(loss))
-    decision = after_loss(loss, losses_without_progress)
+    decision = after_loss(loss, losses)
     if isinstance(decision, GiveUp):
         return Move(JobState.FAILED, decision.reason, {"type": type(loss).__name__, "detail": decision.reason})
-    return Move(JobState.QUEUED, decision.reason)
+    return Move(JobState.QUEUED, decision.reason, retry_in_s=decision.in_s)
 
 
 def after_interruption(requested: Requested, why: str) -> Move:
@@ -173,5 +206,10 @@ def after_interruption(requested: Requested, why: str) -> Move:
     if requested == "cancel":
         return Move(JobState.CANCELLED, f"cancelled by request while running ({why})")
     if requested in ("pause", "resume"):
-        return Move(JobState.PAUSED, f"paused by request ({why})")
+        return _paused(f"paused by request ({why})", requested)
     return Move(JobState.QUEUED, why)
+
+
+def _paused(why: str, requested: Requested) -> Move:
+    """A resume that was asked for while the job was being paused outlives the pause."""
+    return Move(JobState.PAUSED, why, requested="resume" if requested == "resume" else None)

@@ -1,82 +1,27 @@
-"""Which waiting job gets CPUs next, and what the others wait for.
-
-Strictly in order, by priority and then by age: a job is never overtaken by one behind it, even when that one would fit
-into what is free now. So a job that needs many CPUs is not starved by a stream of small ones. The exceptions are jobs
-that need more than the whole cluster has, and those for which it had no place just now, because other programs use it
-too: they would hold up everybody for as long, so they are stepped over.
-"""
+"""A thread that gives CPUs to jobs, as `service.allocation` decides, whenever something has changed."""
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from service.jobs import JobState, Move, Requested
+from service.allocation import Cpus, Decision, IdleCpus, Waiting, decide
+from service.clock import now, seconds_between
+from service.jobs import JobState, Move, Requested, cpus_said
 from service.runner import Attempt, Runners
-from service.store import Store
+from service.store import JobRow, Store
 from shared.errors import Unavailable
+from workers.failures import LONGEST_BACK_OFF_S
 from workers.job import Cluster
 
-__all__ = ["Decision", "Scheduler", "Waiting", "decide"]
+__all__ = ["Scheduler"]
 
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
-LOOK_AHEAD = 1_000  # waiting jobs that are looked at, and told what they wait for
+GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
+LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told their place
 
 log = logging.getLogger("chainrule")
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A job that waits for CPUs: it starts with `cpus_min` at least and takes `cpus_max` at most."""
-
-    id: str
-    cpus_min: int
-    cpus_max: int
-    paused: bool = False
-    not_placed: bool = False
-    """Whether the cluster had no place for it just now; its reason says so already."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Which jobs start, with how many CPUs, and what each of the others waits for."""
-
-    starts: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-
-def decide(waiting: Sequence[Waiting], free: int, total: int) -> Decision:
-    """Decides for jobs in the order in which they are served, with `free` of `total` CPUs not in use."""
-    starts: dict[str, int] = {}
-    reasons: dict[str, str] = {}
-    before = 0
-    for job in waiting:
-        resumes = "resumes when it is its turn: " if job.paused else ""
-        if job.not_placed:
-            continue
-        if job.cpus_min > total:
-            reasons[job.id] = f"{resumes}needs {_cpus(job.cpus_min)} at once; the cluster has {total}"
-        elif before == 0 and free >= job.cpus_min:
-            starts[job.id] = min(job.cpus_max, free)
-            free -= starts[job.id]
-        else:
-            reasons[job.id] = f"{resumes}waits for {_needed(job, free, total)}" + _behind(before)
-            before += 1
-    return Decision(starts, reasons)
-
-
-def _needed(job: Waiting, free: int, total: int) -> str:
-    what = "a free CPU" if job.cpus_min == 1 else f"{job.cpus_min} free CPUs at once"
-    return f"{what}: needs {job.cpus_min}, {free} of {total} {'is' if free == 1 else 'are'} free"
-
-
-def _cpus(count: int) -> str:
-    return "1 CPU" if count == 1 else f"{count} CPUs"
-
-
-def _behind(before: int) -> str:
-    return f"; {before} {'job' if before == 1 else 'jobs'} before it" if before else ""
 
 
 def _always(move: Move, _requested: Requested) -> Move:
@@ -84,10 +29,19 @@ def _always(move: Move, _requested: Requested) -> Move:
 
 
 class Scheduler:
-    """A thread that starts waiting jobs whenever something has changed."""
+    """Decides, in a thread of its own once it is started; `step` is what that does again and again."""
 
-    def __init__(self, store: Store, cluster: Cluster, runners: Runners) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        runners: Runners,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], str] = now,
+    ) -> None:
         self._store, self._cluster, self._runners = store, cluster, runners
+        self._clock, self._wall_clock = clock, wall_clock
+        self._idle = IdleCpus(GROWS_AFTER_S)
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -96,7 +50,7 @@ class Scheduler:
         self._thread.start()
 
     def wake(self) -> None:
-        """Something has changed: a job came, ended or was resumed."""
+        """Something has changed: a job came, ended or was resumed, or holds fewer CPUs."""
         self._changed.set()
 
     def stop(self) -> None:
@@ -108,40 +62,60 @@ class Scheduler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
+            wait_s = TICK_S
             try:
-                self._pass()
+                wait_s = min(wait_s, self.step())
             except Exception:  # the thread must outlive a database that is away for a while
                 log.exception("the scheduler's pass failed; it is tried again in %g s", TICK_S)
                 self._stopping.wait(TICK_S)
-            self._changed.wait(TICK_S)
+            self._changed.wait(wait_s)
 
-    def _pass(self) -> None:
-        rows = {row.id: row for row in self._store.waiting(LOOK_AHEAD)}
-        if not rows:
-            return
+    def step(self) -> float:
+        """Decides once, and has it done; returns after how many seconds a job is to be tried again."""
         try:
             total = int(sum(node.cpus for node in self._cluster.nodes()))
         except Unavailable as error:
-            self._tell(rows, dict.fromkeys(rows, f"waits for the cluster: {error}"))
-            return
-        free = max(0, total - self._runners.cpus_in_use())
-        not_placed = self._runners.not_placed()  # after the rows: a job is known to be of these before it is queued
-        waiting = [
-            Waiting(row.id, row.cpus_min, row.cpus_max, row.state == JobState.PAUSED, row.id in not_placed)
-            for row in rows.values()
-        ]
-        decision = decide(waiting, free, total)
-        for job_id, cpus in decision.starts.items():
-            if self._stopping.is_set():
-                return
-            row = rows[job_id]
-            why = f"started on {_cpus(cpus)}" if row.state == JobState.QUEUED else f"resumed on {_cpus(cpus)}"
-            start = Move(JobState.RUNNING, why)
-            if self._store.move(job_id, row.attempt, JobState(row.state), partial(_always, start), workers=cpus):
-                self._runners.launch(Attempt(job_id, row.attempt, cpus))
+            rows = self._store.waiting(LOOK_AHEAD)
+            self._tell(rows, {row.id: f"waits for the cluster: {error}" for row in rows})
+            return TICK_S
+        rows = self._store.waiting(LOOK_AHEAD, total)
+        running = self._runners.running()  # after the rows: a job that waits there runs no more
+        free = total - sum(attempt.cpus for attempt in running)
+        waiting = [self._waiting(row) for row in rows]
+        decision = decide(waiting, running, Cpus(total, free, self._idle.after(self._clock(), free)))
+        self._act(decision, rows)
+        self._idle.after(self._clock(), free - sum(decision.starts.values()))
+        return min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
+
+    def _waiting(self, row: JobRow) -> Waiting:
+        due_in_s = 0.0 if row.retry_at is None else seconds_between(self._wall_clock(), row.retry_at)
+        if due_in_s > LONGEST_BACK_OFF_S:  # nobody is sent away for so long: the clock was set back
+            due_in_s = 0.0
+        paused = row.state == JobState.PAUSED
+        return Waiting(row.id, row.cpus_min, row.cpus_max, row.priority, paused, row.preempted_by, due_in_s)
+
+    def _act(self, decision: Decision, rows: Sequence[JobRow]) -> None:
+        """Room is made before jobs start, and all that starts fits beside all that grows."""
+        for job_id, by in decision.preempts.items():
+            log.info("%s is paused for the sake of %s", job_id, by)
+            self._runners.preempt(job_id, by)
+        for job_id, cpus in decision.resizes.items():
+            log.info("%s is to go on on %s", job_id, cpus_said(cpus))
+            self._runners.resize(job_id, cpus)
+        for row in rows:
+            if row.id in decision.starts and not self._stopping.is_set():
+                self._start(row, decision.starts[row.id])
         self._tell(rows, decision.reasons)
 
-    def _tell(self, rows: Mapping[str, object], reasons: Mapping[str, str]) -> None:
+    def _start(self, row: JobRow, cpus: int) -> None:
+        on = f"on {cpus_said(cpus)}"
+        start = Move(JobState.RUNNING, f"started {on}" if row.state == JobState.QUEUED else f"resumed {on}")
+        if self._store.move(row.id, row.attempt, JobState(row.state), partial(_always, start), workers=cpus):
+            attempt = Attempt(row.id, row.attempt, cpus, row.cpus_min, row.cpus_max, row.priority, row.number)
+            self._runners.launch(attempt)
+
+    def _tell(self, rows: Sequence[JobRow], reasons: Mapping[str, str]) -> None:
         """Writes only what has changed."""
-        changed = {job_id: why for job_id, why in reasons.items() if getattr(rows[job_id], "reason", None) != why}
-        self._store.set_reasons(changed)
+        self._store.set_reasons(
+            {row.id: reasons[row.id] for row in rows if row.id in reasons and row.reason != reasons[row.id]}
+        )

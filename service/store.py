@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
-from service.clock import now
+from service.clock import later, now
 from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -53,9 +53,15 @@ class JobFilter:
 class Store:
     """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job."""
 
-    def __init__(self, database: Database, on_event: Callable[[str], None] = lambda job_id: None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        on_event: Callable[[str], None] = lambda job_id: None,
+        clock: Callable[[], str] = now,
+    ) -> None:
         self._database = database
         self._on_event = on_event
+        self._clock = clock
 
     # ------------------------------------------------------------ submitting and removing
     def add(self, new: NewJob) -> tuple[JobRow, bool]:
@@ -80,7 +86,7 @@ class Store:
         return job, True
 
     def _insert(self, connection: Connection, new: NewJob) -> JobRow:
-        spec, moment = new.plan.spec, now()
+        spec, moment = new.plan.spec, self._clock()
         shards = spec.shards
         job = connection.execute(
             sa.insert(jobs)
@@ -172,14 +178,19 @@ class Store:
             query = sa.select(events).where(events.c.job_number == job.number, events.c.type == "metrics")
             return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
 
-    def waiting(self, limit: int) -> Sequence[JobRow]:
-        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age."""
+    def waiting(self, limit: int, cpus: int | None = None) -> Sequence[JobRow]:
+        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age. Those that need more
+        than `cpus` come last, so that they do not fill the place of others that could start."""
         resumed = sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume")
-        query = sa.select(
-            *(jobs.c[name] for name in ("number", "id", "state", "attempt", "reason", "cpus_min", "cpus_max"))
-        ).where(sa.or_(jobs.c.state == JobState.QUEUED, resumed))
+        names = ("number", "id", "state", "attempt", "reason", "priority", "cpus_min", "cpus_max")
+        query = sa.select(*(jobs.c[name] for name in (*names, "retry_at", "preempted_by"))).where(
+            sa.or_(jobs.c.state == JobState.QUEUED, resumed)
+        )
+        order = [jobs.c.priority.desc(), jobs.c.number.asc()]
+        if cpus is not None:
+            order.insert(0, (jobs.c.cpus_min > cpus).asc())
         with self._database.reading() as connection:
-            return connection.execute(query.order_by(jobs.c.priority.desc(), jobs.c.number).limit(limit)).all()
+            return connection.execute(query.order_by(*order).limit(limit)).all()
 
     def running(self) -> Sequence[JobRow]:
         """Jobs that are running, as far as the database knows."""
@@ -198,7 +209,7 @@ class Store:
             if isinstance(answer, Move):
                 self._move(connection, job, answer)
             elif isinstance(answer, Flag):
-                values = {"requested": answer.requested, "reason": answer.why}
+                values = {"requested": answer.requested, "reason": answer.why, "preempted_by": None}
                 connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
             job = _one(connection, job_id)
         self._on_event(job_id)
@@ -220,7 +231,7 @@ class Store:
 
     def _move(self, connection: Connection, job: JobRow, move: Move, **values: Any) -> None:
         """The one function that changes a state: checks the move, makes it, records it."""
-        before, to, moment = JobState(job.state), move.to, now()
+        before, to, moment = JobState(job.state), move.to, self._clock()
         if (before, to) not in MOVES:
             raise AssertionError(f"{job.id}: there is no move from {before} to {to} ({move.why})")
         if to is JobState.QUEUED:
@@ -229,10 +240,11 @@ class Store:
             values["started_at"] = moment
         if to.is_terminal:
             values["finished_at"] = moment
-        keeps_resume = to is JobState.PAUSED and job.requested == "resume"
         values |= {
             "state": to,
-            "requested": "resume" if keeps_resume else None,
+            "requested": move.requested,
+            "preempted_by": move.preempted_by,
+            "retry_at": later(moment, move.retry_in_s) if move.retry_in_s else None,
             "reason": None if to in (JobState.RUNNING, JobState.SUCCEEDED) else move.why,
             "error": move.error,
             "last_event": job.last_event + 1,

@@ -85,7 +85,8 @@ class Job(View):
     name: Annotated[str, Field(examples=["adult-income"])]
     """As in the spec; for people."""
     state: JobState
-    """queued → running → succeeded, failed or cancelled; running ⇄ paused; running → queued for another attempt."""
+    """queued → running → succeeded, failed or cancelled; running ⇄ paused; running → queued for another attempt. A job
+    that was preempted is paused, and resumes by itself."""
     reason: Annotated[str | None, Field(examples=["waits for a free CPU: needs 1, 0 of 2 are free"])]
     """Why it waits, is paused, failed or was cancelled, in words."""
     spec: SpecJson
@@ -93,7 +94,7 @@ class Job(View):
     labels: Annotated[dict[str, str], Field(examples=[{"team": "risk"}])]
     """As in the spec; lists can be filtered by them."""
     priority: Annotated[int, Field(examples=[0])]
-    """As in the spec; higher starts first."""
+    """As in the spec; higher starts first, and lower gives way."""
     dataset_id: Annotated[str, Field(examples=["ds_01K9T4Z3N7J5W8QH2M6RVYBXCD"])]
     """The data set that it trains on: that which the spec's name meant when the job was submitted."""
     dataset_sha256: Digest
@@ -103,7 +104,8 @@ class Job(View):
     metrics: Annotated[dict[str, float | None], Field(examples=[{"train_loss": 0.31, "validation_accuracy": 0.85}])]
     """The latest of each metric; at the end those of the weights that were kept."""
     workers: Annotated[int, Field(examples=[2])]
-    """Gradient workers that compute now, or did last; 0 while it is queued."""
+    """Gradient workers that compute now, or did last; 0 while it is queued. Changes between the spec's `min` and `max`
+    as CPUs become free or jobs of higher priority need them; never changes the result."""
     attempt: Annotated[int, Field(ge=1, examples=[1])]
     """Counts up when an attempt was lost and the job goes on from its newest checkpoint."""
     parameters: Annotated[int, Field(examples=[9025])]

@@ -383,7 +383,7 @@ class JobSpec(Record):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """What all randomness follows from."""
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
-    """Higher starts first."""
+    """Higher starts first; running jobs of lower priority shrink or pause for it."""
     checkpoint: Checkpoint = Checkpoint()
     """How often checkpoints are written."""
     max_runtime_s: Annotated[float, Field(gt=0, le=1e9)] | None = None

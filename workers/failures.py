@@ -1,25 +1,65 @@
 """What to do when an attempt is lost: pure decisions over what happened, without clocks or processes.
 
-Three sorts of exceptions end an attempt. A ChainruleError is the user's: the coordinator tells it as the attempt's end,
-and nothing is tried again. What the machine does to us (a process dies, a disk is full) may not happen again, so the
-job is tried again. Anything else is a mistake of ours, whose words are for the log.
+Whatever ends an attempt is of one of four sorts:
+
+    the user's      a ChainruleError: diverged, bad data. The coordinator tells it as the end; never tried again.
+    the machine's   AttemptLost: a process died, a disk is full. It may not happen again: tried again, ever later.
+    out of memory   OutOfMemory: the machine's too, but likely to come again, and neighbours suffer: tried again twice.
+    unknown         InternalError: a mistake of ours, whose words are for the log: tried again once.
 """
 
 from dataclasses import dataclass
 
-from workers.job import AttemptLost, InternalError, NotPlaced
+from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory
 
-__all__ = ["MAX_INTERNAL_ERRORS", "MAX_LOSSES_WITHOUT_PROGRESS", "GiveUp", "Retry", "after_loss", "loss_by"]
+__all__ = [
+    "LONGEST_BACK_OFF_S",
+    "MAX_INTERNAL_ERRORS",
+    "MAX_LOSSES_WITHOUT_PROGRESS",
+    "MAX_OUT_OF_MEMORY",
+    "PLACE_AGAIN_AFTER_S",
+    "GiveUp",
+    "Losses",
+    "Retry",
+    "after_loss",
+    "back_off_s",
+    "death_of",
+    "loss_by",
+]
 
-MAX_LOSSES_WITHOUT_PROGRESS = 3
+MAX_LOSSES_WITHOUT_PROGRESS = 5
 MAX_INTERNAL_ERRORS = 2  # a mistake mostly comes again; once more is tried in case the moment had a part in it
+MAX_OUT_OF_MEMORY = 3  # in all: where there is too little memory, a checkpoint on the way does not make it more
+LONGEST_BACK_OFF_S = 60.0
+PLACE_AGAIN_AFTER_S = 30.0  # what other programs hold of the cluster, they mostly hold for a while
+
+# Ray's words for what its memory monitor does. The words for any other death name the kernel's OOM killer among the
+# causes that there may be, so that "OOM" in them says nothing.
+LOW_ON_MEMORY = "running low on memory"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The attempts that a job has lost."""
+
+    without_progress: int = 0
+    """Since its last new checkpoint."""
+    out_of_memory: int = 0
+    """For want of memory, in all."""
+
+    def and_one_by(self, loss: AttemptLost) -> "Losses":
+        """With one more; an attempt that found no place has lost nothing."""
+        if isinstance(loss, NotPlaced):
+            return self
+        return Losses(self.without_progress + 1, self.out_of_memory + isinstance(loss, OutOfMemory))
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Queue the job again; it resumes from its newest checkpoint."""
+    """Queue the job again, to start not before `in_s` seconds have passed; it resumes from its newest checkpoint."""
 
     reason: str
+    in_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,20 +76,39 @@ def loss_by(error: BaseException) -> AttemptLost:
     if isinstance(error, OSError):
         return AttemptLost(f"the machine failed: {error.strerror or type(error).__name__}")
     if isinstance(error, MemoryError):
-        return AttemptLost("the machine has no memory left")
+        return OutOfMemory("out of memory: the machine has none left")
     return InternalError(f"internal error ({type(error).__name__}); the service's log has the details")
 
 
-def after_loss(loss: AttemptLost, losses_without_progress: int) -> Retry | GiveUp:
-    """Decides what follows when an attempt was lost.
+def death_of(process: str, cause: str) -> AttemptLost:
+    """How an attempt was lost of which a process died; `cause` is how Ray words that."""
+    if LOW_ON_MEMORY in cause:
+        return OutOfMemory(f"out of memory: {process} was ended, as its machine ran low on memory")
+    return AttemptLost(f"{process} died: {cause.splitlines()[0] if cause else 'nobody knows why'}")
 
-    `losses_without_progress` counts this loss and those before it since the last checkpoint: a job that kills
-    its workers each time before it gets anywhere would do so for ever. One that found no place has killed nobody.
+
+def after_loss(loss: AttemptLost, losses: Losses) -> Retry | GiveUp:
+    """Decides what follows when an attempt was lost; `losses` count this one.
+
+    A job that kills its workers each time before it gets anywhere would do so for ever. One that found no place has
+    killed nobody.
     """
     if isinstance(loss, NotPlaced):
-        return Retry(f"{loss}, as other programs use it too; tried again in a while")
-    if isinstance(loss, InternalError) and losses_without_progress >= MAX_INTERNAL_ERRORS:
+        again = f"tried again in {PLACE_AGAIN_AFTER_S:g} s"
+        return Retry(f"{loss}, as other programs use it too; {again}", PLACE_AGAIN_AFTER_S)
+    if isinstance(loss, OutOfMemory) and losses.out_of_memory >= MAX_OUT_OF_MEMORY:
+        return GiveUp(f"{loss}; given up after {losses.out_of_memory} such attempts")
+    if isinstance(loss, InternalError) and losses.without_progress >= MAX_INTERNAL_ERRORS:
         return GiveUp(str(loss))
-    if losses_without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:
-        return GiveUp(f"lost {losses_without_progress} times without a new checkpoint; last: {loss}")
-    return Retry(f"{loss}; tried again from the newest checkpoint")
+    if losses.without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:
+        return GiveUp(f"lost {losses.without_progress} times without a new checkpoint; last: {loss}")
+    in_s = back_off_s(losses.without_progress)
+    when = f" in {in_s:g} s" if in_s else ""
+    return Retry(f"{loss}; tried again{when} from the newest checkpoint", in_s)
+
+
+def back_off_s(losses_without_progress: int) -> float:
+    """Seconds until a job is tried again: none after its first loss, then 1, 2, 4 … up to LONGEST_BACK_OFF_S."""
+    if losses_without_progress <= 1:
+        return 0.0
+    return min(2.0 ** min(losses_without_progress - 2, 10), LONGEST_BACK_OFF_S)

@@ -13,6 +13,7 @@ __all__ = [
     "InternalError",
     "Node",
     "NotPlaced",
+    "OutOfMemory",
     "Report",
     "RunningJob",
     "StopRequest",
@@ -96,6 +97,10 @@ class WorkerLost(AttemptLost):
 
 class NotPlaced(AttemptLost):
     """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
+
+
+class OutOfMemory(AttemptLost):
+    """A process of an attempt was refused memory, or was ended to give its machine some back."""
 
 
 class InternalError(AttemptLost):

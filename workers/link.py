@@ -28,7 +28,7 @@ from shared.sharding import Node
 from workers.blas import kernel_in_use
 from workers.deadline import Deadline
 from workers.gradient_worker import GradientWorker, Part
-from workers.job import AttemptLost, InternalError, WorkerLost
+from workers.job import AttemptLost, InternalError, OutOfMemory, WorkerLost
 from workers.transport import Vectors, busy, slices_of
 
 __all__ = ["Entrance", "Links", "Staff", "pack_measure", "pack_parts", "serve", "unpack_measure", "unpack_part"]
@@ -231,7 +231,7 @@ class Links:
         """Raises what ended that worker, if anything."""
         try:
             self._staff.look(worker)
-        except InternalError:
+        except (InternalError, OutOfMemory):  # which would come again
             raise
         except AttemptLost as loss:
             raise WorkerLost(f"gradient worker {worker} was lost: {loss}", [worker]) from loss

@@ -20,7 +20,7 @@ from shared.plan import Plan
 from shared.sharding import ADD, batch_rows, summation
 from workers.deadline import Deadline
 from workers.gradient_worker import Part
-from workers.job import AttemptLost, InternalError, WorkerLost
+from workers.job import AttemptLost, InternalError, OutOfMemory, WorkerLost
 from workers.link import (
     ANSWER,
     ASK,
@@ -188,7 +188,7 @@ def _look(node: RemoteNode) -> None:
     """Raises what ended a node's relay, if anything."""
     try:
         node.look()
-    except (InternalError, WorkerLost):
+    except (InternalError, OutOfMemory, WorkerLost):
         raise
     except AttemptLost as loss:
         raise WorkerLost(f"another node's relay was lost: {loss}", node.members) from loss

@@ -148,7 +148,7 @@ class Version(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a job: `state`, `progress` or `metrics`; `id` is what resumes the stream after it."""
+    """One event of a job: `state`, `workers`, `progress` or `metrics`; `id` is what resumes the stream after it."""
 
     type: str
     data: Mapping[str, Any]

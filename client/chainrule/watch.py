@@ -69,6 +69,10 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _cpus(data: Mapping[str, Any]) -> str:
+    return f"{data['workers']} {'CPU' if data['workers'] == 1 else 'CPUs'}"
+
+
 def _cell(ratio: int | None = None, min_width: int | None = None) -> Column:
     """A column of the line that is cut where the terminal is narrow, and never wraps."""
     return Column(no_wrap=True, overflow="ellipsis", ratio=ratio, min_width=min_width)
@@ -130,6 +134,8 @@ class _Bar:
             self._apply(data, data.get("metrics"))
         elif kind == "metrics":
             self._apply(None, data)
+        elif kind == "workers":
+            self._progress.update(self._task, state=f"running on {_cpus(data)}")
 
     def broken(self, error: ChainruleError) -> None:
         self._progress.update(self._task, state="no answer, trying again")
@@ -142,7 +148,7 @@ class _Bar:
 
 
 class _Lines:
-    """A line for each move and each measurement."""
+    """A line for each move, each change of CPUs and each measurement."""
 
     def __init__(self, job: Job, console: Console) -> None:
         self._console, self._name = console, plain(job["name"])
@@ -160,6 +166,8 @@ class _Lines:
         self._broken = False
         if kind == "state":
             self._say(state_text(data["state"]), f" ({plain(data['reason'])})" if data.get("reason") else "")
+        elif kind == "workers":
+            self._say(f"computes on {_cpus(data)} from step {number_text(data.get('step'))} on: {plain(data['why'])}")
         elif kind == "metrics":
             self._say(f"epoch {data.get('epoch')}, step {number_text(data.get('step'))}: {_numbers(data)}")
 

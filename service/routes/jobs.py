@@ -214,9 +214,10 @@ def _move(data: dict[str, Any]) -> HistoryItem:
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Server-sent events `state` (from, to, state, reason, attempt, at), `progress` (as the "
-            "job's, and its metrics) and `metrics` (an item of the job's metrics), each with JSON as its data and a "
-            "number as its id. The stream ends with the job.",
+            "description": "Server-sent events `state` (from, to, state, reason, attempt, at), `workers` (workers, "
+            "step, why: so many CPUs compute from that step on), `progress` (as the job's, and its metrics) and "
+            "`metrics` (an item of the job's metrics), each with JSON as its data and a number as its id. The stream "
+            "ends with the job.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **errors(404, 422, 503),

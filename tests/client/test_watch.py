@@ -45,6 +45,18 @@ def test_a_log_gets_a_line_for_each_measurement_and_each_break(service: FakeServ
     ]
 
 
+def test_a_change_of_cpus_is_told_in_one_line(service: FakeService, client: Client) -> None:
+    service.add_job({"name": "adult"}, "running")
+    resized = {"workers": 1, "step": 1270, "why": "a job of higher priority needs them"}
+    service.streams = [[event(1, "workers", resized), event(2, "state", {"state": "succeeded"})]]
+    service.end = "succeeded"
+    console = Console(file=io.StringIO(), force_terminal=False, width=160)
+    follow(client, client.job("job_01"), console)
+    assert isinstance(console.file, io.StringIO)
+    told = console.file.getvalue().splitlines()
+    assert "adult: computes on 1 CPU from step 1,270 on: a job of higher priority needs them" in told
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_paused_job_is_followed_on(service: FakeService, client: Client, terminal: bool) -> None:
     service.add_job({}, "paused")

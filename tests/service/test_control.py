@@ -8,13 +8,11 @@ import pytest
 from service.control import ControlPlane
 from service.database import Database
 from service.jobs import JobState, Move
-from service.runner import PLACE_AGAIN_AFTER_S, Attempt, Runners
 from service.settings import Settings
 from service.store import Store
 from shared.errors import Unavailable
-from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
-from support.service_in_process import WITHIN_S, Service, Start
+from support.service_in_process import Service, Start
 from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, loss_by
 from workers.job import NotPlaced, TrainingJob
 
@@ -31,7 +29,7 @@ def test_a_job_runs_and_its_end_is_told_with_all_that_came_out(service: Service)
     attempt = service.cluster.next_job()
     assert (attempt.job.id, attempt.job.attempt, attempt.job.workers) == (job_id, 1, 2)
     assert attempt.job.training.path.endswith("/table.arrow")
-    attempt.tell("started", parameters=4, resumed_from_step=0, environment={"blas_kernel": "Haswell"})
+    attempt.tell("started", parameters=4, resumed_from_step=0, workers=2, environment={"blas_kernel": "Haswell"})
     attempt.tell("progress", **{**DONE, "fraction": 0.5}, metrics={"train_loss": 1.0}).tell_metrics(4).tell_metrics(8)
     succeed(attempt)
     job = service.until(job_id, "succeeded")
@@ -162,6 +160,58 @@ def test_a_job_that_ends_before_it_heeds_its_cancel_has_succeeded(service: Servi
     assert "succeeded" in answer.json()["detail"]
 
 
+# ---------------------------------------------------------------- giving way
+def test_a_job_shrinks_for_a_higher_one_which_starts_once_that_is_told(service: Service) -> None:
+    low = service.submit(workers=2)["id"]
+    attempt = service.cluster.next_job()
+    attempt.resizes_at_once = False
+    high = service.submit(priority=5)["id"]
+    assert attempt.resized() == 1
+    assert service.job(high)["state"] == "queued"
+    assert service.http.get("/v1/cluster").json()["cpus_free"] == 0
+    attempt.compute_on(1, "a job of higher priority needs the others")
+    assert service.cluster.next_job().job.id == high
+    assert service.job(low)["workers"] == 1
+    told = [row.data for row in service.control.store.events_after(low, 0, 10, kind="workers")[0]]
+    assert told == [{"workers": 1, "cpus": 1, "step": 0, "why": "a job of higher priority needs the others"}]
+
+
+def test_a_preempted_job_says_for_whom_it_is_paused_and_resumes_by_itself(service: Service) -> None:
+    low = service.submit(workers={"min": 2, "max": 2})["id"]
+    attempt = service.cluster.next_job()
+    high = service.submit(workers={"min": 2, "max": 2}, priority=5)["id"]
+    assert attempt.asked() == "pause"
+    assert service.cluster.nothing_launched()
+    attempt.end("paused")
+    paused = service.until(low, "paused")
+    assert paused["reason"] == f"preempted by {high} (priority 5); resumes by itself when 2 CPUs are free"
+    succeed(service.cluster.next_job())
+    service.until(high, "succeeded")
+    again = service.cluster.next_job()
+    assert (again.job.id, again.job.attempt) == (low, 1)
+    succeed(again)
+    service.until(low, "succeeded")
+    assert service.history(low) == ["queued", "running", "paused", "running", "succeeded"]
+
+
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_preempted_job_that_is_paused_or_cancelled_does_not_resume_by_itself(
+    service: Service, verb: str, state: str
+) -> None:
+    low = service.submit(workers={"min": 2, "max": 2})["id"]
+    attempt = service.cluster.next_job()
+    high = service.submit(workers={"min": 2, "max": 2}, priority=5)["id"]
+    attempt.asked()
+    attempt.end("paused")
+    service.until(low, "paused")
+    service.act(low, verb)
+    succeed(service.cluster.next_job())
+    service.until(high, "succeeded")
+    service.submit(workers=2)
+    assert service.cluster.next_job().job.id != low
+    assert service.job(low)["state"] == state
+
+
 # ---------------------------------------------------------------- failing
 def test_a_failed_job_says_why_and_is_not_tried_again(service: Service) -> None:
     job_id = service.submit()["id"]
@@ -214,24 +264,6 @@ def test_a_job_for_which_the_cluster_has_no_place_waits_without_being_lost_and_h
     small = service.submit()["id"]
     assert service.cluster.next_job().job.id == small
     assert service.job(big)["reason"] == job["reason"]
-
-
-def test_a_job_that_found_no_place_is_tried_again_after_a_while(service: Service) -> None:
-    clock, ended, catalog = [0.0], threading.Event(), service.control.catalog
-    job = service.control.store.get(service.submit(workers={"min": 4, "max": 4})["id"])  # too large to be started
-    table = catalog.table(catalog.find("numbers"))
-
-    def job_of(attempt: Attempt) -> TrainingJob:
-        return TrainingJob(job.id, attempt.number, Plan.model_validate(job.plan), table, None, "", attempt.workers)
-
-    runners = Runners(service.control.store, Shared(), job_of, ended.set, print, lambda: clock[0])
-    started = Move(JobState.RUNNING, "started on 4 CPUs")
-    assert service.control.store.move(job.id, 1, JobState.QUEUED, lambda _: started)
-    runners.launch(Attempt(job.id, 1, 4))
-    assert ended.wait(WITHIN_S)
-    assert runners.not_placed() == {job.id}
-    clock[0] += PLACE_AGAIN_AFTER_S
-    assert runners.not_placed() == set()
 
 
 def test_progress_forgives_losses(service: Service) -> None:

@@ -16,11 +16,12 @@ from service.jobs import (
     after_attempt_lost,
     after_end,
     after_interruption,
+    give_way,
     respond,
 )
 from shared.errors import Conflict
-from workers.failures import MAX_LOSSES_WITHOUT_PROGRESS
-from workers.job import AttemptLost
+from workers.failures import MAX_LOSSES_WITHOUT_PROGRESS, Losses
+from workers.job import AttemptLost, OutOfMemory
 
 S = JobState
 
@@ -117,6 +118,33 @@ def test_the_end_of_an_attempt_moves_the_job(outcome: str, requested: Requested,
     assert (S.RUNNING, move.to) in MOVES
 
 
+@pytest.mark.parametrize(("requested", "left"), [("pause", None), ("resume", "resume")])
+def test_a_resume_asked_for_while_pausing_outlives_the_pause(requested: Requested, left: Requested) -> None:
+    assert after_end("paused", requested, {}).requested == left
+    assert after_attempt_lost(AttemptLost("a worker died"), requested, Losses(1)).requested == left
+
+
+def test_a_preempted_job_is_paused_says_for_whom_and_resumes_by_itself() -> None:
+    move = after_end("paused", None, {}, give_way("job_2 (priority 5)", 2))
+    why = "preempted by job_2 (priority 5); resumes by itself when 2 CPUs are free"
+    assert move == Move(S.PAUSED, why, requested="resume", preempted_by="job_2 (priority 5)")
+    assert give_way("job_2 (priority 5)", 1).why.endswith("when 1 CPU is free")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "requested", "expected"),
+    [
+        ("paused", "pause", Move(S.PAUSED, "paused by request")),
+        ("paused", "cancel", Move(S.CANCELLED, "cancelled by request while running")),
+        ("succeeded", None, Move(S.SUCCEEDED, "trained to its end")),
+    ],
+)
+def test_what_a_user_asked_for_or_its_own_end_counts_more_than_giving_way(
+    outcome: str, requested: Requested, expected: Move
+) -> None:
+    assert after_end(outcome, requested, {}, give_way("job_2 (priority 5)", 2)) == expected
+
+
 def test_a_failure_keeps_its_kind_and_its_reason() -> None:
     move = after_end("failed", None, {"reason": "diverged at step 3", "error": "Diverged"})
     assert move == Move(S.FAILED, "diverged at step 3", {"type": "Diverged", "detail": "diverged at step 3"})
@@ -124,14 +152,22 @@ def test_a_failure_keeps_its_kind_and_its_reason() -> None:
 
 def test_a_lost_attempt_is_tried_again_until_it_was_lost_too_often_without_progress() -> None:
     losses = range(1, MAX_LOSSES_WITHOUT_PROGRESS + 1)
-    moves = [after_attempt_lost(AttemptLost("a worker died"), None, count) for count in losses]
+    moves = [after_attempt_lost(AttemptLost("a worker died"), None, Losses(count)) for count in losses]
     assert [move.to for move in moves] == [S.QUEUED] * (len(losses) - 1) + [S.FAILED]
     assert all("a worker died" in move.why for move in moves)
+    assert [move.retry_in_s for move in moves] == [0, 1, 0]
+
+
+def test_a_job_that_is_out_of_memory_says_so_and_of_what_kind_its_error_is() -> None:
+    move = after_attempt_lost(OutOfMemory("out of memory: a worker was ended"), None, Losses(1, 3))
+    assert move.to is S.FAILED
+    assert move.error == {"type": "OutOfMemory", "detail": move.why}
+    assert move.why.startswith("out of memory")
 
 
 @pytest.mark.parametrize(
     ("requested", "expected"), [("cancel", S.CANCELLED), ("pause", S.PAUSED), ("resume", S.PAUSED)]
 )
 def test_what_was_asked_for_holds_when_the_attempt_is_lost_or_interrupted(requested: Requested, expected: S) -> None:
-    assert after_attempt_lost(AttemptLost("a worker died"), requested, 1).to is expected
+    assert after_attempt_lost(AttemptLost("a worker died"), requested, Losses(1)).to is expected
     assert after_interruption(requested, "the service was interrupted").to is expected

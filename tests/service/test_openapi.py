@@ -133,7 +133,9 @@ def test_the_examples_of_a_spec_are_the_same_job(service: Service) -> None:
 
 def test_answers_are_what_the_document_says(service: Service) -> None:
     job_id = service.submit()["id"]
-    attempt = service.cluster.next_job().tell("started", parameters=5, resumed_from_step=0, environment={"a": "b"})
+    attempt = service.cluster.next_job().tell(
+        "started", parameters=5, resumed_from_step=0, workers=1, environment={"a": "b"}
+    )
     attempt.tell_metrics(4).end("failed", reason="diverged at step 5", error="Diverged")
     check(service.until(job_id, "failed"), "Job")
     for path, name in {

@@ -1,49 +1,121 @@
-"""Who gets CPUs, and what the others are told."""
+"""What the scheduler has done as time passes, with a clock that the test moves."""
+
+from collections.abc import Iterator
 
 import pytest
 
-from service.scheduler import Decision, Waiting, decide
+from service.runner import GROWS_WITHIN_S
+from service.scheduler import GROWS_AFTER_S, TICK_S
+from support.world import SimulatedJob, World
+from workers.failures import PLACE_AGAIN_AFTER_S
+
+DAY_S = 86_400.0
 
 
-def test_a_job_takes_as_many_cpus_as_it_can_use_and_the_next_what_is_left() -> None:
-    decision = decide([Waiting("a", 1, 2), Waiting("b", 1, 8)], free=4, total=4)
-    assert decision == Decision(starts={"a": 2, "b": 2})
+@pytest.fixture
+def world() -> Iterator[World]:
+    database = World.database()
+    yield World(database, cpus=4)
+    database.close()
 
 
-def test_a_job_waits_until_its_least_is_free_and_says_so() -> None:
-    decision = decide([Waiting("a", 2, 4)], free=1, total=4)
-    assert decision.starts == {}
-    assert decision.reasons == {"a": "waits for 2 free CPUs at once: needs 2, 1 of 4 is free"}
+def started(world: World, cpus_min: int, cpus_max: int, priority: int = 0) -> SimulatedJob:
+    """The attempt at a job that is submitted, and has CPUs."""
+    job_id = world.submit(cpus_min, cpus_max, priority)
+    world.turn()
+    world.follow()
+    return next(attempt for attempt in world.cluster.open() if attempt.job.id == job_id)
 
 
-def test_a_job_is_not_overtaken_even_by_one_that_would_fit() -> None:
-    decision = decide([Waiting("big", 3, 3), Waiting("small", 1, 1), Waiting("last", 1, 1)], free=2, total=4)
-    assert decision.starts == {}
-    assert decision.reasons["small"] == "waits for a free CPU: needs 1, 2 of 4 are free; 1 job before it"
-    assert decision.reasons["last"].endswith("; 2 jobs before it")
+def states(world: World) -> list[str]:
+    return [world.store.get(job_id).state for job_id in world.jobs]
 
 
-def test_a_job_that_needs_more_than_there_is_says_so_and_holds_up_nobody() -> None:
-    decision = decide([Waiting("huge", 4, 4), Waiting("small", 1, 1)], free=2, total=2)
-    assert decision.reasons == {"huge": "needs 4 CPUs at once; the cluster has 2"}
-    assert decision.starts == {"small": 1}
+def test_a_job_grows_once_cpus_have_been_free_for_a_while(world: World) -> None:
+    other, growing = started(world, 3, 3), started(world, 1, 4)
+    other.finish("succeeded")
+    world.turn()
+    world.clock += GROWS_AFTER_S - 0.1
+    world.scheduler.step()
+    assert growing.cpus == 1
+    world.clock += 0.1
+    world.scheduler.step()
+    assert growing.resized() == 4
+    world.settle()
+    assert world.store.get(growing.job.id).workers == 4
 
 
-def test_a_job_that_found_no_place_keeps_its_reason_and_holds_up_nobody() -> None:
-    decision = decide([Waiting("big", 2, 2, not_placed=True), Waiting("small", 1, 1)], free=2, total=2)
-    assert decision == Decision(starts={"small": 1})
+def test_a_growth_that_does_not_come_about_is_taken_back_after_a_while(world: World) -> None:
+    growing = started(world, 1, 4)
+    growing.lose_worker()
+    world.follow()
+    world.clock += GROWS_WITHIN_S
+    world.scheduler.step()
+    assert growing.resizes.empty()
+    world.clock += 0.1
+    world.scheduler.step()
+    assert growing.resized() == 3
 
 
-def test_those_that_start_are_not_before_those_that_wait() -> None:
-    decision = decide([Waiting("a", 1, 1), Waiting("b", 1, 1)], free=1, total=1)
-    assert decision == Decision({"a": 1}, {"b": "waits for a free CPU: needs 1, 0 of 1 are free"})
+def lost_twice(world: World) -> str:
+    """A job, with an attempt that was lost and another that was made at once."""
+    started(world, 1, 1).lose("a worker died")
+    world.turn()
+    world.follow()
+    (attempt,) = world.cluster.open()
+    attempt.lose("a worker died")
+    world.follow()
+    return attempt.job.id
 
 
-def test_a_resumed_job_says_that_it_resumes() -> None:
-    decision = decide([Waiting("a", 1, 1, paused=True)], free=0, total=2)
-    assert decision.reasons["a"] == "resumes when it is its turn: waits for a free CPU: needs 1, 0 of 2 are free"
+def test_a_lost_job_is_tried_again_at_once_and_then_when_its_time_has_come(world: World) -> None:
+    job_id = lost_twice(world)
+    assert world.scheduler.step() == 1.0
+    assert world.store.get(job_id).reason == "a worker died; tried again in 1 s from the newest checkpoint"
+    world.start()  # the service starts anew, and knows
+    assert world.scheduler.step() == 1.0
+    world.clock += 1.0
+    assert world.scheduler.step() == TICK_S
+    assert states(world) == ["running"]
+    assert world.store.get(job_id).attempt == 3
 
 
-@pytest.mark.parametrize("total", [0, 1])
-def test_nobody_starts_where_nothing_is_free(total: int) -> None:
-    assert decide([Waiting("a", 1, 1)], free=0, total=total).starts == {}
+def test_a_clock_that_is_set_back_keeps_no_job_from_being_tried_again(world: World) -> None:
+    lost_twice(world)
+    assert states(world) == ["queued"]
+    world.wall_offset_s -= DAY_S
+    world.scheduler.step()
+    assert states(world) == ["running"]
+
+
+def test_a_job_that_found_no_place_is_tried_again_after_a_while_and_others_pass_it(world: World) -> None:
+    world.cluster.crowded = True
+    world.submit(4, 4, 0)
+    world.turn()
+    world.follow()
+    world.cluster.crowded = False
+    world.submit(1, 1, 0)
+    world.turn()
+    assert states(world) == ["queued", "running"]
+    assert world.store.get(world.jobs[0]).losses == 0
+    world.follow()
+    for attempt in world.cluster.open():
+        attempt.finish("succeeded")
+    world.clock += PLACE_AGAIN_AFTER_S
+    world.turn()
+    assert states(world) == ["running", "succeeded"]
+
+
+def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World) -> None:
+    low, newer = started(world, 1, 2), started(world, 2, 2)
+    high = world.submit(3, 3, 5)
+    for _ in range(3):
+        world.turn()
+    assert (low.resized(), low.resizes.empty(), newer.asked(), newer.requests.empty()) == (1, True, "pause", True)
+    newer.finish("paused")
+    world.turn()
+    assert world.store.get(high).state == "queued"
+    low.compute_on(1)
+    world.turn()
+    assert world.store.get(high).state == "running"
+    assert world.store.get(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")

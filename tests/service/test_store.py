@@ -9,7 +9,7 @@ from ulid import ULID
 
 from service.catalog import Catalog, NewDataset
 from service.database import Database
-from service.jobs import JobState, Move, Verb
+from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.store import JobFilter, NewJob, Store, Told
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
@@ -161,10 +161,34 @@ def test_a_resume_asked_for_while_pausing_outlives_the_pause(store: Store) -> No
     job_id = running(store)
     store.request(job_id, "pause")
     store.request(job_id, "resume")
-    store.move(job_id, 1, S.RUNNING, to(S.PAUSED))
+    store.move(job_id, 1, S.RUNNING, lambda requested: after_end("paused", requested, {}))
     assert [job.id for job in store.waiting(10)] == [job_id]
     store.move(job_id, 1, S.PAUSED, to(S.RUNNING))
     assert store.get(job_id).requested is None
+
+
+def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: Store) -> None:
+    gives_way = give_way("job_2 (priority 5)", 1)
+    job_id = running(store)
+    store.move(job_id, 1, S.RUNNING, lambda _: gives_way)
+    (waiting,) = store.waiting(10)
+    assert (waiting.id, waiting.preempted_by, waiting.reason) == (job_id, "job_2 (priority 5)", gives_way.why)
+    assert store.request(job_id, "resume").reason == gives_way.why
+    store.move(job_id, 1, S.PAUSED, to(S.RUNNING))
+    assert store.get(job_id).preempted_by is None
+    store.move(job_id, 1, S.RUNNING, lambda _: gives_way)
+    store.request(job_id, "pause")
+    job = store.get(job_id)
+    assert (job.reason, job.preempted_by, list(store.waiting(10))) == ("paused by request", None, [])
+
+
+def test_when_a_job_is_tried_again_is_kept_until_it_starts(database: Database, catalog: Catalog) -> None:
+    store = Store(database, clock=lambda: "2026-11-24T23:59:58.500000Z")
+    job_id = running(store)
+    store.move(job_id, 1, S.RUNNING, lambda _: Move(S.QUEUED, "tried again in 4 s", retry_in_s=4.0))
+    assert store.waiting(10)[0].retry_at == "2026-11-25T00:00:02.500000Z"
+    store.move(job_id, 2, S.QUEUED, to(S.RUNNING))
+    assert store.get(job_id).retry_at is None
 
 
 def test_only_an_ended_job_is_deleted_and_its_events_with_it(store: Store) -> None:
@@ -237,6 +261,13 @@ def test_jobs_are_listed_newest_first_and_filtered(store: Store) -> None:
 def test_jobs_wait_by_priority_then_by_age(store: Store) -> None:
     ids = [store.add(new_job(priority=priority))[0].id for priority in (0, 5, 0, 5, -1)]
     assert [job.id for job in store.waiting(10)] == [ids[1], ids[3], ids[0], ids[2], ids[4]]
+
+
+def test_jobs_that_are_too_large_do_not_fill_the_place_of_those_that_could_start(store: Store) -> None:
+    large, small = (store.add(new_job(priority=cpus, workers={"min": cpus, "max": 8}))[0].id for cpus in (4, 2))
+    assert [job.id for job in store.waiting(1, cpus=2)] == [small]
+    assert [job.id for job in store.waiting(2, cpus=2)] == [small, large]
+    assert [job.id for job in store.waiting(2, cpus=4)] == [large, small]
 
 
 def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> None:

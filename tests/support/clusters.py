@@ -17,6 +17,9 @@ class ScriptedJob:
     def __init__(self, job: TrainingJob) -> None:
         self.job = job
         self.requests: queue.Queue[StopRequest] = queue.Queue()
+        self.resizes: queue.Queue[int] = queue.Queue()
+        self.resizes_at_once = True
+        """Whether it tells at once that it has resized; else the test tells that, later or never, by `compute_on`."""
         self.closed = threading.Event()
         self.obeys = threading.Event()
         """Once set, it ends by itself when it is asked to."""
@@ -36,6 +39,9 @@ class ScriptedJob:
     def end(self, outcome: str, **data: Any) -> "ScriptedJob":
         return self.tell("ended", outcome=outcome, **{"reason": None, **data})
 
+    def compute_on(self, workers: int, why: str = "resized") -> "ScriptedJob":
+        return self.tell("workers", workers=workers, cpus=workers, step=0, why=why)
+
     def lose(self, loss: str | AttemptLost) -> None:
         with self._changed:
             self._lost = loss if isinstance(loss, AttemptLost) else AttemptLost(loss)
@@ -44,6 +50,10 @@ class ScriptedJob:
     def asked(self) -> StopRequest:
         """The next stop that was asked for."""
         return self.requests.get(timeout=WITHIN_S)
+
+    def resized(self) -> int:
+        """The next number of CPUs that was asked for."""
+        return self.resizes.get(timeout=WITHIN_S)
 
     # ---------------------------------------------------------------- what the control plane calls
     def reports(self, after: int, wait_s: float) -> list[Report]:
@@ -59,7 +69,9 @@ class ScriptedJob:
             self.end("paused" if stop == "pause" else "cancelled")
 
     def resize(self, workers: int) -> None:
-        self.tell("workers", workers=workers, cpus=workers, step=0, why="as asked")
+        self.resizes.put(workers)
+        if self.resizes_at_once:
+            self.compute_on(workers)
 
     def leave(self) -> None:
         self.close()
@@ -122,6 +134,9 @@ class LocalJob:
 
     def request(self, stop: StopRequest) -> None:
         self._coordinator.request(stop)
+
+    def resize(self, workers: int) -> None:
+        return  # it goes on in its one thread
 
     def close(self) -> None:
         self._thread.join(WITHIN_S)

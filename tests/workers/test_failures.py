@@ -1,44 +1,87 @@
 """What follows when an attempt is lost."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 
 from workers.failures import (
     MAX_INTERNAL_ERRORS,
     MAX_LOSSES_WITHOUT_PROGRESS,
+    MAX_OUT_OF_MEMORY,
+    PLACE_AGAIN_AFTER_S,
     GiveUp,
+    Losses,
     Retry,
     after_loss,
+    back_off_s,
+    death_of,
     loss_by,
 )
-from workers.job import AttemptLost, InternalError, NotPlaced
+from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory
+
+
+def lost_by(*losses: AttemptLost, progress: bool = False) -> list[Retry | GiveUp]:
+    """What is decided after each of the losses, with or without a new checkpoint before each."""
+    decisions, counted = [], Losses()
+    for loss in losses:
+        counted = (replace(counted, without_progress=0) if progress else counted).and_one_by(loss)
+        decisions.append(after_loss(loss, counted))
+    return decisions
 
 
 def test_a_lost_attempt_is_tried_again_and_says_why() -> None:
-    decision = after_loss(AttemptLost("a gradient worker died"), 1)
-    assert isinstance(decision, Retry)
-    assert decision.reason.startswith("a gradient worker died")
+    (decision,) = lost_by(AttemptLost("a gradient worker died"))
+    assert decision == Retry("a gradient worker died; tried again from the newest checkpoint")
 
 
 def test_a_job_that_is_lost_time_after_time_without_a_checkpoint_is_given_up() -> None:
-    loss = AttemptLost("out of memory")
-    decisions = [after_loss(loss, losses) for losses in range(1, MAX_LOSSES_WITHOUT_PROGRESS + 1)]
-    assert [type(decision) for decision in decisions] == [Retry] * (MAX_LOSSES_WITHOUT_PROGRESS - 1) + [GiveUp]
-    assert "out of memory" in decisions[-1].reason
+    *retries, last = lost_by(*[AttemptLost("a node died")] * MAX_LOSSES_WITHOUT_PROGRESS)
+    assert [type(decision) for decision in retries] == [Retry] * (MAX_LOSSES_WITHOUT_PROGRESS - 1)
+    assert last == GiveUp("lost 5 times without a new checkpoint; last: a node died")
+
+
+def test_a_job_that_gets_on_between_its_losses_is_tried_again_for_ever_and_at_once() -> None:
+    decisions = lost_by(*[AttemptLost("a node died")] * 20, progress=True)
+    assert {(type(decision), getattr(decision, "in_s", None)) for decision in decisions} == {(Retry, 0.0)}
+
+
+def test_the_first_retry_comes_at_once_and_each_further_one_after_twice_the_time_up_to_a_minute() -> None:
+    assert [back_off_s(losses) for losses in range(1, 11)] == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert back_off_s(10_000) == 60
+    _, second, _ = lost_by(*[AttemptLost("a node died")] * 3)
+    assert second == Retry("a node died; tried again in 1 s from the newest checkpoint", 1.0)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_job_that_is_out_of_memory_is_tried_again_twice_whatever_progress_it_makes(progress: bool) -> None:
+    loss = OutOfMemory("out of memory: the machine has none left")
+    *retries, last = lost_by(*[loss] * MAX_OUT_OF_MEMORY, progress=progress)
+    assert [type(decision) for decision in retries] == [Retry, Retry]
+    assert last == GiveUp("out of memory: the machine has none left; given up after 3 such attempts")
 
 
 def test_a_job_that_found_no_place_is_tried_again_however_often_it_was_lost() -> None:
-    decision = after_loss(NotPlaced("the cluster found no place for it within 60 s"), MAX_LOSSES_WITHOUT_PROGRESS)
-    assert isinstance(decision, Retry)
-    assert decision.reason.startswith("the cluster found no place for it within 60 s")
+    loss = NotPlaced("the cluster found no place for it within 60 s")
+    losses = Losses(MAX_LOSSES_WITHOUT_PROGRESS, MAX_OUT_OF_MEMORY)
+    assert losses.and_one_by(loss) == losses
+    why = "the cluster found no place for it within 60 s, as other programs use it too; tried again in 30 s"
+    assert after_loss(loss, losses) == Retry(why, PLACE_AGAIN_AFTER_S)
 
 
 def test_an_internal_error_is_tried_again_once() -> None:
     loss = loss_by(TypeError("unsupported operand in /srv/chainrule/workers"))
-    decisions = [after_loss(loss, losses) for losses in range(1, MAX_INTERNAL_ERRORS + 1)]
+    decisions = lost_by(*[loss] * MAX_INTERNAL_ERRORS)
     assert [type(decision) for decision in decisions] == [Retry, GiveUp]
     assert decisions[-1].reason == "internal error (TypeError); the service's log has the details"
+
+
+def test_a_death_for_want_of_memory_is_told_from_any_other_though_ray_names_that_cause_for_every_kill() -> None:
+    monitor = "The actor died.\n\tTask was killed due to the node running low on memory.\nMemory on the node …"
+    killed = "The actor died unexpectedly.\n(1) the process was killed by the OOM killer …"
+    assert type(death_of("a process", monitor)) is OutOfMemory
+    assert type(death_of("a process", killed)) is AttemptLost
+    assert str(death_of("a process", killed)) == "a process died: The actor died unexpectedly."
 
 
 @pytest.mark.parametrize(
@@ -46,7 +89,7 @@ def test_an_internal_error_is_tried_again_once() -> None:
     [
         (AttemptLost("a worker died"), AttemptLost, "a worker died"),
         (OSError(errno.ENOSPC, "No space left on device", "/secret"), AttemptLost, "No space left on device"),
-        (MemoryError(), AttemptLost, "no memory left"),
+        (MemoryError(), OutOfMemory, "out of memory"),
         (TypeError("secret"), InternalError, "internal error (TypeError)"),
         (AssertionError("secret"), InternalError, "internal error (AssertionError)"),
     ],

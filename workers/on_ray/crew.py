@@ -22,7 +22,7 @@ from workers.remote import Hub
 __all__ = ["Member", "RayCrew", "RayStaff", "end_process"]
 
 ANSWERS_WITHIN_S = 2.0  # to the roll call, which a process answers while it computes
-COMES_AT_FIRST_WITHIN_S = 1.0  # later, who has started late joins
+COMES_AT_FIRST_WITHIN_S = 2.0  # later, who has started late joins
 
 
 class Member:

@@ -5,6 +5,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
+from workers.failures import death_of
 from workers.job import AttemptLost
 
 __all__ = ["first_line", "raise_if_ended", "result"]
@@ -17,7 +18,7 @@ def result(references: Any, within_s: float | None = None) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise AttemptLost(f"a process of the job died: {first_line(error)}") from None
+        raise death_of("a process of the job", str(error)) from None
 
 
 def raise_if_ended(running: Any, who: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from workers.failures import loss_by
+from workers.failures import death_of, loss_by
 from workers.job import AttemptLost, Report, StopRequest, TrainingJob, TransportName
 from workers.on_ray.crew import Member, end_process
 from workers.on_ray.results import first_line, result
@@ -104,9 +104,9 @@ class RayRunningJob:
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             died = isinstance(cause, ray.exceptions.RayError)
-            raise AttemptLost(f"a process of the job died: {first_line(cause)}") if died else loss_by(cause) from error
+            raise death_of("a process of the job", str(cause)) if died else loss_by(cause) from error
         except ray.exceptions.RayActorError as error:
-            raise AttemptLost("the job's coordinator died") from error
+            raise death_of("the job's coordinator", str(error)) from error
         except ray.exceptions.RayError as error:
             raise AttemptLost(f"the job's coordinator does not answer: {first_line(error)}") from error
         self._ended_well |= bool(found) and found[-1].type == "ended"

@@ -1,0 +1,218 @@
+"""Who computes on how many CPUs: which waiting jobs start, and which running ones grow, shrink or give way.
+
+Jobs start strictly in order, by priority and then by age: a job is never overtaken by one behind it, even when that
+one would fit into what is free now. So a job that needs many CPUs is not starved by a stream of small ones. Only jobs
+that need more than the whole cluster has, and those that are not to be tried again yet, are stepped over.
+
+For the first that waits, running jobs of lower priority make room: they shrink, down to their least, where that is
+enough for it to start; else some are preempted. Of equal priority nobody makes room. CPUs that have been free for a
+while, and that nobody waits for, go to running jobs. None of this changes a bit of what is trained.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from service.jobs import cpus_said, preempted
+
+__all__ = ["Cpus", "Decision", "IdleCpus", "Running", "Waiting", "decide"]
+
+HOLDS_S = 5.0  # CPUs are kept for a job that is to be tried again so soon: lower ones would only have to give them back
+TOLD = 100  # jobs that are told their place: to tell each of thousands, whenever one moves, costs more than it says
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """The CPUs of the cluster. `free` is below 0 where jobs hold CPUs of a node that has left; `idle` are those of the
+    free ones that have been so for a while."""
+
+    total: int
+    free: int
+    idle: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job that waits for CPUs: it starts with `cpus_min` at least and takes `cpus_max` at most."""
+
+    id: str
+    cpus_min: int
+    cpus_max: int
+    priority: int = 0
+    paused: bool = False
+    preempted_by: str | None = None
+    """For whom it gave way, in words."""
+    due_in_s: float = 0.0
+    """How long it is not to be tried again; its reason says so already."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """An attempt that holds `cpus`: it computes on `workers` and was asked, last, to compute on `wanted`."""
+
+    id: str
+    cpus_min: int
+    cpus_max: int
+    priority: int
+    age: int
+    workers: int
+    wanted: int
+    cpus: int
+    stopping: bool = False
+    """Whether it has been asked to stop, so that all its CPUs will be free."""
+    overdue: bool = False
+    """Whether it has computed on fewer than wanted for too long."""
+
+    @property
+    def spare(self) -> int:
+        """CPUs that it can do without."""
+        return max(0, self.wanted - self.cpus_min)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to happen: jobs that start with so many CPUs, that go on with so many, that are paused for the sake of
+    another, and what each that waits, waits for."""
+
+    starts: dict[str, int] = field(default_factory=dict)
+    resizes: dict[str, int] = field(default_factory=dict)
+    preempts: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus) -> Decision:
+    """Decides for jobs that wait, in the order in which they are served, and for those that run."""
+    decision = Decision()
+    running = _without_overdue(running, decision)
+    soon = [job for job in waiting if 0 < job.due_in_s <= HOLDS_S and job.cpus_min <= cpus.total]
+    free, first, before = cpus.free, None, 0
+    for job in waiting:
+        if job.due_in_s > 0:
+            continue
+        its = free - sum(other.cpus_min for other in soon if other.priority > job.priority)
+        if job.cpus_min > cpus.total:
+            needs = f"needs {cpus_said(job.cpus_min)} at once; the cluster has {cpus.total}"
+            decision.reasons[job.id] = _resuming(job) + needs
+        elif first is None and its >= job.cpus_min:
+            decision.starts[job.id] = min(job.cpus_max, its)
+            free -= decision.starts[job.id]
+        else:
+            decision.reasons[job.id] = _reason(job, free, cpus.total, before)
+            before += 1
+            if first is None:
+                first = job
+                _make_room(job, its, running, decision)
+    if all(job.id in decision.starts or job.cpus_min > cpus.total for job in waiting):
+        _grow(running, min(free, cpus.idle), decision)
+    return decision
+
+
+# ---------------------------------------------------------------- running jobs
+def _without_overdue(running: Sequence[Running], decision: Decision) -> list[Running]:
+    """Takes back what jobs were given, and could not make use of."""
+    kept = []
+    for job in running:
+        if job.overdue and not job.stopping:
+            job = replace(job, wanted=job.workers)
+            decision.resizes[job.id] = job.wanted
+        kept.append(job)
+    return kept
+
+
+def _make_room(job: Waiting, free: int, running: Sequence[Running], decision: Decision) -> None:
+    """Has jobs of lower priority shrink or pause, if `job` can start then and could not otherwise."""
+    coming = sum(other.cpus if other.stopping else other.cpus - other.wanted for other in running)
+    missing = job.cpus_min - free - coming
+    if missing <= 0:
+        return
+    below = [other for other in running if other.priority < job.priority and not other.stopping]
+    below.sort(key=lambda other: (other.priority, -other.age))
+    victims = _victims(below, missing - sum(other.spare for other in below))
+    for other in victims or ():
+        decision.resizes.pop(other.id, None)
+        decision.preempts[other.id] = f"{job.id} (priority {job.priority})"
+        missing -= other.wanted
+    if victims is None:
+        return
+    for other in below:
+        gives = min(other.spare, missing)
+        if other not in victims and gives > 0:
+            decision.resizes[other.id] = other.wanted - gives
+            missing -= gives
+
+
+def _victims(below: Sequence[Running], missing: int) -> list[Running] | None:
+    """Which of the jobs to pause so that `missing` CPUs become free beyond what all can spare; None where all of them
+    are not enough. `below` is in order: of the lowest priorities that are enough, as few as possible, the newest."""
+    if missing <= 0:
+        return []
+    least = {job.id: job.wanted - job.spare for job in below}
+    levels = ([job for job in below if job.priority <= level] for level in sorted({job.priority for job in below}))
+    able = next((jobs for jobs in levels if sum(least[job.id] for job in jobs) >= missing), None)
+    if able is None:
+        return None
+    chosen: list[Running] = []
+    fewest = _how_many(sorted((least[job.id] for job in able), reverse=True), missing)
+    for number, job in enumerate(able, 1):
+        after = sorted((least[other.id] for other in able[number:]), reverse=True)[: fewest - len(chosen) - 1]
+        if len(chosen) < fewest and least[job.id] + sum(after) >= missing:
+            chosen.append(job)
+            missing -= least[job.id]
+    return chosen
+
+
+def _how_many(sizes: Sequence[int], missing: int) -> int:
+    """How many of the sizes, from the first on, it takes to have `missing`."""
+    total, count = 0, 0
+    while total < missing:
+        total += sizes[count]
+        count += 1
+    return count
+
+
+def _grow(running: Sequence[Running], idle: int, decision: Decision) -> None:
+    """Gives CPUs that nobody waits for to jobs that can use them: by priority, then by age."""
+    for job in sorted(running, key=lambda job: (-job.priority, job.age)):
+        settled = job.workers == job.wanted == job.cpus and not job.stopping
+        more = min(job.cpus_max - job.wanted, idle)
+        if settled and more > 0:
+            decision.resizes[job.id] = job.wanted + more
+            idle -= more
+
+
+class IdleCpus:
+    """How many CPUs have been free all the time, for a while: what comes and goes is nothing to grow into."""
+
+    def __init__(self, for_s: float) -> None:
+        self._for_s = for_s
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def after(self, now: float, free: int) -> int:
+        """Takes in that so many are free from now on, and tells how many have been for all of the while."""
+        self._seen.append((now, free))
+        begin = now - self._for_s
+        while len(self._seen) > 1 and self._seen[1][0] <= begin:
+            self._seen.popleft()
+        return max(0, min(free for _, free in self._seen)) if self._seen[0][0] <= begin else 0
+
+
+# ---------------------------------------------------------------- what jobs are told
+def _resuming(job: Waiting) -> str:
+    if job.preempted_by is not None:
+        return f"preempted by {job.preempted_by}; "
+    return "resumes when it is its turn: " if job.paused else ""
+
+
+def _reason(job: Waiting, free: int, total: int, before: int) -> str:
+    if job.preempted_by is not None:
+        return preempted(job.preempted_by, job.cpus_min)
+    if before > TOLD:
+        return f"{_resuming(job)}waits for its turn: more than {TOLD} jobs are before it"
+    free = max(0, free)
+    what = "a free CPU" if job.cpus_min == 1 else f"{job.cpus_min} free CPUs at once"
+    behind = f"; {before} {'job' if before == 1 else 'jobs'} before it" if before else ""
+    return f"{_resuming(job)}waits for {what}: needs {job.cpus_min}, {free} of {total} {_are(free)} free{behind}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

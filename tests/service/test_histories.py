@@ -1,0 +1,152 @@
+"""Whatever happens to jobs, in whatever order, none is lost: histories that Hypothesis makes up, against the real code.
+
+`make test CHAINRULE_HISTORIES=5000 ARGS=tests/service/test_histories.py` looks at 5000 that were never looked at.
+A failure tells the steps that lead to it, as few as it takes, and the seed: `make test ARGS="… --hypothesis-seed=N"`.
+"""
+
+import logging
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from service.database import Database
+from service.jobs import Verb
+from shared.errors import Conflict
+from support.world import SimulatedJob, World
+from workers.failures import loss_by
+from workers.job import AttemptLost, OutOfMemory
+
+MANY = int(os.environ.get("CHAINRULE_HISTORIES", "0"))
+DAY_S = 86_400.0
+
+LOSSES = {
+    "a process died": AttemptLost("a gradient worker died"),
+    "out of memory": OutOfMemory("out of memory: a gradient worker was ended"),
+    "internal error": loss_by(TypeError()),
+}
+
+some = st.integers(0, 9)  # of the jobs or attempts that there are, the first, second, … again
+
+
+class Histories(RuleBasedStateMachine):
+    database: Database
+
+    @initialize(cpus=st.integers(1, 6))
+    def begin(self, cpus: int) -> None:
+        self.world = World(self.database, cpus)
+
+    # ------------------------------------------------------------ users
+    @rule(least=st.integers(1, 4), more=st.integers(0, 4), priority=st.integers(0, 3))
+    def submit(self, least: int, more: int, priority: int) -> None:
+        self.world.submit(least, least + more, priority)
+
+    @precondition(lambda self: self.world.jobs)
+    @rule(which=some, verb=st.sampled_from(["pause", "resume", "cancel"]))
+    def request(self, which: int, verb: Verb) -> None:
+        ids = list(self.world.jobs)
+        try:
+            self.world.request(ids[which % len(ids)], verb)
+        except Conflict:
+            return
+
+    # ------------------------------------------------------------ attempts
+    def attempt(self, which: int) -> SimulatedJob:
+        attempts = self.world.cluster.open()
+        return attempts[which % len(attempts)]
+
+    has_attempts = precondition(lambda self: self.world.cluster.open())
+
+    @has_attempts
+    @rule(which=some)
+    def heed(self, which: int) -> None:
+        self.attempt(which).heed()
+
+    @has_attempts
+    @rule(which=some, outcome=st.sampled_from(["succeeded", "failed"]))
+    def end(self, which: int, outcome: str) -> None:
+        self.attempt(which).finish(outcome)
+
+    @has_attempts
+    @rule(which=some, loss=st.sampled_from(sorted(LOSSES)))
+    def lose(self, which: int, loss: str) -> None:
+        self.attempt(which).lose(LOSSES[loss])
+
+    @has_attempts
+    @rule(which=some)
+    def lose_a_worker(self, which: int) -> None:
+        self.attempt(which).lose_worker()
+
+    @has_attempts
+    @rule(which=some)
+    def write_a_checkpoint(self, which: int) -> None:
+        attempt = self.attempt(which)
+        if not attempt.over:
+            attempt.tell("checkpoint", step=1)
+
+    # ------------------------------------------------------------ machines and clocks
+    @rule(cpus=st.integers(1, 6))
+    def nodes_join_or_leave(self, cpus: int) -> None:
+        self.world.cluster.resize(cpus)
+
+    @rule(crowded=st.booleans())
+    def others_use_the_cluster(self, crowded: bool) -> None:
+        self.world.cluster.crowded = crowded
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 10.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock += seconds
+
+    @rule(days=st.sampled_from([-1, 1]))
+    def the_clock_is_set(self, days: int) -> None:
+        self.world.wall_offset_s += days * DAY_S
+
+    # ------------------------------------------------------------ the service
+    @rule()
+    def follow(self) -> None:
+        self.world.follow()
+
+    @rule()
+    def turn(self) -> None:
+        self.world.turn()
+
+    @rule()
+    def all_settles(self) -> None:
+        self.world.settle()
+        self.world.check_priorities()
+
+    @rule()
+    def the_service_is_killed(self) -> None:
+        self.world.kill()
+
+    @invariant()
+    def is_sound(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        self.world.finish()
+        self.world.check_preemptions()
+
+
+@pytest.mark.timeout(0 if MANY else 240)
+def test_whatever_happens_no_job_is_lost_and_no_cpu_is_used_twice(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "chainrule")  # losses by the thousand are what is asked for here
+    Histories.database = World.database()
+    run: Any = Histories.TestCase()
+    run.settings = settings(
+        max_examples=MANY or 300,
+        derandomize=not MANY,
+        database=None,
+        report_multiple_bugs=False,
+        stateful_step_count=40,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run.runTest()
+    finally:
+        Histories.database.close()

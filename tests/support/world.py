@@ -1,0 +1,301 @@
+"""A whole service in one thread, with a clock, a cluster and accidents that a test decides.
+
+Store, runners and scheduler are the real ones, step by step instead of in threads; the database is SQLite in memory.
+"""
+
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from ulid import ULID
+
+from service.catalog import Catalog, NewDataset
+from service.clock import later
+from service.database import Database, jobs
+from service.jobs import MOVES, JobState, Verb, after_interruption
+from service.runner import Attempt, Runner, Runners
+from service.scheduler import Scheduler
+from service.store import NewJob, Store
+from shared.plan import Plan
+from shared.spec import JobSpec
+from shared.table import Column, TableFile
+from support.clusters import ScriptedCluster, ScriptedJob
+from workers.job import NotPlaced, TrainingJob
+
+BEGAN_AT = "2026-11-24T00:00:00.000000Z"
+TABLE = TableFile(dataset_id="ds_1", path="", rows=3, sha256="a" * 64, columns=[Column(name="y", type="number")])
+SIZES = ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps")
+PLAN = Plan(
+    spec=JobSpec.model_validate({"dataset": "numbers", "target": "y"}),
+    classes=None,
+    memory_bytes=1,
+    disk_bytes=1,
+    notes=[],
+    **dict.fromkeys(SIZES, 1),
+)
+
+
+class SimulatedJob(ScriptedJob):
+    """An attempt that does what it is asked to when the test lets it `heed`."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        super().__init__(job)
+        self.resizes_at_once = False
+        self.computes_on = self.asked_for = job.workers
+        self.over = False
+
+    @property
+    def cpus(self) -> int:
+        """CPUs that its processes are on: those that are to join it have started."""
+        return 0 if self.closed.is_set() else max(self.computes_on, self.asked_for)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it has something to heed."""
+        asked = not self.requests.empty() or not self.resizes.empty() or self.computes_on != self.asked_for
+        return asked and not self.over
+
+    def resize(self, workers: int) -> None:
+        self.asked_for = workers
+        super().resize(workers)
+
+    def heed(self) -> None:
+        """Stops, if it was asked to; else computes on as many CPUs as it was asked to, and says so."""
+        if self.over:
+            return
+        if stops := list(self.requests.queue):
+            self.finish("cancelled" if "cancel" in stops else "paused")
+        elif self.is_asked:
+            self.resizes.queue.clear()
+            self.computes_on = self.asked_for
+            self.compute_on(self.computes_on)
+
+    def lose_worker(self) -> None:
+        """One of its workers dies; another is to replace it."""
+        if self.computes_on > 1 and not self.over:
+            self.computes_on -= 1
+            self.compute_on(self.computes_on, "a worker died")
+
+    def lose_workers(self, left: int) -> None:
+        """A node dies with all of its workers but so many, and there is nowhere to replace them."""
+        self.asked_for = min(self.asked_for, left)
+        self.computes_on = min(self.computes_on, left)
+        self.compute_on(self.computes_on, "a node died")
+
+    def finish(self, outcome: str, **data: Any) -> None:
+        if not self.over:
+            self.over = True
+            self.end(outcome, **data)
+
+    def lose(self, loss: Any) -> None:
+        self.over = True
+        super().lose(loss)
+
+
+class SimulatedCluster(ScriptedCluster):
+    """Keeps every attempt that has not been closed; while it is `crowded`, it has no place for any."""
+
+    def __init__(self, cpus: int) -> None:
+        super().__init__(cpus)
+        self.crowded = False
+        self.attempts: list[SimulatedJob] = []
+        self.has_shrunk = False
+        """Whether CPUs on which somebody was about to launch an attempt may be gone."""
+        self.wrong: list[str] = []
+        """What must not have been asked for; the runner that asked would take an exception for a lost attempt."""
+
+    def launch(self, job: TrainingJob) -> SimulatedJob:
+        self.attempts = self.open()
+        if job.id in {attempt.job.id for attempt in self.attempts}:
+            self.wrong.append(f"{job.id} runs twice")
+        fits = sum(attempt.cpus for attempt in self.attempts) + job.workers <= self.cpus
+        if not fits and not self.has_shrunk:
+            self.wrong.append(f"{job.id} is launched on CPUs that are not free")
+        if self.crowded or not fits:
+            raise NotPlaced("the cluster found no place for it within 60 s")
+        self.attempts.append(SimulatedJob(job))
+        return self.attempts[-1]
+
+    def open(self) -> list[SimulatedJob]:
+        return [attempt for attempt in self.attempts if not attempt.closed.is_set()]
+
+    def resize(self, cpus: int) -> None:
+        """Nodes join or leave, with the processes on them: the newest attempts lose theirs."""
+        self.has_shrunk |= cpus < self.cpus
+        self.cpus = cpus
+        for attempt in reversed(self.open()):
+            over = sum(each.cpus for each in self.open()) - cpus
+            if over <= 0:
+                return
+            if attempt.cpus > over and not attempt.over:
+                attempt.lose_workers(attempt.cpus - over)
+            else:
+                attempt.lose("a node died")
+                attempt.close()
+
+
+class World:
+    """Everything, on a database that is emptied first. What moved is checked, and kept in `moves`, by `check`."""
+
+    def __init__(self, database: Database, cpus: int = 4) -> None:
+        self.clock, self.wall_offset_s = 0.0, 0.0
+        self.moves: list[tuple[str, dict[str, Any]]] = []
+        self.jobs: list[str] = []
+        self.untold: list[str] = []  # jobs of which something was written that has not been checked yet
+        self.by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._database = database
+        with database.writing() as connection:
+            connection.execute(sa.delete(jobs))
+        self.cluster = SimulatedCluster(cpus)
+        self.start()
+
+    @staticmethod
+    def database() -> Database:
+        """In memory, with a data set."""
+        database = Database("sqlite://")
+        database.migrate()
+        Catalog(database, None).add(NewDataset("ds_1", "numbers", 10, "csv", TABLE))  # type: ignore[arg-type]
+        return database
+
+    def start(self) -> None:
+        """The service starts, on what it finds in the database."""
+        self.runners: list[Runner] = []
+        self.store = Store(self._database, self.untold.append, self.wall_clock)
+        self._runners = Runners(
+            self.store,
+            self.cluster,
+            self._job_of,
+            self._nothing,
+            self._nothing,
+            lambda: self.clock,
+            self.runners.append,
+        )
+        self.scheduler = Scheduler(self.store, self.cluster, self._runners, lambda: self.clock, self.wall_clock)
+        for job in self.store.running():
+            interrupted = partial(after_interruption, why="the service was interrupted")
+            self.store.move(job.id, job.attempt, JobState.RUNNING, interrupted)
+
+    def kill(self) -> None:
+        """The service dies with all its processes, and starts again."""
+        for attempt in self.cluster.open():
+            attempt.over = True
+            attempt.close()
+        self.start()
+
+    def wall_clock(self) -> str:
+        return later(BEGAN_AT, self.clock + self.wall_offset_s)
+
+    def _job_of(self, attempt: Attempt) -> TrainingJob:
+        return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers)
+
+    def _nothing(self, *_: Any) -> None:
+        return
+
+    # ------------------------------------------------------------ what users do
+    def submit(self, cpus_min: int, cpus_max: int, priority: int) -> str:
+        workers = {"min": cpus_min, "max": cpus_max}
+        spec = JobSpec.model_validate({"dataset": "numbers", "target": "y", "workers": workers, "priority": priority})
+        job, _ = self.store.add(NewJob(f"job_{ULID()}", PLAN.model_copy(update={"spec": spec}), "ds_1", "a" * 64))
+        self.jobs.append(str(job.id))
+        return self.jobs[-1]
+
+    def request(self, job_id: str, verb: Verb) -> None:
+        """As the control plane does it."""
+        job = self.store.request(job_id, verb)
+        if job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
+            self._runners.request(job_id, job.requested)
+
+    # ------------------------------------------------------------ what the service does
+    def follow(self) -> None:
+        """Each runner makes a step."""
+        for runner in list(self.runners):
+            if runner.step(0.0):
+                self.runners.remove(runner)
+        self.cluster.has_shrunk = False
+
+    def turn(self) -> None:
+        self.follow()
+        self.scheduler.step()
+
+    def settle(self) -> None:
+        """Every attempt heeds what it is asked, until nothing more is asked."""
+        for _ in range(100):
+            before = len(self.moves)
+            for attempt in self.cluster.open():
+                attempt.heed()
+            self.turn()
+            self.follow()
+            self.check()
+            if before == len(self.moves) and not any(attempt.is_asked for attempt in self.cluster.open()):
+                return
+        raise AssertionError(f"nothing settles: {self.moves[-10:]}")
+
+    # ------------------------------------------------------------ what must be true
+    def _check_moves(self, job_id: str) -> None:
+        """Each move of a job goes on where the one before ended, as the table allows; attempts are counted."""
+        known = self.by_job[job_id]
+        rows, state = self.store.events_after(job_id, len(known) and known[-1]["seq"], 100, kind="state")
+        for row in rows:
+            move = {**row.data, "seq": row.seq}
+            before = known[-1]["to"] if known else None
+            assert move["from"] == before, (known, move)
+            assert (before, JobState(move["to"])) in MOVES
+            known.append(move)
+            self.moves.append((job_id, move))
+            assert move["attempt"] == sum(each["to"] == JobState.QUEUED for each in known), known
+            assert move["reason"]
+        assert state == known[-1]["to"]
+
+    def check(self) -> None:
+        assert self.cluster.wrong == []
+        for job_id in self.untold:
+            self._check_moves(job_id)
+        self.untold.clear()
+        used = sum(attempt.cpus for attempt in self.cluster.open())
+        assert used <= self.cluster.cpus, f"{used} of {self.cluster.cpus} CPUs are in use"
+        running = {job.id for job in self.store.running()}
+        followed = {runner.attempt.job_id for runner in self.runners}
+        assert running == followed, "a job is running if and only if a runner follows it"
+
+    def check_priorities(self) -> None:
+        """Once all has settled, nobody waits behind jobs of lower priority that could give way."""
+        free = self.cluster.cpus - sum(attempt.cpus for attempt in self.cluster.open())
+        for job in self.store.waiting(1_000):
+            if job.cpus_min > self.cluster.cpus or self._is_to_be_tried_later(job):
+                continue
+            lower = [runner.state() for runner in self.runners if runner.attempt.priority < job.priority]
+            could = free + sum(attempt.cpus for attempt in lower)
+            assert could < job.cpus_min, f"{job.id} (priority {job.priority}, needs {job.cpus_min}) waits for {lower}"
+            return
+
+    def _is_to_be_tried_later(self, job: Any) -> bool:
+        return job.retry_at is not None and job.retry_at > self.wall_clock()
+
+    def check_preemptions(self) -> None:
+        """Only lower jobs are preempted, and none twice for a job that has not moved in between."""
+        last: dict[tuple[str, str], int] = {}
+        for number, (job_id, move) in enumerate(self.moves):
+            if not move["reason"].startswith("preempted by "):
+                continue
+            by = move["reason"].split()[2]
+            assert self.store.get(by).priority > self.store.get(job_id).priority, (job_id, by)
+            since = last.get((job_id, by))
+            assert since is None or any(moved == by for moved, _ in self.moves[since:number]), (job_id, by)
+            last[job_id, by] = number
+
+    def finish(self) -> None:
+        """Nothing happens any more but that jobs train to their end: then every one has ended, unless a user paused it
+        or it is too large."""
+        self.cluster.crowded = False
+        for _ in range(3 * len(self.jobs) + 20):
+            self.settle()
+            self.check()
+            if all(attempt.over for attempt in self.cluster.open()):
+                self.clock += 61
+            for attempt in self.cluster.open():
+                attempt.finish("succeeded")
+        for job_id in self.jobs:
+            job = self.store.get(job_id)
+            ended = JobState(job.state).is_terminal or (job.reason or "").startswith("paused by request")
+            assert ended or job.cpus_min > self.cluster.cpus, f"{job_id} is {job.state}: {job.reason}"
