@@ -3,7 +3,9 @@
 Twenty megabytes of weights go out and as many of gradients come back from each of two workers. The time of a job's step
 is measured through the service. The workers' compute is measured by itself, in turns with it: two processes at the
 same time do for each step what a job's two workers do, the gradients of 4 of the 8 shards of a batch each, with the
-weights at hand and nothing sent. What is left of the step is transport, the server's update, and waiting.
+weights at hand and nothing sent. What is left of the step is transport, the server's update, and waiting. The least
+that the update can take is what it must move (it reads weights, two moments and two gradients, and writes weights and
+moments) over the speed at which both cores together add vectors of that size.
 """
 
 import tempfile
@@ -28,14 +30,18 @@ __all__ = ["measure"]
 WIDTHS = (784, 1_872, 1_872, 10)
 ROWS, BATCH = 8_192, 256
 LIMIT_MS = 4.0
+MOVED = 8  # vectors that Adam must read or write in a step of two workers
+ADDITIONS = 50
+ADDED = 3  # vectors that an addition in place reads or writes
 
 
 def measure(run: Run) -> Outcome:
-    """Milliseconds of a job's step, of its compute, and the difference."""
+    """Milliseconds of a job's step, of its compute, the difference, and the least of its update."""
     epochs = run.amount(6, quick=2)
     spec = job(ROWS, BATCH, epochs + 1, WIDTHS)
     steps_ms: list[float] = []
     compute_ms: list[float] = []
+    floor_ms: list[float] = []
     with tempfile.TemporaryDirectory(prefix="chainrule-bench-") as folder, running_service() as client:
         upload(client, Path(folder), ROWS)
         plan, data = prepared(Path(folder), ROWS, spec)
@@ -44,6 +50,8 @@ def measure(run: Run) -> Outcome:
             steps_ms.append(1e3 / trained(client, spec).steps_per_s)
             run.say(f"round {number} of {run.rounds}: its compute")
             compute_ms.append(max(together(WORKERS, partial(_compute_ms, plan, data))))
+            added_ms = max(together(WORKERS, partial(_added_ms, plan.parameters)))  # so many vectors side by side
+            floor_ms.append(MOVED / (WORKERS * ADDED) * added_ms)
     beyond = Spread.of([step - compute for step, compute in zip(steps_ms, compute_ms, strict=True)])
     what = f"{parameters(WIDTHS):,} parameters, batch {BATCH}"
     figures = [
@@ -52,10 +60,24 @@ def measure(run: Run) -> Outcome:
             ("a step", Spread.of(steps_ms)),
             ("the slower worker's compute", Spread.of(compute_ms)),
             ("beyond compute", beyond),
+            ("the update's least, by memory", Spread.of(floor_ms)),
         )
     ]
     goal = Goal(f"step time beyond the workers' compute, {what}", "ms", LIMIT_MS, beyond, at_most=True)
     return Outcome(figures, [goal])
+
+
+def _added_ms(size: int, start: Start, _number: int) -> float:
+    """What an addition of two vectors of so many numbers takes."""
+    total, other = np.ones(size, np.float32), np.ones(size, np.float32)
+    np.add(total, other, total)
+    start()
+    times = []
+    for _ in range(ADDITIONS):
+        began = time.perf_counter()
+        np.add(total, other, total)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times)) * 1e3
 
 
 def _compute_ms(plan: Plan, data: Path, start: Start, number: int) -> float:

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.randomness import Purpose, Split, permutation, permutation_into, philox, split, uniform
@@ -67,6 +67,7 @@ def test_dropouts_float32_draws_are_the_upper_bits_of_the_stream() -> None:
     np.testing.assert_array_equal(drawn.ravel(), expected)
 
 
+@settings(deadline=None)  # the first call loads what is compiled
 @given(n=st.integers(0, 300), seed=st.integers(0, 2**63 - 1), index=st.integers(0, 10**9))
 def test_a_permutation_holds_every_number_once(n: int, seed: int, index: int) -> None:
     order = permutation(n, seed, Purpose.SHUFFLE, index)
@@ -103,6 +104,7 @@ def sorted_split(rows: int, fraction: float, seed: int) -> np.ndarray:
     return np.sort(permutation(rows, seed, Purpose.SPLIT)[: min(max(round(rows * fraction), 1), rows - 1)])
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(2, 500),
     fraction=st.floats(0.001, 0.999),
