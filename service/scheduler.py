@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from service.database import AWAY
 from service.jobs import JobState, Move, Requested
 from service.runner import Attempt, Runners
 from service.store import Store
+from service.takeover import Takeover
 from shared.errors import Unavailable
 from workers.job import Cluster
 
@@ -84,10 +86,10 @@ def _always(move: Move, _requested: Requested) -> Move:
 
 
 class Scheduler:
-    """A thread that starts waiting jobs whenever something has changed."""
+    """A thread that starts waiting jobs whenever something has changed, and takes over those whose owner is gone."""
 
-    def __init__(self, store: Store, cluster: Cluster, runners: Runners) -> None:
-        self._store, self._cluster, self._runners = store, cluster, runners
+    def __init__(self, store: Store, cluster: Cluster, runners: Runners, takeover: Takeover) -> None:
+        self._store, self._cluster, self._runners, self._takeover = store, cluster, runners, takeover
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -109,8 +111,12 @@ class Scheduler:
         while not self._stopping.is_set():
             self._changed.clear()
             try:
-                self._pass()
-            except Exception:  # the thread must outlive a database that is away for a while
+                self._takeover.look()
+                with self._store.owner.scheduling():
+                    self._pass()
+            except AWAY:  # which the heartbeat tells
+                self._stopping.wait(TICK_S)
+            except Exception:
                 log.exception("the scheduler's pass failed; it is tried again in %g s", TICK_S)
                 self._stopping.wait(TICK_S)
             self._changed.wait(TICK_S)
@@ -137,8 +143,9 @@ class Scheduler:
             row = rows[job_id]
             why = f"started on {_cpus(cpus)}" if row.state == JobState.QUEUED else f"resumed on {_cpus(cpus)}"
             start = Move(JobState.RUNNING, why)
-            if self._store.move(job_id, row.attempt, JobState(row.state), partial(_always, start), workers=cpus):
-                self._runners.launch(Attempt(job_id, row.attempt, cpus))
+            job = self._store.move(job_id, row.epoch, JobState(row.state), partial(_always, start), workers=cpus)
+            if job is not None:
+                self._runners.launch(Attempt(job_id, job.attempt, cpus, job.epoch))
         self._tell(rows, decision.reasons)
 
     def _tell(self, rows: Mapping[str, object], reasons: Mapping[str, str]) -> None:

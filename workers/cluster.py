@@ -114,6 +114,9 @@ class RayCluster:
     def launch(self, job: TrainingJob) -> "RayRunningJob":
         return RayRunningJob(job, self._spares, self._transport, self._only_node)
 
+    def find(self, job: TrainingJob) -> None:
+        """None: Ray ends the processes of a job with the control plane that started them."""
+
     def _kernel(self, node_id: str) -> str | None:
         """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
         with self._lock:

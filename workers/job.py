@@ -111,3 +111,7 @@ class Cluster(Protocol):
     def launch(self, job: TrainingJob) -> RunningJob:
         """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains.
         Raises NotPlaced when they are not free after all, AttemptLost when a process died on the way."""
+
+    def find(self, job: TrainingJob) -> RunningJob | None:
+        """An attempt that was launched by a control plane that is gone, if its processes still run; else None, and
+        none of them does."""

@@ -19,9 +19,9 @@ def postgresql() -> Iterator[PostgreSQL]:
     yield from _running()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_postgresql() -> Iterator[PostgreSQL]:
-    """A PostgreSQL server that the test may stop and start."""
+    """A PostgreSQL server that tests may stop, if they start it again."""
     yield from _running()
 
 

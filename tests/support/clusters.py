@@ -68,6 +68,8 @@ class ScriptedCluster:
     def __init__(self, cpus: int = 2) -> None:
         self.cpus = cpus
         self.stopped = threading.Event()
+        self.left: dict[str, ScriptedJob] = {}
+        """Attempts by job id that still run though their control plane is gone."""
         self._launched: queue.Queue[ScriptedJob] = queue.Queue()
         self._jobs: list[ScriptedJob] = []
 
@@ -96,6 +98,12 @@ class ScriptedCluster:
         self._jobs.append(launched)
         self._launched.put(launched)
         return launched
+
+    def find(self, job: TrainingJob) -> ScriptedJob | None:
+        found = self.left.pop(job.id, None)
+        if found is not None:
+            self._jobs.append(found)
+        return found
 
 
 class LocalJob:
