@@ -10,14 +10,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.catalog import Catalog
 from service.data_folder import DataFolder
-from service.database import Database
+from service.database import Database, reason_of
 from service.events import Bell
-from service.jobs import JobState, Verb, after_interruption
+from service.heartbeat import Heartbeat
+from service.jobs import JobState, Verb
 from service.models import Models
 from service.runner import Attempt, Runners
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.store import JobRow, Store
+from service.takeover import Takeover
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.job import Cluster, Node, TrainingJob
@@ -27,8 +29,7 @@ __all__ = ["ControlPlane"]
 TRY_AGAIN_S = 2.0
 PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
 ENDS_WITHIN_S = 7.5
-
-INTERRUPTED = "the service was interrupted; resumes from its checkpoint"
+SAYS_GOODBYE_WITHIN_S = 0.5
 
 log = logging.getLogger("chainrule")
 
@@ -52,7 +53,7 @@ class ControlPlane:
         self, settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None
     ) -> None:
         self.settings = settings
-        self.folder = folder or DataFolder(settings.data_dir)
+        self.folder = folder or DataFolder(settings.data_dir, shared=settings.shared)
         self.bell = Bell()
         self.models = Models()
         self.ready = threading.Event()
@@ -67,6 +68,7 @@ class ControlPlane:
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
+        self._heartbeat: Heartbeat | None = None
         self._threads = [
             threading.Thread(target=self._open_database, name="database", daemon=True),
             threading.Thread(target=self._run_cluster, name="cluster", daemon=True),
@@ -92,11 +94,14 @@ class ControlPlane:
         found = [f"the {part} {problem}" for part, problem in self._problems.items()]
         if self._stopping.is_set():
             found.append("the service is stopping")
-        elif not found:
+        elif not found and self._cluster is not None and self._heartbeat is not None:
             try:
-                self.cluster_state()
+                self._cluster.nodes()
             except Unavailable as error:
                 found.append(str(error))
+            away = self._heartbeat.problem()
+            if away is not None:
+                found.append(f"the database {away}")
         return found
 
     def cluster_state(self) -> ClusterState:
@@ -135,11 +140,9 @@ class ControlPlane:
             try:
                 database.migrate()
                 store = Store(database, self.bell.ring)
-                _requeue_interrupted(store)
             except SQLAlchemyError as error:
-                reason = str(getattr(error, "orig", error)).splitlines()[0]
-                self._problems["database"] = f"cannot be opened: {reason}"
-                log.warning("the database cannot be opened: %s; trying again in %g s", reason, TRY_AGAIN_S)
+                self._problems["database"] = f"cannot be opened: {reason_of(error)}"
+                log.warning("the database cannot be opened: %s; trying again in %g s", reason_of(error), TRY_AGAIN_S)
                 self._stopping.wait(TRY_AGAIN_S)
                 continue
             except Exception as error:
@@ -161,15 +164,20 @@ class ControlPlane:
         if cluster is not None and self._store is not None and not self._stopping.is_set():
             self._cluster = cluster
             self._runners = Runners(self._store, cluster, self._training_job, self.wake, self.folder.end_job)
-            self._scheduler = Scheduler(self._store, cluster, self._runners)
+            self._heartbeat = Heartbeat(self._store.owner, self._runners)
+            at_once = not self.settings.shared
+            takeover = Takeover(self._store, self._runners, self.folder.end_job, at_once=at_once)
+            self._scheduler = Scheduler(self._store, cluster, self._runners, takeover)
+            self._heartbeat.start()
             self._scheduler.start()
             del self._problems["cluster"]
             self.ready.set()
             log.info("ready to take jobs")
         self._stopping.wait()
-        if self._scheduler is not None and self._runners is not None:
+        if self._scheduler is not None and self._runners is not None and self._heartbeat is not None:
             self._scheduler.stop()
             self._runners.stop(PAUSE_WITHIN_S)
+            self._heartbeat.stop(SAYS_GOODBYE_WITHIN_S)
         if cluster is not None:
             cluster.stop()
 
@@ -221,17 +229,6 @@ class ControlPlane:
         if self._database is not None:
             self._database.close()
         self.folder.close()
-
-
-def _requeue_interrupted(store: Store) -> None:
-    """Jobs that are running in the database, though nothing runs yet, were interrupted: they go on in a new attempt."""
-    for job in store.running():
-        store.move(
-            job.id,
-            job.attempt,
-            JobState.RUNNING,
-            lambda requested: after_interruption(requested, INTERRUPTED),
-        )
 
 
 def _import_what_requests_need() -> None:

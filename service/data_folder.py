@@ -1,4 +1,4 @@
-"""The folder that holds everything a service keeps, and the lock that keeps a second service out of it."""
+"""The folder that holds everything a service keeps, and the lock that keeps out those who must not share it."""
 
 import fcntl
 import os
@@ -12,9 +12,13 @@ __all__ = ["DataFolder"]
 
 
 class DataFolder:
-    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet."""
+    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet.
 
-    def __init__(self, path: Path) -> None:
+    A `shared` folder is one for several services at once, all of which say so.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        self._shared = shared
         self.path = path.resolve()
         self.datasets = self.path / "datasets"
         self.jobs = self.path / "jobs"
@@ -22,7 +26,8 @@ class DataFolder:
         self._lock: IO[str] | None = None
 
     def open(self) -> None:
-        """Makes what is missing, locks the folder, and clears what a killed service left half done.
+        """Makes what is missing, locks the folder, and, where nobody else uses it, clears what a killed service left
+        half done.
 
         Repeating is harmless. Raises Unavailable when another service has it, or it cannot be written to.
         """
@@ -33,23 +38,25 @@ class DataFolder:
             lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        alone = _locked(lock, fcntl.LOCK_EX)
+        if not alone and not (self._shared and _locked(lock, fcntl.LOCK_SH)):
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             lock.close()
             raise Unavailable(
                 f"the data folder {self.path} is in use by another service (process {owner}); "
                 "stop that one, or choose another folder with --data-dir"
-            ) from error
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         self._lock = lock
-        shutil.rmtree(self.uploads, ignore_errors=True)
+        if alone:
+            shutil.rmtree(self.uploads, ignore_errors=True)
         for folder in (self.datasets, self.jobs, self.uploads):
             folder.mkdir(mode=0o700, exist_ok=True)
+        if alone and self._shared:
+            fcntl.flock(lock, fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Lets go of the lock. Repeating is harmless."""
@@ -76,3 +83,11 @@ class DataFolder:
     def remove_dataset(self, dataset_id: str) -> None:
         """Removes all files of a data set."""
         shutil.rmtree(self.datasets / dataset_id, ignore_errors=True)
+
+
+def _locked(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

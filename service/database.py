@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
+from sqlalchemy.ext.compiler import compiles
 
 __all__ = [
+    "AWAY",
     "Database",
+    "DatabaseTime",
+    "control_planes",
     "dataset_names",
     "datasets",
     "events",
@@ -19,9 +23,16 @@ __all__ = [
     "jobs",
     "metadata",
     "migrations_of",
+    "reason_of",
 ]
 
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+"""What is raised when the database cannot be reached, or is locked: the same may succeed later."""
+
 BUSY_TIMEOUT_S = 20
+CONNECTS_WITHIN_S = 5
+IDLE_IN_TRANSACTION_S = 30  # then PostgreSQL gives up a client that vanished, and what it had locked is free
+MIGRATING, SCHEDULING = 0x63686169_01, 0x63686169_02  # advisory locks of PostgreSQL: numbers that nobody else uses
 
 metadata = sa.MetaData(
     naming_convention={
@@ -88,6 +99,9 @@ jobs = sa.Table(
     sa.Column("parameters_sha256", sa.String(64)),
     sa.Column("error", Json),
     sa.Column("last_event", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),  # counts every change of state or owner
+    sa.Column("owner", sa.String(40)),  # of a running job: the control plane that follows it
+    sa.Column("lease_until", sa.Double),  # of a running job, in seconds by DatabaseTime
     sa.Column("created_at", Time, nullable=False),
     sa.Column("started_at", Time),
     sa.Column("finished_at", Time),
@@ -124,21 +138,48 @@ idempotency_keys = sa.Table(
     sa.Column("job_number", Number, sa.ForeignKey(jobs.c.number, ondelete="CASCADE"), nullable=False, index=True),
 )
 
+control_planes = sa.Table(
+    "control_planes",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("lease_until", sa.Double, nullable=False),  # as that of a job: it is alive until then
+)
+
+
+class DatabaseTime(sa.sql.functions.FunctionElement[float]):
+    """Seconds since 1970 by the database's clock, the one that all control planes share."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(DatabaseTime, "postgresql")
+def _time_of_postgresql(_element: Any, _compiler: Any, **_options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+@compiles(DatabaseTime, "sqlite")
+def _time_of_sqlite(_element: Any, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
 
 class Database:
     """Connections to one database. Every transaction is committed, and on disk, when its `with` block has ended."""
 
     def __init__(self, url: str) -> None:
+        """`?timeout=` in the URL of an SQLite file: seconds to wait for another process that has locked it."""
         self._engine = sa.create_engine(
             url,
             json_serializer=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")),
             pool_pre_ping=not url.startswith("sqlite"),
-            **({"connect_args": {"timeout": BUSY_TIMEOUT_S}} if url.startswith("sqlite") else {}),
+            connect_args=_connect_args(sa.make_url(url)),
         )
         self._reader = self._engine.execution_options(chainrule_reads=True)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _set_up_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self._engine, "connect", _set_up_postgresql)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -152,16 +193,30 @@ class Database:
         with self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def scheduling(self) -> Iterator[None]:
+        """Keeps all who give out CPUs from doing so at once; SQLite has one such process anyway."""
+        with nullcontext() if self._engine.dialect.name == "sqlite" else self.reading() as connection:
+            if connection is not None:
+                _lock(connection, SCHEDULING)
+            yield
+
     def migrate(self) -> None:
         """Brings the tables up to date. Raises SQLAlchemyError when the database cannot be reached."""
         from alembic import command
 
         with self.writing() as connection:
+            _lock(connection, MIGRATING)
             command.upgrade(migrations_of(connection), "head")
 
     def close(self) -> None:
         """Closes every connection."""
         self._engine.dispose()
+
+
+def reason_of(error: Exception) -> str:
+    """What the database or its driver says, in one line."""
+    return (str(getattr(error, "orig", error)).splitlines() or [type(error).__name__])[0]
 
 
 def migrations_of(connection: sa.Connection) -> Any:
@@ -172,6 +227,32 @@ def migrations_of(connection: sa.Connection) -> Any:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def _lock(connection: sa.Connection, number: int) -> None:
+    """Waits until no other transaction holds that lock; an SQLite file is used by one process only."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def _connect_args(url: sa.URL) -> dict[str, Any]:
+    """What the URL does not say itself."""
+    if url.get_backend_name() == "sqlite":
+        ours = {"timeout": BUSY_TIMEOUT_S}
+    else:  # a server whose machine is gone is noticed within ten seconds, not after the two hours of TCP's defaults
+        ours = {
+            "connect_timeout": CONNECTS_WITHIN_S,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
+    return {name: value for name, value in ours.items() if name not in url.query}
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'")
+    connection.commit()
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

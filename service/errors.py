@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
+from service.database import AWAY, reason_of
 from service.field_errors import query_errors
 from shared.errors import (
     ChainruleError,
@@ -31,6 +32,7 @@ from shared.errors import (
 __all__ = ["MEDIA_TYPE", "FieldProblem", "Problem", "RequestIds", "install", "problem", "title_of"]
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2  # of a database that is away
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; for the log
 
 log = logging.getLogger("chainrule")
@@ -82,6 +84,8 @@ class Problem(BaseModel):
 def install(app: FastAPI) -> None:
     """Makes every error of `app` a problem document."""
     app.add_exception_handler(ChainruleError, _ours)
+    for error in AWAY:
+        app.add_exception_handler(error, _database_away)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -144,6 +148,12 @@ async def _http(request: Request, error: Exception) -> Response:
     elif error.status_code == 405:
         detail = f"{request.method} cannot be done here"
     return problem(request, error.status_code, detail, headers=dict(error.headers or {}))
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    """Whatever was to be written is not: nothing is acknowledged before it is committed."""
+    log.warning("%s %s: the database is away: %s", request.method, request.url.path, reason_of(error))
+    return await _ours(request, Unavailable("the database does not answer; try again in a moment", RETRY_AFTER_S))
 
 
 async def _parameters(request: Request, error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """A job's events as they happen: server-sent events, as the WHATWG HTML standard, section 9.2, writes them.
 
 Every event is in the database before anybody is told of it, so a stream is a loop of "what is new there?", woken by a
-bell when this process wrote something, and by a slow clock in case another one did.
+bell when this process wrote something, and by a slow clock in case another one did. A database that is away for a while
+only makes it wait.
 """
 
 import asyncio
@@ -14,13 +15,14 @@ from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
+from service.database import AWAY
 from service.jobs import JobState
 from service.store import Store
 from shared.errors import NotFound
 
 __all__ = ["Bell", "stream"]
 
-POLL_S = 1.0
+POLL_S = 0.5  # what another control plane wrote is seen as late as that
 HEARTBEAT_S = 10.0
 BATCH = 500  # events that are read at once
 
@@ -81,6 +83,8 @@ async def stream(store: Store, bell: Bell, job_id: str, after: int) -> AsyncIter
                 rows, state = await run_in_threadpool(store.events_after, job_id, after, BATCH)
             except NotFound:  # deleted while we were listening
                 return
+            except AWAY:
+                rows, state = (), JobState.RUNNING  # not known to have ended
             for row in rows:
                 after, spoke_at = row.seq, time.monotonic()
                 yield _event(row.seq, row.type, row.data)

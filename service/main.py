@@ -53,7 +53,7 @@ def serve(settings: Settings) -> None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
     os.umask(0o077)  # what users send and train is nobody else's on this machine
-    folder = DataFolder(settings.data_dir)
+    folder = DataFolder(settings.data_dir, shared=settings.shared)
     try:
         folder.open()
     except Unavailable as error:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
+from typing import Any, TypeVar
 
 from service.allocation import Running
+from service.database import AWAY, reason_of
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
-from service.store import Store, Told
+from service.store import JobRow, Store, Told
 from shared.errors import Unavailable
 from workers.failures import Losses
 from workers.job import AttemptLost, Cluster, Report, RunningJob, StopRequest, TrainingJob
@@ -31,24 +30,36 @@ log = logging.getLogger("chainrule")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a job, which begins on `workers` CPUs, and what the job says of who is to give way to whom."""
+    """One attempt at a job, which begins on `workers` CPUs, and what the job says of who is to give way to whom. Only
+    at its epoch may it write."""
 
     job_id: str
     number: int
     workers: int
+    epoch: int
     cpus_min: int
     cpus_max: int
     priority: int
     age: int
     """The job's number in the order of submission."""
 
+    @classmethod
+    def at(cls, job: JobRow) -> "Attempt":
+        """The attempt that a job is at."""
+        of_job = job.cpus_min, job.cpus_max, job.priority, job.number
+        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job)
+
 
 Decide = Callable[[Requested], Move]
+End = tuple[Decide, dict[str, Any]]
+"""What the end of an attempt means, and columns of the job to set along."""
+T = TypeVar("T")
 
 
 class Runner:
-    """Follows one attempt, step by step. `on_cpus` is called whenever it holds fewer CPUs than before, `on_end` when it
-    holds none any more, and before that `on_terminal` with the job's id if nothing can move the job any more."""
+    """Follows one attempt, step by step: one to be launched, or one that was `found`. `on_cpus` is called whenever it
+    holds fewer CPUs than before, `on_end` when it holds none any more, and before that `on_terminal` with the job's id
+    if nothing can move the job any more."""
 
     def __init__(
         self,
@@ -60,11 +71,16 @@ class Runner:
         on_end: Callable[["Runner"], None],
         on_terminal: Callable[[str], None],
         clock: Callable[[], float],
+        found: RunningJob | None = None,
     ) -> None:
         self.attempt = attempt
+        self.renewed_at = clock()
+        """When its lease was last given or renewed, by the clock of this process."""
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
         self._on_cpus, self._on_terminal, self._clock = on_cpus, on_terminal, clock
         self._lock = threading.Lock()
+        self._closing = threading.Lock()
+        self._found = found
         self._running: RunningJob | None = None
         self._stop: StopRequest | None = None
         self._gives_way: Move | None = None
@@ -72,16 +88,20 @@ class Runner:
         self._workers = self._wanted = self._cpus = attempt.workers
         self._resized_at = clock()
         self._last_report = 0
+        self._why = STOPPED
         self._abandoned = threading.Event()
+        self._leaving = threading.Event()
         # A daemon: a cluster that no longer answers must not keep the service from ending.
         self.thread = threading.Thread(target=self._run, name=f"runner-{attempt.job_id}", daemon=True)
 
     # ------------------------------------------------------------ what is asked of the attempt
     def request(self, stop: StopRequest) -> None:
-        """Asks the attempt to stop, now or as soon as it is launched; a cancel is stronger than a pause."""
+        """Asks the attempt to stop, now or as soon as it is launched; a cancel is stronger than a pause.
+        Repeating is harmless."""
         with self._lock:
-            if self._stop != "cancel":
-                self._stop = stop
+            if self._stop in (stop, "cancel"):
+                return
+            self._stop = stop
             running = self._running
         if running is not None:
             running.request(stop)
@@ -100,9 +120,21 @@ class Runner:
         if running is not None:
             running.resize(workers)
 
-    def abandon(self) -> None:
-        """The service ends: the attempt is closed without waiting for its last word."""
-        self._abandoned.set()
+    def abandon(self, why: str) -> None:
+        """Follows the attempt no longer, without waiting for its last word. Where the cluster keeps attempts, it goes
+        on for whoever finds it; elsewhere it is closed. Repeating is harmless."""
+        with self._lock:
+            if self._abandoned.is_set():
+                return
+            self._why = why
+            self._abandoned.set()
+        # In a thread: whoever calls has others to close, and our own may be waiting for an answer that does not come.
+        threading.Thread(target=self._close, name=f"closing-{self.attempt.job_id}", daemon=True).start()
+
+    def leave(self) -> None:
+        """The service ends: the attempt is abandoned, and what cannot be written now is not."""
+        self._leaving.set()
+        self.abandon(STOPPED)
 
     def state(self) -> Running:
         """The attempt as it is now."""
@@ -138,63 +170,100 @@ class Runner:
             end = self._listen(self._running, wait_s)
             if end is None:
                 return False
-            finish = partial(self._move, *end)
-        except AttemptLost as error:
-            log.warning("attempt %d of %s was lost", self.attempt.number, self.attempt.job_id, exc_info=True)
-            finish = partial(self._move_lost, error)
-        except Exception as error:  # whatever it was, the job must not hang in `running`
-            log.exception("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id)
-            lost = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
-            finish = partial(self._move_lost, lost)
+        except Exception as error:  # noqa: BLE001  (whatever it was, the job must not hang in `running`)
+            end = self._end_by(error)
         self._ending = True
+        self._close()
         try:
-            if self._running is not None:
-                self._running.close()
-        except Exception:
-            log.exception("attempt %d of %s could not be closed", self.attempt.number, self.attempt.job_id)
-        try:
-            self._until_written(finish)
-        except Exception:  # at the next start the job is found running, and queued
+            self._insist(lambda: self._write_end(end), self._leaving)
+        except Exception:  # nobody renews its lease any more, so the job is taken over, or queued at the next start
             log.exception("the end of attempt %d of %s was not written", self.attempt.number, self.attempt.job_id)
         self._on_end(self)
         return True
 
-    def _until_written(self, write: Callable[[], None]) -> None:
-        """Writes into the store, again and again while the database is away, until the service stops."""
+    def _goes_on(self) -> bool:
+        """Whether the attempt trains on though we follow it no longer."""
+        return self._abandoned.is_set() and self._cluster.keeps_attempts and self._running is not None
+
+    def _close(self) -> None:
+        with self._closing:
+            try:
+                if self._running is not None and self._goes_on():
+                    self._running.leave()
+                elif self._running is not None:
+                    self._running.close()
+            except Exception:
+                log.exception("attempt %d of %s could not be closed", self.attempt.number, self.attempt.job_id)
+
+    def _write_end(self, end: Callable[[], End]) -> None:
+        if self._goes_on():
+            self._store.owner.give_back(self.attempt.job_id, self.attempt.epoch)
+        else:
+            self._move(*end())
+
+    def _insist(self, use: Callable[[], T], give_up: threading.Event) -> T:
+        """What a use of the database returns; tried again and again while that is away, until `give_up`."""
+        away = False
         while True:
             try:
-                write()
-            except (SQLAlchemyError, Unavailable):
-                log.warning("the end of %s is not written: the database is away", self.attempt.job_id, exc_info=True)
-                if self._abandoned.wait(TRY_AGAIN_S):
+                return use()
+            except (*AWAY, Unavailable) as error:
+                if give_up.is_set():
                     raise
-            else:
-                return
+                if not away:
+                    log.warning("%s waits until the database is back: %s", self.attempt.job_id, reason_of(error))
+                away = True
+                give_up.wait(TRY_AGAIN_S)
 
     def _launch(self) -> None:
-        """Launches the attempt, and passes on what was asked of it meanwhile."""
-        running = self._cluster.launch(self._job_of(self.attempt))
+        """Launches the attempt, if it does not run yet, and passes on what was asked of it meanwhile."""
+        running = self._found
+        if running is None:
+            running = self._cluster.launch(self._insist(lambda: self._job_of(self.attempt), self._abandoned))
         with self._lock:
             self._running = running
             stop, wanted = self._stop, self._wanted
-        if stop is None:  # a request may have come before there was a runner to tell
-            asked = self._store.get(self.attempt.job_id).requested
-            stop = "cancel" if asked == "cancel" else "pause" if asked in ("pause", "resume") else None
         if stop is not None:
-            self.request(stop)
+            running.request(stop)
+        else:  # a request may have come before there was a runner to tell
+            asked = self._insist(lambda: self._store.get(self.attempt.job_id).requested, self._abandoned)
+            if asked is not None:
+                self.request("cancel" if asked == "cancel" else "pause")
         if wanted != self.attempt.workers:
             running.resize(wanted)
 
-    def _listen(self, running: RunningJob, wait_s: float) -> tuple[Decide, dict[str, Any]] | None:
-        """Takes in what the attempt tells; at its end, what that means, and columns to set along."""
+    def _listen(self, running: RunningJob, wait_s: float) -> Callable[[], End] | None:
+        """Takes in what the attempt tells; at its end, what that means.
+
+        While the database is away the attempt trains on. Nothing more is read of it, and as what was read before is not
+        acknowledged, it keeps all that it tells.
+        """
         if self._abandoned.is_set():
-            return lambda requested: after_interruption(requested, STOPPED), {}
+            return self._interrupted
         reports = running.reports(self._last_report, wait_s)
         if not reports:
             return None
+        self._insist(partial(self._take_in, reports), self._abandoned)
         self._last_report = reports[-1].number
-        self._take_in(reports)
-        return self._end_of(finite(reports[-1].data)) if reports[-1].type == "ended" else None
+        if reports[-1].type != "ended":
+            return None
+        end = self._end_of(finite(reports[-1].data))
+        return lambda: end
+
+    def _interrupted(self) -> End:
+        return lambda requested: after_interruption(requested, self._why), {}
+
+    def _end_by(self, error: Exception) -> Callable[[], End]:
+        """What it means that following the attempt ended with `error`, which is no news when we closed it ourselves."""
+        if self._abandoned.is_set():
+            return self._interrupted
+        if isinstance(error, AttemptLost):
+            log.warning("attempt %d of %s was lost", self.attempt.number, self.attempt.job_id, exc_info=error)
+            loss = error
+        else:
+            log.error("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id, exc_info=error)
+            loss = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
+        return lambda: self._lost(loss)
 
     def _take_in(self, reports: list[Report]) -> None:
         """Writes the reports, in one transaction."""
@@ -216,7 +285,7 @@ class Runner:
                 told.append(Told("workers", data))
             elif report.type == "checkpoint":
                 values["losses"] = 0
-        if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.number, told, **values):
+        if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.epoch, told, **values):
             raise AttemptLost("the job has been moved on by somebody else")
         for report in reports:
             if report.type in ("started", "workers"):
@@ -231,23 +300,24 @@ class Runner:
         if freed:
             self._on_cpus()
 
-    def _end_of(self, data: dict[str, Any]) -> tuple[Decide, dict[str, Any]]:
+    def _end_of(self, data: dict[str, Any]) -> End:
         names = ("parameters_sha256", "metrics", "progress")
         values = {name: data[name] for name in names if data.get(name) is not None}
         return lambda requested: after_end(data["outcome"], requested, data, self._gives_way), values
 
-    def _move_lost(self, loss: AttemptLost) -> None:
+    def _lost(self, loss: AttemptLost) -> End:
         job = self._store.get(self.attempt.job_id)
         losses = Losses(job.losses, job.out_of_memory).and_one_by(loss)
         values = {"losses": losses.without_progress, "out_of_memory": losses.out_of_memory}
-        self._move(lambda requested: after_attempt_lost(loss, requested, losses), values)
+        return lambda requested: after_attempt_lost(loss, requested, losses), values
 
     def _move(self, decide: Decide, values: dict[str, Any]) -> None:
-        job_id, number = self.attempt.job_id, self.attempt.number
-        job = self._store.move(job_id, number, JobState.RUNNING, decide, **values)
+        job_id, number, epoch = self.attempt.job_id, self.attempt.number, self.attempt.epoch
+        job = self._store.move(job_id, epoch, JobState.RUNNING, decide, **values)
         if job is None:
-            log.warning("%s is no longer running at attempt %d; its end is not taken in", job_id, number)
-        elif JobState(job.state).is_terminal:
+            log.warning("%s is no longer ours at attempt %d; its end is not taken in", job_id, number)
+            job = self._store.get(job_id)  # which we may have ended ourselves, if the connection broke at the commit
+        if JobState(job.state).is_terminal:
             self._on_terminal(job_id)
 
 
@@ -279,8 +349,8 @@ class Runners:
         self._changed = threading.Condition()
         self._runners: list[Runner] = []
 
-    def launch(self, attempt: Attempt) -> None:
-        """Starts to run and follow an attempt."""
+    def launch(self, attempt: Attempt, found: RunningJob | None = None) -> None:
+        """Starts to follow an attempt: one to be launched, or one that was `found` running."""
         runner = Runner(
             self._store,
             self._cluster,
@@ -290,22 +360,33 @@ class Runners:
             self._ended,
             self._on_terminal,
             self._clock,
+            found,
         )
         with self._changed:
             self._runners.append(runner)
         self._start(runner)
 
+    def find(self, attempt: Attempt) -> RunningJob | None:
+        """The attempt, if its processes still run though nobody follows it."""
+        return self._cluster.find(self._job_of(attempt))
+
+    def now(self) -> list[Runner]:
+        """All whose attempts have not been closed."""
+        with self._changed:
+            return list(self._runners)
+
     def running(self) -> list[Running]:
         """All attempts that have not been closed."""
-        with self._changed:
-            return [runner.state() for runner in self._runners]
+        return [runner.state() for runner in self.now()]
 
     def cpus_in_use(self) -> int:
-        """CPUs of all attempts that have not been closed."""
-        return sum(attempt.cpus for attempt in self.running())
+        """CPUs of all attempts that have not been closed, here and at other control planes."""
+        here = self.running()
+        elsewhere = self._store.owner.cpus_elsewhere([attempt.id for attempt in here])
+        return elsewhere + sum(attempt.cpus for attempt in here)
 
     def request(self, job_id: str, stop: StopRequest) -> None:
-        """Passes a user's request on, if the job has a runner; a runner that is launched later looks for it itself."""
+        """Passes a user's request on at once, if the job runs here; the heartbeat would do so a little later."""
         for runner in self._of(job_id):
             runner.request(stop)
 
@@ -320,20 +401,19 @@ class Runners:
             runner.resize(workers)
 
     def _of(self, job_id: str) -> list[Runner]:
-        with self._changed:
-            return [runner for runner in self._runners if runner.attempt.job_id == job_id]
+        return [runner for runner in self.now() if runner.attempt.job_id == job_id]
 
     def stop(self, within_s: float) -> None:
-        """Asks every attempt to pause, gives them `within_s` to write a checkpoint, and ends those that took longer."""
-        with self._changed:
-            runners = list(self._runners)
+        """Asks every attempt to pause, gives them `within_s` to write a checkpoint, and ends those that took longer.
+        Where the cluster keeps attempts, they go on instead."""
+        if not self._cluster.keeps_attempts:
+            for runner in self.now():
+                runner.request("pause")
+            with self._changed:
+                self._changed.wait_for(lambda: not self._runners, within_s)
+        runners = self.now()
         for runner in runners:
-            runner.request("pause")
-        with self._changed:
-            self._changed.wait_for(lambda: not self._runners, within_s)
-            runners = list(self._runners)
-        for runner in runners:
-            runner.abandon()
+            runner.leave()
         for runner in runners:
             runner.thread.join(2 * WAIT_S)
 

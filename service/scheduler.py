@@ -8,9 +8,11 @@ from functools import partial
 
 from service.allocation import Cpus, Decision, IdleCpus, Waiting, decide
 from service.clock import now, seconds_between
+from service.database import AWAY
 from service.jobs import JobState, Move, Requested, cpus_said
 from service.runner import Attempt, Runners
 from service.store import JobRow, Store
+from service.takeover import Takeover
 from shared.errors import Unavailable
 from workers.failures import LONGEST_BACK_OFF_S
 from workers.job import Cluster
@@ -29,17 +31,19 @@ def _always(move: Move, _requested: Requested) -> Move:
 
 
 class Scheduler:
-    """Decides, in a thread of its own once it is started; `step` is what that does again and again."""
+    """Decides, in a thread of its own once it is started; `step` is what that does again and again. Also takes over
+    jobs whose owner is gone."""
 
     def __init__(
         self,
         store: Store,
         cluster: Cluster,
         runners: Runners,
+        takeover: Takeover,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], str] = now,
     ) -> None:
-        self._store, self._cluster, self._runners = store, cluster, runners
+        self._store, self._cluster, self._runners, self._takeover = store, cluster, runners, takeover
         self._clock, self._wall_clock = clock, wall_clock
         self._idle = IdleCpus(GROWS_AFTER_S)
         self._changed = threading.Event()
@@ -65,13 +69,20 @@ class Scheduler:
             wait_s = TICK_S
             try:
                 wait_s = min(wait_s, self.step())
-            except Exception:  # the thread must outlive a database that is away for a while
+            except AWAY:  # which the heartbeat tells
+                self._stopping.wait(TICK_S)
+            except Exception:
                 log.exception("the scheduler's pass failed; it is tried again in %g s", TICK_S)
                 self._stopping.wait(TICK_S)
             self._changed.wait(wait_s)
 
     def step(self) -> float:
-        """Decides once, and has it done; returns after how many seconds a job is to be tried again."""
+        """Takes over what is nobody's, decides once, and has it done; tells after how many seconds to do so again."""
+        self._takeover.look()
+        with self._store.owner.scheduling():
+            return self._pass()
+
+    def _pass(self) -> float:
         try:
             total = int(sum(node.cpus for node in self._cluster.nodes()))
         except Unavailable as error:
@@ -80,7 +91,7 @@ class Scheduler:
             return TICK_S
         rows = self._store.waiting(LOOK_AHEAD, total)
         running = self._runners.running()  # after the rows: a job that waits there runs no more
-        free = total - sum(attempt.cpus for attempt in running)
+        free = total - self._runners.cpus_in_use()
         waiting = [self._waiting(row) for row in rows]
         decision = decide(waiting, running, Cpus(total, free, self._idle.after(self._clock(), free)))
         self._act(decision, rows)
@@ -110,9 +121,9 @@ class Scheduler:
     def _start(self, row: JobRow, cpus: int) -> None:
         on = f"on {cpus_said(cpus)}"
         start = Move(JobState.RUNNING, f"started {on}" if row.state == JobState.QUEUED else f"resumed {on}")
-        if self._store.move(row.id, row.attempt, JobState(row.state), partial(_always, start), workers=cpus):
-            attempt = Attempt(row.id, row.attempt, cpus, row.cpus_min, row.cpus_max, row.priority, row.number)
-            self._runners.launch(attempt)
+        job = self._store.move(row.id, row.epoch, JobState(row.state), partial(_always, start), workers=cpus)
+        if job is not None:
+            self._runners.launch(Attempt.at(job))
 
     def _tell(self, rows: Sequence[JobRow], reasons: Mapping[str, str]) -> None:
         """Writes only what has changed."""

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     fastest that each node's CPU can run."""
 
     @property
+    def shared(self) -> bool:
+        """Whether other control planes may work on the same jobs: those whose PostgreSQL, Ray cluster and data folder
+        are the same. SQLite and embedded Ray each belong to one."""
+        return not self.database.startswith("sqlite") and self.ray_address is not None
+
+    @property
     def database(self) -> str:
         """The database's URL with its driver."""
         if self.database_url is None:

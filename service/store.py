@@ -1,8 +1,9 @@
 """Jobs and their events in the database: the one place where a job's state changes.
 
-A job's events are its history (`state`), its metrics and what `GET …/events` streams, numbered 1, 2, … a job. Every
-change of a job that runs is made on the condition that its state and attempt are still what the caller believes, so
-of two that race exactly one wins.
+A job's events are its history (`state`), its metrics and what `GET …/events` streams, numbered 1, 2, … a job. A job's
+epoch counts up with each move and each new owner, and every change of a job that runs is made on the condition that the
+epoch is still what the caller believes, in the statement itself: of two that race exactly one wins, and an owner that
+was given up for dead cannot write. `service/leases.py` says when an owner is.
 """
 
 import logging
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Row, exc
 from service.clock import later, now
 from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
+from service.owner import NOBODY, Owner
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
@@ -58,7 +60,10 @@ class Store:
         database: Database,
         on_event: Callable[[str], None] = lambda job_id: None,
         clock: Callable[[], str] = now,
+        owner: Owner | None = None,
     ) -> None:
+        self.owner = owner or Owner(database)
+        """The control plane that this store writes for."""
         self._database = database
         self._on_event = on_event
         self._clock = clock
@@ -182,7 +187,7 @@ class Store:
         """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age. Those that need more
         than `cpus` come last, so that they do not fill the place of others that could start."""
         resumed = sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume")
-        names = ("number", "id", "state", "attempt", "reason", "priority", "cpus_min", "cpus_max")
+        names = ("number", "id", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
         query = sa.select(*(jobs.c[name] for name in (*names, "retry_at", "preempted_by"))).where(
             sa.or_(jobs.c.state == JobState.QUEUED, resumed)
         )
@@ -191,11 +196,6 @@ class Store:
             order.insert(0, (jobs.c.cpus_min > cpus).asc())
         with self._database.reading() as connection:
             return connection.execute(query.order_by(*order).limit(limit)).all()
-
-    def running(self) -> Sequence[JobRow]:
-        """Jobs that are running, as far as the database knows."""
-        with self._database.reading() as connection:
-            return connection.execute(sa.select(jobs).where(jobs.c.state == JobState.RUNNING)).all()
 
     # ------------------------------------------------------------ moving
     def request(self, job_id: str, verb: Verb) -> JobRow:
@@ -215,14 +215,14 @@ class Store:
         self._on_event(job_id)
         return job
 
-    def move(self, job_id: str, attempt: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
-        """Moves a job that is in `state` at `attempt` where `decide` says; None when it no longer is.
+    def move(self, job_id: str, epoch: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
+        """Moves a job that is in `state` at `epoch` where `decide` says; None when it no longer is.
 
         `decide` is given what the user asked for last. `values` are columns to be set along.
         """
         with self._database.writing() as connection:
-            job = _find(connection, job_id, lock=True)
-            if job is None or job.state != state or job.attempt != attempt:
+            job = _at(connection, job_id, epoch, state)
+            if job is None:
                 return None
             self._move(connection, job, decide(job.requested), **values)
             job = _one(connection, job_id)
@@ -240,8 +240,10 @@ class Store:
             values["started_at"] = moment
         if to.is_terminal:
             values["finished_at"] = moment
+        values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
         values |= {
             "state": to,
+            "epoch": job.epoch + 1,
             "requested": move.requested,
             "preempted_by": move.preempted_by,
             "retry_at": later(moment, move.retry_in_s) if move.retry_in_s else None,
@@ -250,7 +252,7 @@ class Store:
             "last_event": job.last_event + 1,
         }
         told = _state_event(before, to, move.why, values.get("attempt", job.attempt), moment)
-        connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+        connection.execute(_update(job).values(values))
         connection.execute(
             sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told)
         )
@@ -272,11 +274,11 @@ class Store:
             )
 
     # ------------------------------------------------------------ what a running attempt tells
-    def record(self, job_id: str, attempt: int, told: Sequence["Told"], **values: Any) -> bool:
-        """Appends events to a running job and sets `values` on it; False when that attempt is over."""
+    def record(self, job_id: str, epoch: int, told: Sequence["Told"], **values: Any) -> bool:
+        """Appends events to a running job and sets `values` on it; False when it is no longer at that epoch."""
         with self._database.writing() as connection:
-            job = _find(connection, job_id, lock=True)
-            if job is None or job.state != JobState.RUNNING or job.attempt != attempt:
+            job = _at(connection, job_id, epoch, JobState.RUNNING)
+            if job is None:
                 return False
             known = _steps_told(connection, job.number, [each.step for each in told if each.step is not None])
             new = [each for each in told if each.step is None or each.step not in known]
@@ -288,7 +290,7 @@ class Store:
                 connection.execute(sa.insert(events), rows)
                 values["last_event"] = rows[-1]["seq"]
             if values:
-                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+                connection.execute(_update(job).values(values))
         if rows:
             self._on_event(job_id)
         return True
@@ -311,6 +313,17 @@ class Told:
 def _find(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow | None:
     query = sa.select(jobs).where(jobs.c.id == job_id)
     return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+def _at(connection: Connection, job_id: str, epoch: int, state: JobState) -> JobRow | None:
+    """The job, locked, if it is in that state at that epoch."""
+    query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.state == state)
+    return connection.execute(query.with_for_update()).one_or_none()
+
+
+def _update(job: JobRow) -> sa.Update:
+    """A change of the job as it was read, and of no later one."""
+    return sa.update(jobs).where(jobs.c.number == job.number, jobs.c.epoch == job.epoch)
 
 
 def _one(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow:

@@ -2,31 +2,37 @@
 
 import threading
 import time
+from bisect import bisect_right
 from typing import Any
 
 from workers.job import Report
 
-__all__ = ["AT_ONCE", "ReportLog"]
+__all__ = ["AT_ONCE", "MOST_UNREAD", "ReportLog"]
 
 AT_ONCE = 2_000  # reports an answer: a network of a few numbers ends thousands of epochs a second
+MOST_UNREAD = 100_000  # some 60 MB: hours of a job whose control plane is gone or cannot write
 PAUSE_S = 0.05  # between two answers: to be asked costs the steps more than to be told of many at once
 
 
 class ReportLog:
-    """An append-only list that one thread writes and another waits on."""
+    """An append-only list that one thread writes and another waits on, of at most MOST_UNREAD reports."""
 
     def __init__(self) -> None:
         self._reports: list[Report] = []
-        self._forgotten = 0
+        self._last = 0
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._answered_at = -PAUSE_S
 
     def add(self, kind: str, **data: Any) -> None:
-        """Appends a report of type `kind`."""
+        """Appends a report of type `kind`. Where too many are unread, each progress that a later one has overtaken is
+        dropped, and if that is not enough, this waits for the reader: nothing else is ever lost."""
         with self._changed:
-            number = self._forgotten + len(self._reports) + 1
-            self._reports.append(Report(number, kind, data))  # type: ignore[arg-type]
+            if len(self._reports) >= MOST_UNREAD and kind != "ended":
+                self._reports = [report for report in self._reports if report.type != "progress"]
+                self._changed.wait_for(lambda: len(self._reports) < MOST_UNREAD)
+            self._last += 1
+            self._reports.append(Report(self._last, kind, data))  # type: ignore[arg-type]
             self._changed.notify_all()
         if kind == "ended":
             self._ended.set()
@@ -40,9 +46,8 @@ class ReportLog:
         if wait_s > 0:
             self._ended.wait(self._answered_at + PAUSE_S - time.monotonic())
         with self._changed:
-            drop = max(0, number - self._forgotten)
-            del self._reports[:drop]
-            self._forgotten += drop
+            del self._reports[: bisect_right(self._reports, number, key=lambda report: report.number)]
+            self._changed.notify_all()
             self._changed.wait_for(lambda: bool(self._reports), wait_s)
             self._answered_at = time.monotonic()
             return self._reports[:AT_ONCE]

@@ -1,35 +1,49 @@
 """Databases, and services in this process: with a cluster that does what the test says, or one that really trains."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from service.database import Database
 from service.settings import Settings
 from support.clusters import LocalCluster, ScriptedCluster
-from support.service_in_process import POSTGRESQL, WITHIN_S, Service, Start
+from support.postgresql import PostgreSQL, newest_binaries
+from support.service_in_process import WITHIN_S, Service, Start
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server that all tests share."""
+    yield from _running()
+
+
+@pytest.fixture(scope="module")
+def own_postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server that tests may stop, if they start it again."""
+    yield from _running()
+
+
+def _running() -> Iterator[PostgreSQL]:
+    binaries = newest_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL is installed: apt-get install postgresql")
+    server = PostgreSQL(binaries)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind; of PostgreSQL, a schema of the test's own."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'test.sqlite3'}"
-        return
-    if POSTGRESQL is None:
-        pytest.skip("CHAINRULE_TEST_DATABASE_URL names no PostgreSQL")
-    schema = f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(POSTGRESQL)
-    with engine.begin() as connection:
-        connection.execute(sa.schema.CreateSchema(schema))
-    yield f"{POSTGRESQL}{'&' if '?' in POSTGRESQL else '?'}options=-csearch_path%3D{schema}"
-    with engine.begin() as connection:
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
-    engine.dispose()
+        return f"sqlite:///{tmp_path / 'test.sqlite3'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()
 
 
 @pytest.fixture

@@ -326,6 +326,30 @@ def test_a_job_that_was_running_when_the_service_died_is_tried_again(start: Star
     assert why == "the service was interrupted; resumes from its checkpoint"
 
 
+def test_an_attempt_that_outlived_the_service_is_followed_again_and_not_started_anew(
+    start: Start, database_url: str
+) -> None:
+    service = start(database_url=database_url)
+    service.upload()
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    attempt.obeys.set()
+    service.stop()
+    database = Database(database_url)
+    as_a_kill_leaves_it = Move(JobState.RUNNING, "started on 1 CPU")
+    assert Store(database).move(job_id, 2, JobState.QUEUED, lambda _: as_a_kill_leaves_it, workers=1)
+    database.close()
+    cluster, survivor = ScriptedCluster(), ScriptedJob(attempt.job)
+    cluster.left[job_id] = survivor
+    service = start(cluster, database_url)
+    assert service.http.get("/v1/cluster").json()["cpus_free"] == 1
+    survivor.tell_metrics(7)
+    succeed(survivor)
+    job = service.until(job_id, "succeeded")
+    assert (job["attempt"], job["parameters_sha256"], survivor.closed.is_set()) == (2, DIGEST, True)
+    assert cluster.nothing_launched()
+
+
 def test_two_services_do_not_share_a_data_folder(service: Service) -> None:
     second = ControlPlane(service.control.settings, ScriptedCluster)
     with pytest.raises(Unavailable, match="in use by another service"):

@@ -5,9 +5,12 @@ import threading
 from collections.abc import MutableMapping
 from typing import Any
 
+import pytest
+
 from service.data_folder import DataFolder
 from service.opening import App, Opening
 from service.settings import Settings
+from shared.errors import Unavailable
 
 Scope = MutableMapping[str, Any]
 
@@ -93,6 +96,29 @@ def test_a_folder_that_is_opened_again_is_cleared_of_what_was_half_done(tmp_path
     again.open()
     assert (list(again.uploads.iterdir()), [path.name for path in again.datasets.iterdir()]) == ([], ["ds_2"])
     again.close()
+
+
+def test_a_shared_folder_is_for_services_that_all_share_it(tmp_path: Any) -> None:
+    alone, one, two = (DataFolder(tmp_path / "data", shared=shared) for shared in (False, True, True))
+    one.open()
+    (one.uploads / "ds_1").mkdir()
+    two.open()
+    assert [path.name for path in two.uploads.iterdir()] == ["ds_1"], "an upload of the other is on its way"
+    with pytest.raises(Unavailable, match="in use by another service"):
+        alone.open()
+    one.close()
+    two.close()
+    alone.open()
+    assert list(alone.uploads.iterdir()) == []
+    with pytest.raises(Unavailable, match="in use by another service"):
+        one.open()
+    alone.close()
+
+
+def test_jobs_are_shared_only_where_database_and_cluster_can_be(tmp_path: Any) -> None:
+    assert not Settings(data_dir=tmp_path, ray_address="head:6379").shared
+    assert not Settings(data_dir=tmp_path, database_url="postgresql://u@h/d").shared
+    assert Settings(data_dir=tmp_path, database_url="postgresql://u@h/d", ray_address="head:6379").shared
 
 
 def test_settings_come_from_the_environment_and_know_their_database(tmp_path: Any) -> None:

@@ -5,51 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ulid import ULID
 
-from service.catalog import Catalog, NewDataset
+from service.catalog import Catalog
 from service.database import Database
 from service.jobs import JobState, Move, Verb, after_end, give_way
-from service.store import JobFilter, NewJob, Store, Told
+from service.store import JobFilter, Store, Told
 from shared.errors import Conflict, InvalidInput, NotFound
-from shared.plan import Plan
-from shared.spec import JobSpec
-from shared.table import Column, TableFile
+from support.jobs import dataset, new_job, with_a_dataset
 
 S = JobState
 
 
 @pytest.fixture
 def catalog(database: Database, tmp_path: Any) -> Catalog:
-    catalog = Catalog(database, tmp_path)
-    catalog.add(dataset("ds_1"))
-    return catalog
+    return with_a_dataset(database, tmp_path)
 
 
 @pytest.fixture
 def store(database: Database, catalog: Catalog) -> Store:
     return Store(database)
-
-
-def dataset(dataset_id: str, name: str = "numbers", sha256: str = "a" * 64) -> NewDataset:
-    columns = [Column(name="y", type="number")]
-    table = TableFile(dataset_id=dataset_id, path="", rows=3, sha256=sha256, columns=columns)
-    return NewDataset(dataset_id, name, 10, "csv", table)
-
-
-def new_job(key: str | None = None, request: str = "r", dataset_id: str = "ds_1", **spec: Any) -> NewJob:
-    counts = dict.fromkeys(
-        ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps"), 1
-    )
-    plan = Plan(
-        spec=JobSpec.model_validate({"dataset": "numbers", "target": "y", **spec}),
-        classes=None,
-        memory_bytes=1,
-        disk_bytes=1,
-        notes=[],
-        **counts,
-    )
-    return NewJob(f"job_{ULID()}", plan, dataset_id, "a" * 64, None, key, request)
 
 
 def to(state: S) -> Callable[[Any], Move]:
@@ -58,7 +32,7 @@ def to(state: S) -> Callable[[Any], Move]:
 
 def running(store: Store, **spec: Any) -> str:
     job, _ = store.add(new_job(**spec))
-    assert store.move(job.id, 1, S.QUEUED, to(S.RUNNING), workers=1)
+    assert store.move(job.id, 0, S.QUEUED, to(S.RUNNING), workers=1)
     return str(job.id)
 
 
@@ -123,7 +97,7 @@ def test_a_data_set_is_deleted_or_used_never_both(store: Store, catalog: Catalog
 
 
 # ---------------------------------------------------------------- moving
-def test_a_move_needs_the_state_and_the_attempt_that_the_caller_believes(store: Store) -> None:
+def test_a_move_needs_the_state_and_the_epoch_that_the_caller_believes(store: Store) -> None:
     job_id = running(store)
     assert store.move(job_id, 2, S.RUNNING, to(S.FAILED)) is None
     assert store.move(job_id, 1, S.PAUSED, to(S.RUNNING)) is None
@@ -134,7 +108,7 @@ def test_a_move_needs_the_state_and_the_attempt_that_the_caller_believes(store: 
 def test_a_move_that_is_not_in_the_table_is_a_bug_that_changes_nothing(store: Store) -> None:
     job, _ = store.add(new_job())
     with pytest.raises(AssertionError, match="no move from queued to succeeded"):
-        store.move(job.id, 1, S.QUEUED, to(S.SUCCEEDED))
+        store.move(job.id, 0, S.QUEUED, to(S.SUCCEEDED))
     assert store.get(job.id).state == S.QUEUED
 
 
@@ -163,7 +137,7 @@ def test_a_resume_asked_for_while_pausing_outlives_the_pause(store: Store) -> No
     store.request(job_id, "resume")
     store.move(job_id, 1, S.RUNNING, lambda requested: after_end("paused", requested, {}))
     assert [job.id for job in store.waiting(10)] == [job_id]
-    store.move(job_id, 1, S.PAUSED, to(S.RUNNING))
+    store.move(job_id, 2, S.PAUSED, to(S.RUNNING))
     assert store.get(job_id).requested is None
 
 

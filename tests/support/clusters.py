@@ -88,6 +88,8 @@ class ScriptedCluster:
     def __init__(self, cpus: int = 2) -> None:
         self.cpus = cpus
         self.stopped = threading.Event()
+        self.left: dict[str, ScriptedJob] = {}
+        """Attempts by job id that still run though their control plane is gone."""
         self._launched: queue.Queue[ScriptedJob] = queue.Queue()
         self._jobs: list[ScriptedJob] = []
 
@@ -118,7 +120,10 @@ class ScriptedCluster:
         return launched
 
     def find(self, job: TrainingJob) -> ScriptedJob | None:
-        return None
+        found = self.left.pop(job.id, None)
+        if found is not None:
+            self._jobs.append(found)
+        return found
 
 
 class LocalJob:

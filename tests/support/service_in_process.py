@@ -1,7 +1,6 @@
 """A service in this process, on a loopback port, whose cluster is the test's own."""
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from service.events import stream
 from service.jobs import JobState
 from service.settings import Settings
 
-POSTGRESQL = os.environ.get("CHAINRULE_TEST_DATABASE_URL")
 WITHIN_S = 20.0
 
 CSV = b"a,b,kind,y\n" + b"".join(

@@ -4,7 +4,6 @@ Store, runners and scheduler are the real ones, step by step instead of in threa
 """
 
 from collections import defaultdict
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,10 +12,11 @@ from ulid import ULID
 from service.catalog import Catalog, NewDataset
 from service.clock import later
 from service.database import Database, jobs
-from service.jobs import MOVES, JobState, Verb, after_interruption
+from service.jobs import MOVES, JobState, Verb
 from service.runner import Attempt, Runner, Runners
 from service.scheduler import Scheduler
 from service.store import NewJob, Store
+from service.takeover import Takeover
 from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import Column, TableFile
@@ -171,10 +171,11 @@ class World:
             lambda: self.clock,
             self.runners.append,
         )
-        self.scheduler = Scheduler(self.store, self.cluster, self._runners, lambda: self.clock, self.wall_clock)
-        for job in self.store.running():
-            interrupted = partial(after_interruption, why="the service was interrupted")
-            self.store.move(job.id, job.attempt, JobState.RUNNING, interrupted)
+        takeover = Takeover(self.store, self._runners, self._nothing, at_once=True, clock=lambda: self.clock)
+        self.scheduler = Scheduler(
+            self.store, self.cluster, self._runners, takeover, lambda: self.clock, self.wall_clock
+        )
+        takeover.look()
 
     def kill(self) -> None:
         """The service dies with all its processes, and starts again."""
@@ -254,7 +255,7 @@ class World:
         self.untold.clear()
         used = sum(attempt.cpus for attempt in self.cluster.open())
         assert used <= self.cluster.cpus, f"{used} of {self.cluster.cpus} CPUs are in use"
-        running = {job.id for job in self.store.running()}
+        running = {lease.job_id for lease in self.store.owner.leases()}
         followed = {runner.attempt.job_id for runner in self.runners}
         assert running == followed, "a job is running if and only if a runner follows it"
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from workers.reports import AT_ONCE, ReportLog
+from workers.reports import AT_ONCE, MOST_UNREAD, ReportLog
 
 
 def test_what_was_read_does_not_come_again() -> None:
@@ -51,3 +51,20 @@ def test_reports_that_come_one_by_one_are_answered_together() -> None:
     assert not reading.is_alive()
     assert sum(len(answer) for answer in answers) == 5_001
     assert len(answers) < 100
+
+
+def test_of_too_many_that_nobody_reads_progress_is_dropped_and_then_the_writer_waits() -> None:
+    log = ReportLog()
+    for step in range(MOST_UNREAD):
+        log.add("metrics" if step else "progress", step=step)
+    log.add("metrics", step=MOST_UNREAD)  # takes the place of the progress
+    writer = threading.Thread(target=log.add, args=("metrics",), kwargs={"step": MOST_UNREAD + 1})
+    writer.start()
+    first = log.after(0, 0)
+    assert (first[0].number, first[0].data["step"]) == (2, 1)
+    writer.join(0.05)
+    assert writer.is_alive(), "it waits"
+    log.after(2, 0)
+    writer.join(30)
+    assert not writer.is_alive()
+    assert [item["step"] for item in log.unread("metrics")] == list(range(2, MOST_UNREAD + 2))

@@ -1,0 +1,272 @@
+"""What a control plane does about the leases of its attempts, and about those of others that are gone."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from service.catalog import Catalog
+from service.database import Database, jobs
+from service.heartbeat import UNREACHABLE, Heartbeat
+from service.jobs import JobState, Move
+from service.leases import CLOSE_AFTER_S, RENEW_S, WATCH_S
+from service.owner import Owner
+from service.runner import Attempt, Runners
+from service.store import Store
+from service.takeover import INTERRUPTED, Takeover
+from shared.plan import Plan
+from support.clusters import ScriptedCluster, ScriptedJob
+from support.jobs import new_job, with_a_dataset
+from support.service_in_process import WITHIN_S
+from workers.job import TrainingJob
+
+
+class ControlPlane:
+    """What follows jobs, without its threads that look at clocks: the test moves the clock and calls them."""
+
+    def __init__(self, database: Database, catalog: Catalog, cluster: ScriptedCluster) -> None:
+        self.now = 0.0
+        self.store, self.catalog, self.cluster = Store(database), catalog, cluster
+        self.ended, self.terminal = threading.Event(), []
+        self.runners = Runners(
+            self.store, cluster, self._job_of, self.ended.set, self.terminal.append, lambda: self.now
+        )
+        self.heartbeat = Heartbeat(self.store.owner, self.runners, lambda: self.now)
+        self.takeover = Takeover(self.store, self.runners, self.terminal.append, at_once=False, clock=lambda: self.now)
+
+    def _job_of(self, attempt: Attempt) -> TrainingJob:
+        plan = Plan.model_validate(self.store.get(attempt.job_id).plan)
+        table = self.catalog.table(self.catalog.find("numbers"))
+        return TrainingJob(attempt.job_id, attempt.number, plan, table, None, "", attempt.workers)
+
+    def run(self) -> ScriptedJob:
+        """Submits a job and starts it."""
+        job_id = self.store.add(new_job())[0].id
+        job = self.store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"), workers=1)
+        assert job is not None
+        self.runners.launch(Attempt.at(job))
+        return self.cluster.next_job()
+
+    def until_ended(self) -> None:
+        assert self.ended.wait(WITHIN_S)
+        self.ended.clear()
+
+    def take_over(self) -> None:
+        """Looks, and once more when it has watched for long enough."""
+        self.takeover.look()
+        self.now += WATCH_S
+        self.takeover.look()
+
+
+@pytest.fixture
+def catalog(database: Database, tmp_path: Path) -> Catalog:
+    return with_a_dataset(database, tmp_path)
+
+
+@pytest.fixture
+def plane(database: Database, catalog: Catalog) -> Iterator[ControlPlane]:
+    plane = ControlPlane(database, catalog, ScriptedCluster())
+    yield plane
+    plane.runners.stop(0)
+
+
+@pytest.fixture
+def other(database: Database, catalog: Catalog) -> Iterator[ControlPlane]:
+    """On the same database."""
+    other = ControlPlane(database, catalog, ScriptedCluster())
+    yield other
+    other.runners.stop(0)
+
+
+def expire(database: Database) -> None:
+    with database.writing() as connection:
+        connection.execute(sa.update(jobs).values(lease_until=1.0))
+
+
+def history(plane: ControlPlane, job_id: str) -> list[str]:
+    return [row.data["to"] for row in plane.store.events_after(job_id, 0, 100, kind="state")[0]]
+
+
+# ---------------------------------------------------------------- the owner
+@pytest.mark.parametrize(
+    ("verbs", "stop"), [(["pause"], "pause"), (["cancel"], "cancel"), (["pause", "resume"], "pause")]
+)
+def test_what_was_asked_for_elsewhere_reaches_the_attempt_once(
+    plane: ControlPlane, other: ControlPlane, verbs: list[Any], stop: str
+) -> None:
+    attempt = plane.run()
+    plane.heartbeat.beat()
+    for verb in verbs:
+        other.store.request(attempt.job.id, verb)
+    for _ in range(3):
+        plane.heartbeat.beat()  # no renewal is due, the requests are looked at nevertheless
+    assert attempt.asked() == stop
+    assert attempt.requests.empty()
+
+
+def test_a_lease_that_ended_while_nobody_took_it_is_renewed_and_the_attempt_goes_on(
+    plane: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    expire(database)
+    plane.now += RENEW_S
+    plane.heartbeat.beat()
+    (lease,) = plane.store.owner.leases()
+    assert lease.remaining_s > 0
+    assert not attempt.closed.is_set()
+    attempt.end("succeeded")
+    plane.until_ended()
+    assert plane.store.get(attempt.job.id).state == "succeeded"
+
+
+def test_an_attempt_whose_job_was_taken_is_closed_and_its_end_is_not_taken_in(
+    plane: ControlPlane, other: ControlPlane
+) -> None:
+    attempt = plane.run()
+    (lease,) = other.store.owner.leases()
+    assert other.store.owner.claim(lease) is not None
+    plane.heartbeat.beat()
+    assert attempt.closed.wait(WITHIN_S)
+    attempt.end("succeeded")
+    plane.until_ended()
+    job = plane.store.get(attempt.job.id)
+    assert (job.state, job.owner) == ("running", other.store.owner.id)
+
+
+def test_a_stale_owner_that_has_not_noticed_cannot_write(plane: ControlPlane, other: ControlPlane) -> None:
+    attempt = plane.run()
+    (lease,) = other.store.owner.leases()
+    other.store.owner.claim(lease)
+    attempt.tell_metrics(1)
+    plane.until_ended()
+    assert attempt.closed.is_set()
+    assert other.store.metrics_after(attempt.job.id, 0, 10) == []
+    assert history(other, attempt.job.id) == ["queued", "running"]
+
+
+def test_attempts_are_closed_when_their_leases_are_about_to_end_and_queued_once_that_can_be_written(
+    plane: ControlPlane, other: ControlPlane
+) -> None:
+    attempt = plane.run()
+    other.heartbeat.beat()
+    plane.heartbeat.beat()
+    plane.now += CLOSE_AFTER_S - 0.1
+    plane.heartbeat.guard()
+    assert not attempt.closed.is_set()
+    plane.now += 0.1
+    plane.heartbeat.guard()
+    assert attempt.closed.wait(WITHIN_S)
+    plane.until_ended()
+    job = plane.store.get(attempt.job.id)
+    assert (job.state, job.attempt, job.reason, job.losses) == ("queued", 2, UNREACHABLE, 0)
+
+
+def test_a_control_plane_that_is_alone_goes_on_however_long_the_database_is_away(plane: ControlPlane) -> None:
+    attempt = plane.run()
+    plane.heartbeat.beat()
+    plane.now += 100 * CLOSE_AFTER_S
+    plane.heartbeat.guard()
+    assert not attempt.closed.wait(0.05)
+
+
+def test_a_silent_database_is_told_even_while_it_is_waited_for(plane: ControlPlane) -> None:
+    plane.heartbeat.beat()
+    assert plane.heartbeat.problem() is None
+    plane.now += 60
+    assert plane.heartbeat.problem() == "has not answered for 60 s"
+
+
+# ---------------------------------------------------------------- those who take over
+def test_a_job_whose_owner_is_gone_is_queued_for_its_next_attempt(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    other.take_over()
+    assert history(other, attempt.job.id) == ["queued", "running"], "its lease has not ended"
+    expire(database)
+    other.take_over()
+    job = other.store.get(attempt.job.id)
+    assert (job.state, job.attempt, job.reason, job.owner) == ("queued", 2, INTERRUPTED, None)
+
+
+def test_a_cancel_that_the_owner_did_not_live_to_see_is_done(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    other.store.request(attempt.job.id, "cancel")
+    expire(database)
+    other.take_over()
+    assert other.store.get(attempt.job.id).state == "cancelled"
+    assert other.terminal == [attempt.job.id]
+
+
+def test_an_attempt_that_still_runs_is_adopted_and_goes_on_as_the_same_attempt(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    job_id = attempt.job.id
+    other.cluster.left[job_id] = attempt
+    other.store.request(job_id, "pause")
+    expire(database)
+    other.take_over()
+    other.heartbeat.beat()
+    assert attempt.asked() == "pause", "also what was asked for meanwhile reaches it"
+    attempt.tell_metrics(1).end("succeeded")
+    other.until_ended()
+    job = other.store.get(job_id)
+    assert (job.state, job.attempt) == ("succeeded", 1)
+    assert history(other, job_id) == ["queued", "running", "succeeded"]
+
+
+def test_a_job_that_could_not_be_looked_for_is_not_started_twice_but_tried_again(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    class Silent(ScriptedCluster):
+        def find(self, job: TrainingJob) -> ScriptedJob | None:
+            raise ConnectionError("the cluster does not answer")
+
+    attempt = plane.run()
+    cut_off = ControlPlane(database, plane.catalog, Silent())
+    expire(database)
+    cut_off.take_over()
+    assert history(plane, attempt.job.id) == ["queued", "running"]
+    expire(database)
+    other.take_over()
+    assert history(plane, attempt.job.id) == ["queued", "running", "queued"]
+
+
+def test_a_job_of_ones_own_that_nobody_follows_any_more_is_taken_over_too(
+    plane: ControlPlane, database: Database
+) -> None:
+    job_id = plane.store.add(new_job())[0].id
+    assert plane.store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"), workers=1)
+    expire(database)
+    plane.take_over()
+    assert plane.store.get(job_id).state == "queued"
+
+
+def test_cpus_of_jobs_that_run_elsewhere_are_in_use(plane: ControlPlane, other: ControlPlane) -> None:
+    plane.run()
+    assert (plane.runners.cpus_in_use(), other.runners.cpus_in_use()) == (1, 1)
+    other.run()
+    assert (plane.runners.cpus_in_use(), other.runners.cpus_in_use()) == (2, 2)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_two_do_not_give_out_cpus_at_once(database: Database) -> None:
+    one, two = Owner(database), Owner(database)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with two.scheduling():
+            entered.set()
+
+    waiting = threading.Thread(target=enter)
+    with one.scheduling():
+        waiting.start()
+        assert not entered.wait(0.2)
+    waiting.join(WITHIN_S)
+    assert entered.is_set()
