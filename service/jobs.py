@@ -60,7 +60,8 @@ MOVES: dict[tuple[JobState | None, JobState], str] = {
     (JobState.RUNNING, JobState.SUCCEEDED): "It trained to its end, or stopped early, and its model is on disk.",
     (JobState.RUNNING, JobState.FAILED): "It cannot be trained as asked, or was lost too often without progress.",
     (JobState.RUNNING, JobState.CANCELLED): "It stopped because somebody asked for that.",
-    (JobState.RUNNING, JobState.PAUSED): "It wrote a checkpoint and stopped because somebody asked for that.",
+    (JobState.RUNNING, JobState.PAUSED): "It wrote a checkpoint and stopped because somebody asked for that, or the "
+    "machine does not let it go on.",
     (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or found no place, or the service stopped; the next one "
     "resumes from the newest checkpoint.",
     (JobState.PAUSED, JobState.RUNNING): "Resumed, and the scheduler gave it CPUs.",
@@ -153,6 +154,8 @@ def after_end(outcome: str, requested: Requested, data: dict[str, Any]) -> Move:
         return Move(JobState.FAILED, why, {"type": data.get("error") or "TrainingError", "detail": why})
     if outcome == "cancelled" or requested == "cancel":
         return Move(JobState.CANCELLED, "cancelled by request while running")
+    if reason is not None:
+        return Move(JobState.PAUSED, reason)
     if requested in ("pause", "resume"):
         return Move(JobState.PAUSED, "paused by request")
     return Move(JobState.QUEUED, "the service stopped; resumes from its checkpoint at the next start")

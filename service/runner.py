@@ -40,7 +40,7 @@ Decide = Callable[[Requested], Move]
 
 class Runner:
     """One attempt, in a thread of its own. `on_end` is called when its CPUs are free again, and before that
-    `on_terminal` with the job's id if nothing can move the job any more."""
+    `on_terminal` with the job's id and state if nothing can move the job any more."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Runner:
         attempt: Attempt,
         job_of: Callable[[Attempt], TrainingJob],
         on_end: Callable[["Runner"], None],
-        on_terminal: Callable[[str], None],
+        on_terminal: Callable[[str, JobState], None],
     ) -> None:
         self.attempt = attempt
         self.not_placed = False
@@ -59,6 +59,7 @@ class Runner:
         self._lock = threading.Lock()
         self._running: RunningJob | None = None
         self._stop: StopRequest | None = None
+        self._in_trouble = False
         self._abandoned = threading.Event()
         # A daemon: a cluster that no longer answers must not keep the service from ending.
         self.thread = threading.Thread(target=self._run, name=f"runner-{attempt.job_id}", daemon=True)
@@ -147,6 +148,11 @@ class Runner:
                 told.append(Told("metrics", data, step=data["step"]))
             elif report.type == "checkpoint":
                 values["losses"] = 0
+                if self._in_trouble:
+                    self._in_trouble, values["reason"] = False, None
+            elif report.type == "trouble":
+                self._in_trouble, values["reason"] = True, data["reason"]
+                told.append(Told.still_running(data["reason"], self.attempt.number))
         if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.number, told, **values):
             raise AttemptLost("the job has been moved on by somebody else")
 
@@ -160,7 +166,7 @@ class Runner:
         if job is None:
             log.warning("%s is no longer running at attempt %d; its end is not taken in", job_id, number)
         elif JobState(job.state).is_terminal:
-            self._on_terminal(job_id)
+            self._on_terminal(job_id, JobState(job.state))
 
 
 def _end_of(data: dict[str, Any]) -> tuple[Decide, dict[str, Any]]:
@@ -187,7 +193,7 @@ class Runners:
         cluster: Cluster,
         job_of: Callable[[Attempt], TrainingJob],
         on_end: Callable[[], None],
-        on_terminal: Callable[[str], None],
+        on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end

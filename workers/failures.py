@@ -5,14 +5,26 @@ and nothing is tried again. What the machine does to us (a process dies, a disk 
 job is tried again. Anything else is a mistake of ours, whose words are for the log.
 """
 
+import errno
 from dataclasses import dataclass
 
 from workers.job import AttemptLost, InternalError, NotPlaced
 
-__all__ = ["MAX_INTERNAL_ERRORS", "MAX_LOSSES_WITHOUT_PROGRESS", "GiveUp", "Retry", "after_loss", "loss_by"]
+__all__ = [
+    "MAX_INTERNAL_ERRORS",
+    "MAX_LOSSES_WITHOUT_PROGRESS",
+    "GiveUp",
+    "Retry",
+    "after_loss",
+    "loss_by",
+    "pauses_because",
+    "retry_write_after_s",
+    "words_of",
+]
 
 MAX_LOSSES_WITHOUT_PROGRESS = 3
 MAX_INTERNAL_ERRORS = 2  # a mistake mostly comes again; once more is tried in case the moment had a part in it
+FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0  # from a write that failed to the next: twice as long each time
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ def loss_by(error: BaseException) -> AttemptLost:
     if isinstance(error, AttemptLost):
         return error
     if isinstance(error, OSError):
-        return AttemptLost(f"the machine failed: {error.strerror or type(error).__name__}")
+        return AttemptLost(f"the machine failed: {words_of(error)}")
     if isinstance(error, MemoryError):
         return AttemptLost("the machine has no memory left")
     return InternalError(f"internal error ({type(error).__name__}); the service's log has the details")
@@ -53,3 +65,20 @@ def after_loss(loss: AttemptLost, losses_without_progress: int) -> Retry | GiveU
     if losses_without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:
         return GiveUp(f"lost {losses_without_progress} times without a new checkpoint; last: {loss}")
     return Retry(f"{loss}; tried again from the newest checkpoint")
+
+
+def words_of(error: OSError) -> str:
+    """What the operating system says, without the paths that it says it of."""
+    return error.strerror or type(error).__name__
+
+
+def retry_write_after_s(failures: int) -> float:
+    """How long to wait after so many writes that failed one after the other, at least one."""
+    doublings = min(failures - 1, 16)  # more would only overflow
+    return min(FIRST_RETRY_S * 2.0**doublings, LAST_RETRY_S)
+
+
+def pauses_because(what: str, error: OSError) -> str:
+    """Why a job pauses that cannot go on, as the machine does not let it: `what` says where it stands."""
+    remedy = "there is room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "that is mended"
+    return f"{what}: {words_of(error)}; resume it when {remedy}"

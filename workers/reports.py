@@ -23,13 +23,15 @@ class ReportLog:
         self._answered_at = -PAUSE_S
 
     def add(self, kind: str, **data: Any) -> None:
-        """Appends a report of type `kind`."""
+        """Appends a report of type `kind`, unless the last word has been said: somebody else may be a moment late."""
         with self._changed:
+            if self._ended.is_set():
+                return
             number = self._forgotten + len(self._reports) + 1
             self._reports.append(Report(number, kind, data))  # type: ignore[arg-type]
             self._changed.notify_all()
-        if kind == "ended":
-            self._ended.set()
+            if kind == "ended":
+                self._ended.set()
 
     def after(self, number: int, wait_s: float) -> list[Report]:
         """Reports above `number`, at most AT_ONCE, waiting up to `wait_s` for the first. Whoever asks has read all up
