@@ -60,8 +60,8 @@ bench-peers: ## install the libraries that `make bench` measures beside Chainrul
 # Versions that are locked stay; `make lock ARGS=--upgrade` takes the newest. Why two files: docs/adr/0004.
 LOCK = $(UV) pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-emit-package chainrule
 lock: | $(UV) ## write both lock files anew from pyproject.toml and client/pyproject.toml
-	@$(LOCK) --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
-	@$(LOCK) -c requirements-dev.lock pyproject.toml client/pyproject.toml -o requirements.lock
+	@$(LOCK) --extra s3 --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
+	@$(LOCK) --extra s3 -c requirements-dev.lock pyproject.toml client/pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and every cache, not your data
 	@rm -rf .venv .venv-peers .uv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

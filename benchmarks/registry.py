@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     anatomy,
+    checkpoints,
     coordination,
     data_path,
     five_million,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Measure] = {
     "update": update.measure,
     "steps": steps.measure,
     "five_million": five_million.measure,
+    "checkpoints": checkpoints.measure,
     "shards": shards.measure,
     "start": start.measure,
     "growth": growth.measure,

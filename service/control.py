@@ -53,7 +53,7 @@ class ControlPlane:
         self, settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None
     ) -> None:
         self.settings = settings
-        self.folder = folder or DataFolder(settings.data_dir, shared=settings.shared)
+        self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
         self.bell = Bell()
         self.models = Models()
         self.ready = threading.Event()
@@ -118,7 +118,7 @@ class ControlPlane:
         if self._runners is not None and job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
             self._runners.request(job_id, job.requested)
         if job.state == JobState.CANCELLED:
-            self.folder.end_job(job_id)
+            self.folder.end_job(job_id, JobState.CANCELLED)
         self.wake()
         return job
 
@@ -206,12 +206,20 @@ class ControlPlane:
             self.catalog.table(self.catalog.find(dataset_id)) if dataset_id is not None else None
             for dataset_id in (job.dataset_id, job.validation_dataset_id)
         ]
-        folder = self.folder.job(attempt.job_id)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self.folder.add_job(attempt.job_id)
         training, validation = tables
         assert training is not None
         plan = Plan.model_validate(job.plan)
-        return TrainingJob(attempt.job_id, attempt.number, plan, training, validation, str(folder), attempt.workers)
+        return TrainingJob(
+            attempt.job_id,
+            attempt.number,
+            plan,
+            training,
+            validation,
+            str(folder),
+            attempt.workers,
+            self.folder.checkpoints_url(attempt.job_id),
+        )
 
     # ------------------------------------------------------------ ending
     def begin_stop(self) -> None:

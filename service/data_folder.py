@@ -1,25 +1,34 @@
 """The folder that holds everything a service keeps, and the lock that keeps out those who must not share it."""
 
 import fcntl
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import IO
 
+from service.jobs import JobState
 from shared.errors import Unavailable
+from workers.disk import DISK, Disk
+from workers.storage import Storage, storage_at
 
 __all__ = ["DataFolder"]
+
+
+log = logging.getLogger("chainrule")
 
 
 class DataFolder:
     """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet.
 
-    A `shared` folder is one for several services at once, all of which say so.
+    With `checkpoints`, a URL, the jobs' checkpoints are kept there, each job's below its id. A `shared` folder is one
+    for several services at once, all of which say so.
     """
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
+    def __init__(self, path: Path, checkpoints: str | None = None, disk: Disk = DISK, *, shared: bool = False) -> None:
         self._shared = shared
         self.path = path.resolve()
+        self._checkpoints, self._disk = checkpoints, disk
         self.datasets = self.path / "datasets"
         self.jobs = self.path / "jobs"
         self.uploads = self.path / "uploads"
@@ -34,7 +43,7 @@ class DataFolder:
         if self._lock is not None:
             return
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._disk.make_folder(self.path)
             lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
@@ -54,7 +63,7 @@ class DataFolder:
         if alone:
             shutil.rmtree(self.uploads, ignore_errors=True)
         for folder in (self.datasets, self.jobs, self.uploads):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            self._disk.make_folder(folder)
         if alone and self._shared:
             fcntl.flock(lock, fcntl.LOCK_SH)
 
@@ -64,21 +73,48 @@ class DataFolder:
             self._lock.close()
             self._lock = None
 
+    def add_dataset(self, made: Path, dataset_id: str) -> None:
+        """Moves the files of a data set, which are on disk, into place, for good."""
+        self._disk.rename(made, self.datasets / dataset_id)
+        self._disk.flush_folder(self.datasets)
+
     def job(self, job_id: str) -> Path:
         """The folder of a job, whose id must be one that we made."""
         return self.jobs / job_id
+
+    def add_job(self, job_id: str) -> Path:
+        """Makes the folder of a job, for good; it may be there already."""
+        self._disk.make_folder(self.job(job_id))
+        return self.job(job_id)
 
     def model(self, job_id: str) -> Path:
         """The model file of a job that has succeeded."""
         return self.jobs / job_id / "model.safetensors"
 
-    def end_job(self, job_id: str) -> None:
-        """Removes what only training needed of a job that has ended: its prepared data. Repeating is harmless."""
+    def checkpoints_url(self, job_id: str) -> str | None:
+        """Where a job's checkpoints are kept; None for its folder."""
+        return None if self._checkpoints is None else f"{self._checkpoints.rstrip('/')}/{job_id}"
+
+    def end_job(self, job_id: str, state: JobState) -> None:
+        """Removes what only training needed of a job that has ended: its prepared data, and its checkpoints unless it
+        failed. Repeating is harmless."""
         shutil.rmtree(self.job(job_id) / "prepared", ignore_errors=True)
+        if state is not JobState.FAILED:
+            self._clear_checkpoints(job_id)
 
     def remove_job(self, job_id: str) -> None:
         """Removes all files of a job; there may be none."""
+        self._clear_checkpoints(job_id)
         shutil.rmtree(self.job(job_id), ignore_errors=True)
+
+    def _clear_checkpoints(self, job_id: str) -> None:
+        try:
+            self._storage(job_id).clear()
+        except OSError as error:  # of no use any more, but harmless
+            log.warning("checkpoints of %s could not be removed: %s", job_id, error)
+
+    def _storage(self, job_id: str) -> Storage:
+        return storage_at(self.checkpoints_url(job_id), self.job(job_id) / "checkpoints")
 
     def remove_dataset(self, dataset_id: str) -> None:
         """Removes all files of a data set."""

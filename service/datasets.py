@@ -1,6 +1,5 @@
 """Data sets: from an uploaded file to a typed, profiled table on disk, and a look into it."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from service.ingest.parquet_table import write_parquet
 from service.ingest.writer import TableWriter
 from shared.errors import UnsupportedMedia
 from shared.table import Column, TableFile
+from workers.disk import DISK, Disk
 
 __all__ = ["MEDIA_TYPES", "ReadOptions", "ingest", "preview"]
 
@@ -25,7 +25,13 @@ MEDIA_TYPES: dict[str, Callable[[Path, ReadOptions, TableWriter], None]] = {
 
 
 def ingest(
-    source: Path, media_type: str, options: ReadOptions, folder: Path, dataset_id: str, sha256: str
+    source: Path,
+    media_type: str,
+    options: ReadOptions,
+    folder: Path,
+    dataset_id: str,
+    sha256: str,
+    disk: Disk = DISK,
 ) -> TableFile:
     """Makes `folder`/table.arrow of the uploaded bytes in `source` (gzip undone), wholly or not at all.
 
@@ -39,17 +45,10 @@ def ingest(
     try:
         with TableWriter(partial) as writer:
             write(source, options, writer)
-        _flush(partial)
-        partial.replace(target)
+        disk.publish(partial, target)
     finally:
-        partial.unlink(missing_ok=True)
+        disk.remove(partial)
     return writer.table(target, dataset_id, sha256)
-
-
-def _flush(path: Path) -> None:
-    """Waits until the file's bytes are on disk, so that its new name never stands for less."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def preview(table: TableFile, rows: int) -> list[dict[str, Any]]:

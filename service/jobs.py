@@ -68,7 +68,7 @@ MOVES: dict[tuple[JobState | None, JobState], str] = {
         JobState.RUNNING,
         JobState.PAUSED,
     ): "It wrote a checkpoint and stopped because somebody asked for that, or to give "
-    "way to a job of higher priority; then it resumes by itself.",
+    "way to a job of higher priority, and then resumes by itself, or because the machine does not let it go on.",
     (JobState.RUNNING, JobState.QUEUED): "The attempt was lost or found no place, or the service stopped; the next one "
     "resumes from the newest checkpoint.",
     (JobState.PAUSED, JobState.RUNNING): "Resumed, by somebody or by itself, and the scheduler gave it CPUs.",
@@ -170,6 +170,8 @@ def after_end(outcome: str, requested: Requested, data: dict[str, Any], gives_wa
         return Move(JobState.FAILED, why, {"type": data.get("error") or "TrainingError", "detail": why})
     if outcome == "cancelled" or requested == "cancel":
         return Move(JobState.CANCELLED, "cancelled by request while running")
+    if reason is not None:
+        return Move(JobState.PAUSED, reason)
     if requested in ("pause", "resume"):
         return _paused("paused by request", requested)
     return gives_way or Move(JobState.QUEUED, "the service stopped; resumes from its checkpoint at the next start")

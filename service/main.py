@@ -16,6 +16,7 @@ from service.opening import App, Opening
 from service.settings import Settings
 from shared.errors import Unavailable
 from workers.blas import ASKED_FOR, prepare_process
+from workers.storage import check_storage
 
 if TYPE_CHECKING:
     from service.control import ControlPlane
@@ -47,15 +48,17 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Runs the service until SIGTERM or SIGINT, and ends all that it started; leaves with 0, or with 1 and a line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("alembic", "uvicorn"):
+    for name in ("aiobotocore", "alembic", "botocore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if settings.blas_kernel is not None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
     os.umask(0o077)  # what users send and train is nobody else's on this machine
-    folder = DataFolder(settings.data_dir, shared=settings.shared)
+    folder = DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
     try:
         folder.open()
+        if settings.checkpoints is not None:
+            check_storage(settings.checkpoints)
     except Unavailable as error:
         sys.exit(f"chainrule: {error}")
     listening = _listen(settings.host, settings.port)

@@ -59,7 +59,7 @@ T = TypeVar("T")
 class Runner:
     """Follows one attempt, step by step: one to be launched, or one that was `found`. `on_cpus` is called whenever it
     holds fewer CPUs than before, `on_end` when it holds none any more, and before that `on_terminal` with the job's id
-    if nothing can move the job any more."""
+    and state if nothing can move the job any more."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Runner:
         job_of: Callable[[Attempt], TrainingJob],
         on_cpus: Callable[[], None],
         on_end: Callable[["Runner"], None],
-        on_terminal: Callable[[str], None],
+        on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float],
         found: RunningJob | None = None,
     ) -> None:
@@ -89,6 +89,7 @@ class Runner:
         self._resized_at = clock()
         self._last_report = 0
         self._why = STOPPED
+        self._in_trouble = False
         self._abandoned = threading.Event()
         self._leaving = threading.Event()
         # A daemon: a cluster that no longer answers must not keep the service from ending.
@@ -285,6 +286,11 @@ class Runner:
                 told.append(Told("workers", data))
             elif report.type == "checkpoint":
                 values["losses"] = 0
+                if self._in_trouble:
+                    self._in_trouble, values["reason"] = False, None
+            elif report.type == "trouble":
+                self._in_trouble, values["reason"] = True, data["reason"]
+                told.append(Told.still_running(data["reason"], self.attempt.number))
         if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.epoch, told, **values):
             raise AttemptLost("the job has been moved on by somebody else")
         for report in reports:
@@ -318,7 +324,7 @@ class Runner:
             log.warning("%s is no longer ours at attempt %d; its end is not taken in", job_id, number)
             job = self._store.get(job_id)  # which we may have ended ourselves, if the connection broke at the commit
         if JobState(job.state).is_terminal:
-            self._on_terminal(job_id)
+            self._on_terminal(job_id, JobState(job.state))
 
 
 def finite(value: Any) -> Any:
@@ -340,7 +346,7 @@ class Runners:
         cluster: Cluster,
         job_of: Callable[[Attempt], TrainingJob],
         on_cpus: Callable[[], None],
-        on_terminal: Callable[[str], None],
+        on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Runner], None] = lambda runner: runner.thread.start(),
     ) -> None:

@@ -1,14 +1,22 @@
 """How one service is set up: arguments of `chainrule serve`, else variables of the environment, else defaults."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workers.job import TransportName
 
 __all__ = ["Settings"]
+
+
+def _bucket(url: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?", url):
+        raise PydanticCustomError("bucket", "expected s3://bucket or s3://bucket/prefix")
+    return url
 
 
 class Settings(BaseSettings):
@@ -37,6 +45,9 @@ class Settings(BaseSettings):
     blas_kernel: Literal["Nehalem", "Sandybridge", "Haswell", "SkylakeX"] | None = None
     """The OpenBLAS kernel of every node that can run it, so that different CPUs give the same bits; by default the
     fastest that each node's CPU can run."""
+
+    checkpoints: Annotated[str, AfterValidator(_bucket)] | None = None
+    """A bucket that holds the jobs' checkpoints, `s3://bucket/prefix`; by default they are in the data folder."""
 
     @property
     def shared(self) -> bool:

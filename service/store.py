@@ -308,6 +308,11 @@ class Told:
     step: int | None = None
     """Of metrics: told only once for a step."""
 
+    @classmethod
+    def still_running(cls, why: str, attempt: int) -> "Told":
+        """An entry of the history that is no move."""
+        return cls("state", _state_event(JobState.RUNNING, JobState.RUNNING, why, attempt, now()))
+
 
 # ---------------------------------------------------------------- pieces of transactions
 def _find(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow | None:

@@ -24,7 +24,7 @@ class Takeover:
         self,
         store: Store,
         runners: Runners,
-        on_terminal: Callable[[str], None],
+        on_terminal: Callable[[str, JobState], None],
         *,
         at_once: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -60,4 +60,4 @@ class Takeover:
             lease.job_id, epoch, JobState.RUNNING, lambda requested: after_interruption(requested, INTERRUPTED)
         )
         if job is not None and JobState(job.state).is_terminal:
-            self._on_terminal(lease.job_id)
+            self._on_terminal(lease.job_id, JobState(job.state))

@@ -173,7 +173,7 @@ class DryRun(View):
 
 
 class HistoryItem(View):
-    """One move of a job from a state to another."""
+    """One move of a job from a state to another, or trouble while it runs, where both are `running`."""
 
     from_: Annotated[JobState | None, Field(alias="from")]
     """The state before; null for the first move."""

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ import numpy as np
 from shared.errors import ChainruleError, Diverged
 from shared.metrics import summarize
 from shared.schedules import learning_rate_at
-from workers import checkpoint
 from workers.blas import describe, kernel_in_use
-from workers.checkpoint import Checkpoint
+from workers.checkpoint import Checkpoint, newest
+from workers.checkpoint_writer import CheckpointWriter
 from workers.data import prepare
+from workers.disk import DISK, Disk
+from workers.failures import pauses_because
 from workers.gradient_worker import network_of
 from workers.job import StopRequest, TrainingJob
 from workers.model import write_model
 from workers.order import LongOrders
 from workers.parameter_server import ServerState
 from workers.reports import ReportLog
+from workers.storage import StorageAway, storage_at
 from workers.transport import Transport
 
 __all__ = ["Coordinator"]
@@ -55,10 +58,11 @@ class Memory:
 
 
 class Stopped(Exception):
-    """The attempt was asked to stop."""
+    """The attempt was asked to stop, or, for a `reason`, cannot go on for now."""
 
-    def __init__(self, request: StopRequest) -> None:
+    def __init__(self, request: StopRequest, reason: str | None = None) -> None:
         self.request: StopRequest = request
+        self.reason = reason
 
 
 class Coordinator:
@@ -70,11 +74,12 @@ class Coordinator:
         transport: Transport,
         notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        disk: Disk = DISK,
     ) -> None:
         self._job, self._plan, self._spec = job, job.plan, job.plan.spec
         self._transport, self._notes, self._clock = transport, list(notes), clock
-        self._folder = Path(job.folder)
-        self._checkpoints = self._folder / "checkpoints"
+        self._folder, self._disk = Path(job.folder), disk
+        self._writer: CheckpointWriter | None = None
         folder, rows = self._folder / "prepared", self._plan.training_rows
         self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder)
         self._log = ReportLog()
@@ -97,10 +102,13 @@ class Coordinator:
         try:
             self._train()
         except Stopped as stopped:
-            self._end(outcome={"pause": "paused", "cancel": "cancelled"}[stopped.request], **self._so_far())
+            outcome = {"pause": "paused", "cancel": "cancelled"}[stopped.request]
+            self._end(outcome=outcome, reason=stopped.reason, **self._so_far())
         except ChainruleError as error:
             self._end(outcome="failed", reason=str(error), error=type(error).__name__, **self._so_far())
         finally:
+            if self._writer is not None:
+                self._writer.close()
             self._transport.close()
             self._orders.close()
 
@@ -128,14 +136,20 @@ class Coordinator:
     def _open(self) -> None:
         """Starts from the newest whole checkpoint, or from the initial weights."""
         kernel = kernel_in_use()
-        found = checkpoint.newest(self._checkpoints)
+        storage = storage_at(self._job.checkpoints, self._folder / "checkpoints", self._disk)
+        try:
+            found, damaged = newest(storage)
+        except StorageAway as error:
+            raise Stopped("pause", pauses_because("its checkpoints cannot be read", error)) from error
         if found is None:
             parameters = network_of(self._plan).initial_parameters(self._spec.seed, self._spec.initial_parameters)
             state, self._memory = ServerState(parameters), Memory(kernel)
         else:
             state, self._memory, self._step = found.server, Memory(**found.memory), found.step
         self._transport.open(self._plan, self._prepared.folder, state, self._step)
-        self._checkpointed_at, self._step_s = self._clock(), LOOK_UP_EVERY_S
+        kept, every_s = None if found is None else found.step, self._spec.checkpoint.every_s
+        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock)
+        self._step_s = LOOK_UP_EVERY_S
         told = describe()
         if len(kernels := self._transport.kernels()) > 1:
             mixed = " and ".join(sorted(kernels))
@@ -143,6 +157,9 @@ class Coordinator:
         if self._memory.blas_kernel != kernel:
             began = self._memory.blas_kernel
             self._notes.append(f"began on the BLAS kernel {began}, continues on {kernel}: not bit-identical")
+        if damaged:
+            steps, since = " and ".join(map(str, damaged)), f"step {self._step}" if self._step else "the beginning"
+            self._notes.append(f"the checkpoint of step {steps} was damaged: resumed from {since}")
         if self._notes:
             told["note"] = "; ".join(self._notes)
         self._log.add(
@@ -174,7 +191,7 @@ class Coordinator:
             self._heed_stop()
         except Stopped as stopped:
             if stopped.request == "pause":
-                self._write_checkpoint()
+                self._keep()
             raise
         limit = self._spec.max_runtime_s
         if limit is not None and self._memory.elapsed_s > limit:
@@ -283,23 +300,33 @@ class Coordinator:
             self._log.add("progress", **self._progress(), metrics=dict(self._memory.latest))
 
     def _checkpoint_if_due(self) -> None:
-        if self._clock() - self._checkpointed_at >= self._spec.checkpoint.every_s and self._step < self._plan.steps:
-            self._write_checkpoint()
+        assert self._writer is not None
+        if self._step < self._plan.steps and self._writer.is_due(self._transport.state()):
+            self._begin_checkpoint(self._writer)
 
-    def _write_checkpoint(self) -> None:
+    def _begin_checkpoint(self, writer: CheckpointWriter) -> None:
         self._memory.untold = self._log.unread("metrics")
-        checkpoint.write(self._checkpoints, Checkpoint(self._step, self._transport.state(), asdict(self._memory)))
-        self._checkpointed_at = self._clock()
-        self._log.add("checkpoint", step=self._step)
+        writer.begin(Checkpoint(self._step, self._transport.state(), vars(self._memory)))
+
+    def _keep(self) -> None:
+        """Writes a checkpoint, and waits until it is there for good, or cannot be written."""
+        assert self._writer is not None
+        self._writer.finish(self._heed_cancel)
+        self._begin_checkpoint(self._writer)
+        self._writer.finish(self._heed_cancel)
 
     def _finish(self) -> None:
         state = self._transport.state()
         kept = state.parameters if state.best is None else state.best
         if not np.isfinite(kept).all():  # the last update, whose loss nobody has seen
             raise Diverged.at(self._step - 1)
-        self._write_checkpoint()
+        self._keep()  # a job without it is done all the same, if its model can be written
         digest = hashlib.sha256(kept.astype(kept.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
-        write_model(self._folder / "model.safetensors", self._plan, self._prepared.preprocessing, kept, digest)
+        path = self._folder / "model.safetensors"
+        try:
+            write_model(path, self._plan, self._prepared.preprocessing, kept, digest, self._disk)
+        except OSError as error:
+            raise Stopped("pause", pauses_because("it is trained, but its model cannot be written", error)) from error
         metrics = self._memory.latest | self._memory.best
         metrics.pop("epoch", None)
         self._end(

@@ -46,7 +46,8 @@ def costs_of(
     rows = max(shard_rows, min(SLICE_ROWS, validation_rows))
     activations = rows * 3 * sum(widths)  # values before and after the activation, and their gradients
     gradients = sum(vectors_held(min(spec.batch_size, training_rows), spec.shards, workers))
-    numbers = parameters * (vectors + gradients) + workers * activations
+    copied = vectors - 1  # while a checkpoint is written: all but the regularized gradient
+    numbers = parameters * (vectors + copied + gradients) + workers * activations
     row_bytes = inputs * stored_bytes + (outputs * itemsize if outputs > 1 else 8)
     data_bytes = (training_rows + validation_rows) * row_bytes
     if spec.shuffle and training_rows > ROWS_IN_MEMORY:

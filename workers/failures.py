@@ -8,6 +8,7 @@ Whatever ends an attempt is of one of four sorts:
     unknown         InternalError: a mistake of ours, whose words are for the log: tried again once.
 """
 
+import errno
 from dataclasses import dataclass
 
 from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory
@@ -25,12 +26,16 @@ __all__ = [
     "back_off_s",
     "death_of",
     "loss_by",
+    "pauses_because",
+    "retry_write_after_s",
+    "words_of",
 ]
 
 MAX_LOSSES_WITHOUT_PROGRESS = 5
 MAX_INTERNAL_ERRORS = 2  # a mistake mostly comes again; once more is tried in case the moment had a part in it
 MAX_OUT_OF_MEMORY = 3  # in all: where there is too little memory, a checkpoint on the way does not make it more
 LONGEST_BACK_OFF_S = 60.0
+FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0  # from a write that failed to the next: twice as long each time
 PLACE_AGAIN_AFTER_S = 30.0  # what other programs hold of the cluster, they mostly hold for a while
 
 # Ray's words for what its memory monitor does. The words for any other death name the kernel's OOM killer among the
@@ -74,7 +79,7 @@ def loss_by(error: BaseException) -> AttemptLost:
     if isinstance(error, AttemptLost):
         return error
     if isinstance(error, OSError):
-        return AttemptLost(f"the machine failed: {error.strerror or type(error).__name__}")
+        return AttemptLost(f"the machine failed: {words_of(error)}")
     if isinstance(error, MemoryError):
         return OutOfMemory("out of memory: the machine has none left")
     return InternalError(f"internal error ({type(error).__name__}); the service's log has the details")
@@ -112,3 +117,20 @@ def back_off_s(losses_without_progress: int) -> float:
     if losses_without_progress <= 1:
         return 0.0
     return min(2.0 ** min(losses_without_progress - 2, 10), LONGEST_BACK_OFF_S)
+
+
+def words_of(error: OSError) -> str:
+    """What the operating system says, without the paths that it says it of."""
+    return error.strerror or type(error).__name__
+
+
+def retry_write_after_s(failures: int) -> float:
+    """How long to wait after so many writes that failed one after the other, at least one."""
+    doublings = min(failures - 1, 16)  # more would only overflow
+    return min(FIRST_RETRY_S * 2.0**doublings, LAST_RETRY_S)
+
+
+def pauses_because(what: str, error: OSError) -> str:
+    """Why a job pauses that cannot go on, as the machine does not let it: `what` says where it stands."""
+    remedy = "there is room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "that is mended"
+    return f"{what}: {words_of(error)}; resume it when {remedy}"

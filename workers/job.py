@@ -31,7 +31,8 @@ class TrainingJob:
     """One attempt at one job: everything that the engine needs to know.
 
     `folder` is the job's own folder; the engine keeps `prepared/`, `checkpoints/` and at the end `model.safetensors`
-    in it. An attempt resumes from the newest whole checkpoint that it finds there.
+    in it. With `checkpoints`, the URL of a folder that is the job's own, they are kept there instead. An attempt
+    resumes from the newest whole checkpoint that it finds.
     """
 
     id: str
@@ -41,6 +42,7 @@ class TrainingJob:
     validation: TableFile | None
     folder: str
     workers: int
+    checkpoints: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,17 @@ class Report:
     progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric
     metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
                 samples_per_s, validation_…}; after a resume some come again, with the same step and values
-    checkpoint  {step}
+    checkpoint  {step}: it is there for good
+    trouble     {reason}: what goes wrong while it trains on; mended with the next checkpoint
     workers     {workers, cpus, step, why}: the attempt computes with another number of workers from then on; `cpus` is
                 how many it holds, which differs while somebody who was lost has no replacement yet
-    ended       outcome: succeeded | paused | cancelled | failed; reason: str | None; where it had begun to train also
-                progress and metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept
+    ended       outcome: succeeded | paused | cancelled | failed; reason: str | None, which for paused says why it could
+                not go on, if nobody asked; where it had begun to train also progress and metrics; for succeeded also
+                parameters_sha256, and the metrics are of the weights kept
     """
 
     number: int
-    type: Literal["started", "progress", "metrics", "checkpoint", "workers", "ended"]
+    type: Literal["started", "progress", "metrics", "checkpoint", "trouble", "workers", "ended"]
     data: dict[str, Any]
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
-from workers.checkpoint import write_atomically
+from workers.disk import DISK, Disk, write_atomically
 from workers.gradient_worker import network_of
 
 __all__ = ["FORMAT", "write_model"]
@@ -20,7 +20,12 @@ FORMAT = "chainrule-model-1"
 
 
 def write_model(
-    path: Path, plan: Plan, preprocessing: FittedPreprocessing, parameters: npt.NDArray[np.floating], digest: str
+    path: Path,
+    plan: Plan,
+    preprocessing: FittedPreprocessing,
+    parameters: npt.NDArray[np.floating],
+    digest: str,
+    disk: Disk = DISK,
 ) -> None:
     """Writes the model, wholly or not at all.
 
@@ -40,4 +45,4 @@ def write_model(
         "parameters_sha256": digest,
         "version": version("chainrule-service"),
     }
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, [save(tensors, metadata)], disk)

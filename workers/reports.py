@@ -25,17 +25,22 @@ class ReportLog:
         self._answered_at = -PAUSE_S
 
     def add(self, kind: str, **data: Any) -> None:
-        """Appends a report of type `kind`. Where too many are unread, each progress that a later one has overtaken is
-        dropped, and if that is not enough, this waits for the reader: nothing else is ever lost."""
+        """Appends a report of type `kind`, unless the last word has been said: somebody else may be a moment late.
+
+        Where too many are unread, each progress that a later one has overtaken is dropped, and if that is not enough,
+        this waits for the reader: nothing else is ever lost.
+        """
         with self._changed:
             if len(self._reports) >= MOST_UNREAD and kind != "ended":
                 self._reports = [report for report in self._reports if report.type != "progress"]
                 self._changed.wait_for(lambda: len(self._reports) < MOST_UNREAD)
+            if self._ended.is_set():
+                return
             self._last += 1
             self._reports.append(Report(self._last, kind, data))  # type: ignore[arg-type]
             self._changed.notify_all()
-        if kind == "ended":
-            self._ended.set()
+            if kind == "ended":
+                self._ended.set()
 
     def after(self, number: int, wait_s: float) -> list[Report]:
         """Reports above `number`, at most AT_ONCE, waiting up to `wait_s` for the first. Whoever asks has read all up

@@ -112,7 +112,7 @@ def _take_in(
     table = ingest(received.path, media_type, options, made, dataset_id, received.sha256)
     new = NewDataset(dataset_id, name, received.size_bytes, digest_of_reading(media_type, options), table)
     is_new = False
-    made.rename(control.folder.datasets / dataset_id)
+    control.folder.add_dataset(made, dataset_id)
     try:
         dataset, is_new = control.catalog.add(new)
     finally:

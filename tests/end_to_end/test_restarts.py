@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.buckets import URL, bucket_server
 from support.running_service import DATA, RunningService
 
 pytestmark = pytest.mark.ray
@@ -88,3 +90,23 @@ def test_sigterm_ends_all_that_the_service_started_within_10_s_and_its_job_goes_
     assert left == {}
     assert "SIGTERM received" not in log, "Ray took the signal for a crash"
     assert (job["attempt"], job["parameters_sha256"]) == (2, undisturbed)
+
+
+def test_a_job_goes_on_from_its_checkpoints_in_a_bucket_which_are_gone_when_it_has_ended(
+    tmp_path: Path, undisturbed: str
+) -> None:
+    with bucket_server() as server:
+        service = RunningService(tmp_path, cpus=2, options=["--checkpoints", URL]).start()
+        try:
+            service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
+            job_id = service.submit(**WINE)["id"]
+            in_the_middle(service, job_id, epoch=20)
+            service.act(job_id, "pause")
+            service.until(job_id, "paused")
+            assert {key.rpartition("/")[0] for key in server.objects()} == {f"team-a/{job_id}"}
+            service.act(job_id, "resume")
+            assert service.until(job_id, "succeeded")["parameters_sha256"] == undisturbed
+        finally:
+            service.stop()
+        assert server.objects() == []
+        assert [path.name for path in (service.data_dir / "jobs" / job_id).iterdir()] == ["model.safetensors"]

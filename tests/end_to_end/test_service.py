@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.running_service import DATA, RunningService
+from support.running_service import DATA, RunningService, free_port
 from workers.blas import KERNELS, cpu_flags
 
 pytestmark = pytest.mark.ray
@@ -46,13 +46,26 @@ def test_a_port_that_is_in_use_is_refused_in_one_line_at_once(tmp_path: Path) ->
 
 
 def test_settings_that_cannot_be_are_refused_in_one_line_that_names_each() -> None:
-    command = [Path(sys.executable).with_name("chainrule"), "serve", "--transport", "pigeon"]
+    command = [Path(sys.executable).with_name("chainrule"), "serve", "--transport", "pigeon", "--checkpoints", "gs://b"]
     environ = {**os.environ, "CHAINRULE_BLAS_KERNEL": "Cray"}
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
     assert ended.stderr.count("\n") == 1
     assert "--transport: Input should be 'direct' or 'ray', got 'pigeon'" in ended.stderr
     assert "--blas-kernel" in ended.stderr
+    assert "--checkpoints: expected s3://bucket or s3://bucket/prefix, got 'gs://b'" in ended.stderr
+
+
+def test_a_bucket_that_cannot_be_reached_is_refused_in_one_line_at_the_start(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("chainrule"), "serve", "--data-dir", tmp_path, "--checkpoints"]
+    environ = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_ACCESS_KEY_ID": "x"}
+    environ["AWS_SECRET_ACCESS_KEY"] = "x"
+    ended = subprocess.run(
+        [*command, "s3://bucket/a"], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("chainrule: checkpoints cannot be kept at s3://bucket/a: got the bucket cannot ")
 
 
 def test_the_kernel_that_was_asked_for_is_what_cluster_and_job_tell(tmp_path: Path) -> None:

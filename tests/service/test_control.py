@@ -285,6 +285,42 @@ def test_a_lost_attempt_is_closed_before_the_next_one_starts(service: Service) -
     assert first.closed.is_set()
 
 
+# ---------------------------------------------------------------- trouble with disks and buckets
+def test_trouble_is_said_on_the_job_and_in_its_history_until_a_checkpoint_mends_it(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job().tell("trouble", reason="checkpoints cannot be written")
+    assert service.until(job_id, "running", times=2)["reason"] == "checkpoints cannot be written"
+    attempt.tell("checkpoint", step=1).tell_metrics(1)
+    while not service.http.get(f"/v1/jobs/{job_id}/metrics").json()["items"]:
+        threading.Event().wait(0.01)
+    assert service.job(job_id)["reason"] is None
+    moves = service.http.get(f"/v1/jobs/{job_id}/history").json()["items"]
+    assert [(move["from"], move["to"]) for move in moves][1:] == [("queued", "running"), ("running", "running")]
+    assert moves[-1]["why"] == "checkpoints cannot be written"
+    succeed(attempt)
+
+
+def test_a_checkpoint_leaves_the_reason_alone_that_is_not_its_own(service: Service) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    service.act(job_id, "pause")
+    attempt.tell("checkpoint", step=1).tell_metrics(1)
+    while not service.http.get(f"/v1/jobs/{job_id}/metrics").json()["items"]:
+        threading.Event().wait(0.01)
+    assert service.job(job_id)["reason"] == "is being paused"
+    attempt.end("paused")
+
+
+def test_a_job_that_cannot_go_on_is_paused_with_the_reason_until_somebody_resumes_it(service: Service) -> None:
+    job_id = service.submit()["id"]
+    service.cluster.next_job().end("paused", reason="its model cannot be written: No space left on device")
+    assert service.until(job_id, "paused")["reason"] == "its model cannot be written: No space left on device"
+    assert service.cluster.nothing_launched()
+    service.act(job_id, "resume")
+    succeed(service.cluster.next_job())
+    service.until(job_id, "succeeded")
+
+
 # ---------------------------------------------------------------- ending and starting the service
 def test_a_service_that_stops_lets_its_jobs_write_a_checkpoint_and_the_next_one_resumes_them(
     start: Start, database_url: str

@@ -31,11 +31,12 @@ class ControlPlane:
         self.now = 0.0
         self.store, self.catalog, self.cluster = Store(database), catalog, cluster
         self.ended, self.terminal = threading.Event(), []
-        self.runners = Runners(
-            self.store, cluster, self._job_of, self.ended.set, self.terminal.append, lambda: self.now
-        )
+        self.runners = Runners(self.store, cluster, self._job_of, self.ended.set, self._is_over, lambda: self.now)
         self.heartbeat = Heartbeat(self.store.owner, self.runners, lambda: self.now)
-        self.takeover = Takeover(self.store, self.runners, self.terminal.append, at_once=False, clock=lambda: self.now)
+        self.takeover = Takeover(self.store, self.runners, self._is_over, at_once=False, clock=lambda: self.now)
+
+    def _is_over(self, job_id: str, state: JobState) -> None:
+        self.terminal.append(job_id)
 
     def _job_of(self, attempt: Attempt) -> TrainingJob:
         plan = Plan.model_validate(self.store.get(attempt.job_id).plan)

@@ -150,6 +150,13 @@ def test_a_failure_keeps_its_kind_and_its_reason() -> None:
     assert move == Move(S.FAILED, "diverged at step 3", {"type": "Diverged", "detail": "diverged at step 3"})
 
 
+@pytest.mark.parametrize("requested", [None, "pause", "resume"])
+def test_an_attempt_that_cannot_go_on_pauses_the_job_with_its_reason(requested: Requested) -> None:
+    reason = "its model cannot be written: No space left on device; resume it when there is room"
+    assert after_end("paused", requested, {"reason": reason}) == Move(S.PAUSED, reason)
+    assert after_end("paused", "cancel", {"reason": reason}).to is S.CANCELLED
+
+
 def test_a_lost_attempt_is_tried_again_until_it_was_lost_too_often_without_progress() -> None:
     losses = range(1, MAX_LOSSES_WITHOUT_PROGRESS + 1)
     moves = [after_attempt_lost(AttemptLost("a worker died"), None, Losses(count)) for count in losses]

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from service.data_folder import DataFolder
 from service.opening import App, Opening
@@ -126,3 +127,9 @@ def test_settings_come_from_the_environment_and_know_their_database(tmp_path: An
     for scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         assert Settings(database_url=f"{scheme}://u@h/d").database == "postgresql+psycopg://u@h/d"
     assert (Settings().host, Settings().port) == ("127.0.0.1", 8400)
+    assert Settings().checkpoints is None
+    for url in ("s3://bucket", "s3://bucket/", "s3://my.bucket-1/a/b"):
+        assert Settings(checkpoints=url).checkpoints == url
+    for url in ("bucket", "gs://bucket", "s3://", "s3://Bucket", "s3://bucket//a", "s3://bucket/a?b"):
+        with pytest.raises(ValidationError, match="expected s3://bucket or s3://bucket/prefix"):
+            Settings(checkpoints=url)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from shared.spec import JobSpec
 from shared.table import Column, TableFile
 from workers.coordinator import Coordinator
+from workers.disk import DISK, Disk
 from workers.job import Report, TrainingJob
 from workers.planning import plan
 from workers.transport import LocalTransport, Transport
@@ -55,9 +56,9 @@ def job_of(folder: Path, attempt: int = 1, workers: int = 1, **changes: Any) -> 
     return TrainingJob("job_test", attempt, planned, table, None, str(folder), workers)
 
 
-def run(job: TrainingJob, transport: Transport | None = None) -> list[Report]:
+def run(job: TrainingJob, transport: Transport | None = None, disk: Disk = DISK) -> list[Report]:
     """Runs an attempt to its end and returns all that it told."""
-    coordinator = Coordinator(job, transport or LocalTransport(1))
+    coordinator = Coordinator(job, transport or LocalTransport(1), disk=disk)
     coordinator.run()
     told = coordinator.reports(0, 0)
     while told[-1].type != "ended":

@@ -2,64 +2,107 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
-from workers import checkpoint
-from workers.checkpoint import Checkpoint
-from workers.parameter_server import ServerState
+from support.checkpoints import at, same, steps_in, write
+from workers.checkpoint import newest, superseded
+from workers.disk import write_atomically
+from workers.storage import Folder
 
 
-def at(step: int, *, best: bool = True) -> Checkpoint:
-    vector = np.arange(5, dtype=np.float32) + step
-    return Checkpoint(
-        step, ServerState(vector, {"m": vector * 2, "v": vector * 3}, vector * 4 if best else None), {"x": 1}
-    )
+def found_in(folder: Path) -> Any:
+    return newest(Folder(folder))
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path, at(7))
-    found = checkpoint.newest(tmp_path)
-    assert found is not None
-    assert (found.step, found.memory) == (7, {"x": 1})
-    np.testing.assert_array_equal(found.server.parameters, at(7).server.parameters)
-    np.testing.assert_array_equal(found.server.slots["v"], at(7).server.slots["v"])
-    assert found.server.best is not None
+    write(Folder(tmp_path), at(7))
+    found, damaged = found_in(tmp_path)
+    assert same(found, at(7))
+    assert damaged == []
+
+
+def test_a_checkpoint_is_a_safetensors_file_that_the_library_itself_reads(tmp_path: Path) -> None:
+    write(Folder(tmp_path), at(7, dtype="float64"))
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, framework="numpy") as file:
+        assert file.metadata() == {"step": "7", "memory": '{"x": 1}'}
+        assert set(file.keys()) == {"parameters", "slots.m", "slots.v", "best"}
+        np.testing.assert_array_equal(file.get_tensor("slots.v"), at(7, dtype="float64").server.slots["v"])
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    assert length % 8 == 0, "numbers lie at multiples of their size"
 
 
 def test_there_is_none_in_an_empty_or_missing_folder(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path) is None
-    assert checkpoint.newest(tmp_path / "missing") is None
+    assert found_in(tmp_path) == (None, [])
+    assert found_in(tmp_path / "missing") == (None, [])
 
 
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 10, 300):
-        checkpoint.write(tmp_path, at(step, best=False))
-    assert sorted(path.name[5:17] for path in tmp_path.iterdir()) == ["000000000010", "000000000300"]
+        write(Folder(tmp_path), at(step, best=False))
+    assert steps_in(Folder(tmp_path)) == [10, 300]
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path, at(1))
-    newest = checkpoint.write(tmp_path, at(2))
-    content = bytearray(newest.read_bytes())
+    for step in (1, 2):
+        write(Folder(tmp_path), at(step))
+    damage(tmp_path, 2)
+    found, damaged = found_in(tmp_path)
+    assert same(found, at(1))
+    assert damaged == [2]
+
+
+def damage(folder: Path, step: int) -> None:
+    (path,) = folder.glob(f"step-{step:012d}-*")
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    newest.write_bytes(content)
-    found = checkpoint.newest(tmp_path)
-    assert found is not None and found.step == 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_takes_no_whole_ones_place(tmp_path: Path) -> None:
+    """Training goes on from step 1, so that those after it are older than the damaged one, which has a higher step."""
+    for step in (1, 9):
+        write(Folder(tmp_path), at(step))
+    damage(tmp_path, 9)
+    write(Folder(tmp_path), at(5))
+    assert steps_in(Folder(tmp_path)) == [1, 5]
+
+
+def test_what_is_superseded_is_all_but_the_one_written_and_the_one_before() -> None:
+    names = [f"step-{step:012d}-{'0' * 64}.safetensors" for step in (3, 1, 2, 7)]
+    assert superseded([*names, "notes.txt"], names[0]) == [names[1], names[3]]
 
 
 def test_a_truncated_or_partial_file_is_never_taken_for_a_checkpoint(tmp_path: Path) -> None:
-    whole = checkpoint.write(tmp_path, at(2))
+    write(Folder(tmp_path), at(2))
+    (whole,) = tmp_path.iterdir()
     os.truncate(whole, 20)
     (tmp_path / f".{whole.name}.partial").write_bytes(b"half")
-    assert checkpoint.newest(tmp_path) is None
+    assert found_in(tmp_path) == (None, [2])
+
+
+def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    (tmp_path / ".step-000000000001-0.safetensors.partial").write_bytes(b"half")
+    write(Folder(tmp_path), at(2))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "model.safetensors"
-    checkpoint.write_atomically(target, b"before")
+    write_atomically(target, [b"be", memoryview(b"fore")])
     (tmp_path / ".model.safetensors.partial").mkdir()
     with pytest.raises(OSError):
-        checkpoint.write_atomically(target, b"after")
+        write_atomically(target, [b"after"])
     assert target.read_bytes() == b"before"
+
+
+def test_a_cleared_folder_is_gone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "checkpoints")
+    write(folder, at(1))
+    for _ in range(2):
+        folder.clear()
+        assert not (tmp_path / "checkpoints").exists()

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from support.training import digest_of, job_of, run
-from workers import checkpoint
 from workers.blas import kernel_in_use
+from workers.checkpoint import newest
 from workers.gradient_worker import network_of
 from workers.job import AttemptLost, Cluster, InternalError, Report, RunningJob, TrainingJob
 from workers.parameter_server import ServerState
 from workers.ray_environment import ray_cluster
+from workers.storage import Folder
 from workers.transport import LocalTransport
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def test_an_attempt_grows_and_shrinks_while_it_trains_without_changing_a_bit(clu
     running.request("pause")
     assert following.next("ended")["outcome"] == "paused"
     running.close()
-    paused = checkpoint.newest(tmp_path / "job" / "checkpoints")
+    paused, _ = newest(Folder(tmp_path / "job" / "checkpoints"))
     assert paused is not None
     alone = LocalTransport(1)
     start = ServerState(network_of(job.plan).initial_parameters(0))

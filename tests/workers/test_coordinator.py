@@ -1,6 +1,7 @@
 """An attempt from data to model, in this process: bits, early stopping, pauses, ends."""
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from safetensors.numpy import load_file
 
 from shared.metrics import SliceMeasure
 from shared.spec import JobSpec
+from support.checkpoints import FullDisk, SlowDisk, steps_in
 from support.tables import write_table
 from support.training import digest_of, ended, job_of, run
-from workers.coordinator import Coordinator
+from workers.checkpoint import newest
+from workers.coordinator import LOOK_UP_EVERY_S, Coordinator
+from workers.disk import DISK, Disk
 from workers.job import Report, StopRequest, TrainingJob
 from workers.order import ROWS_IN_MEMORY
 from workers.parameter_server import ServerState
 from workers.planning import plan
+from workers.storage import Folder
 from workers.transport import LocalTransport
 
 
@@ -51,9 +56,9 @@ class StoppedAt(LocalTransport):
         return super().steps(first, count)
 
 
-def stop_at(folder: Path, step: int, request: StopRequest = "pause", **changes: Any) -> list[Report]:
+def stop_at(folder: Path, step: int, request: StopRequest = "pause", disk: Disk = DISK, **changes: Any) -> list[Report]:
     transport = StoppedAt(step, request)
-    transport.coordinator = Coordinator(job_of(folder, **changes), transport)
+    transport.coordinator = Coordinator(job_of(folder, **changes), transport, disk=disk)
     transport.coordinator.run()
     return transport.coordinator.reports(0, 0)
 
@@ -269,3 +274,112 @@ def test_a_long_order_is_there_before_the_first_step_that_needs_it(tmp_path: Pat
     digest_of(run(TrainingJob("job_test", 1, planned, table, None, str(tmp_path), 1), Looks(1)))
     assert set(runs) == {(1, True)}
     assert not list((tmp_path / "prepared").glob("*.drawn"))
+
+
+# ---------------------------------------------------------------- checkpoints that cannot be written, or read
+ALWAYS = {"checkpoint": {"every_s": 1e-6}}
+NO_ROOM = "No space left on device"
+
+
+def troubles(reports: list[Report]) -> list[str]:
+    return [report.data["reason"] for report in reports if report.type == "trouble"]
+
+
+class WaitsFor(LocalTransport):
+    """Takes its time over each step, until something has happened beside."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__(1)
+        self._event = event
+
+    def steps(self, first: int, count: int) -> list[float]:
+        self._event.wait(LOOK_UP_EVERY_S)
+        return super().steps(first, count)
+
+
+def test_a_disk_that_is_full_meanwhile_does_not_disturb_the_training(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    disk = FullDisk("step-")
+    reports = run(job_of(tmp_path / "full", **ALWAYS), WaitsFor(disk.has_refused), disk)
+    assert digest_of(reports) == undisturbed
+    assert troubles(reports) == [
+        f"checkpoints cannot be written ({NO_ROOM}): there is none yet; tried again while it trains"
+    ]
+    assert not [report for report in reports if report.type == "checkpoint"]
+    assert disk.refused > 1, "tried again, at the end at the latest"
+
+
+def test_a_trained_job_whose_model_finds_no_room_pauses_and_ends_when_there_is_some(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    end = ended(run(job_of(tmp_path / "job"), disk=FullDisk("model")))
+    assert end["outcome"] == "paused"
+    assert end["reason"] == (f"it is trained, but its model cannot be written: {NO_ROOM}; resume it when there is room")
+    assert end["progress"]["step"] == 20
+    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == ["checkpoints", "prepared", "table.arrow"]
+    second = run(job_of(tmp_path / "job", attempt=2))
+    assert [report.data["resumed_from_step"] for report in second if report.type == "started"] == [20]
+    assert digest_of(second) == undisturbed
+
+
+def test_a_trained_job_for_which_there_is_no_room_at_all_resumes_from_what_it_had(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    stop_at(tmp_path / "job", 7)
+    (kept,) = steps_in(Folder(tmp_path / "job" / "checkpoints"))
+    first = run(job_of(tmp_path / "job", attempt=2), disk=FullDisk())
+    assert (ended(first)["outcome"], len(troubles(first))) == ("paused", 1)
+    second = run(job_of(tmp_path / "job", attempt=3))
+    assert [report.data["resumed_from_step"] for report in second if report.type == "started"] == [kept]
+    assert digest_of(second) == undisturbed
+
+
+def test_a_job_that_is_asked_to_pause_while_the_disk_is_full_pauses_and_says_what_it_lost(tmp_path: Path) -> None:
+    reports = stop_at(tmp_path / "job", 7, disk=FullDisk())
+    assert (ended(reports)["outcome"], ended(reports)["reason"]) == ("paused", None)
+    assert len(troubles(reports)) == 1
+
+
+def test_a_job_that_diverges_keeps_its_last_finite_checkpoint(tmp_path: Path) -> None:
+    class Poisoned(LocalTransport):
+        def steps(self, first: int, count: int) -> list[float]:
+            self.state().parameters[0] = np.nan
+            return super().steps(first, count)
+
+    stop_at(tmp_path / "job", 7)
+    folder = Folder(tmp_path / "job" / "checkpoints")
+    kept = folder.names()
+    end = ended(run(job_of(tmp_path / "job", attempt=2, **ALWAYS), Poisoned(1)))
+    assert (end["outcome"], end["error"]) == ("failed", "Diverged")
+    assert folder.names() == kept
+    found, _ = newest(folder)
+    assert found is not None and np.isfinite(found.server.parameters).all()
+
+
+def test_a_cancel_does_not_wait_for_a_checkpoint_and_nothing_is_told_after_the_end(tmp_path: Path) -> None:
+    disk = SlowDisk()
+
+    job = job_of(tmp_path / "job", **ALWAYS, epochs=100_000)
+    coordinator = Coordinator(job, LocalTransport(1), disk=disk)
+    attempt = threading.Thread(target=coordinator.run)
+    attempt.start()
+    assert disk.has_begun.wait(30)
+    coordinator.request("cancel")
+    told: list[Report] = []
+    while not told or told[-1].type != "ended":
+        told += coordinator.reports(told[-1].number if told else 0, 30)
+    assert ended(told)["outcome"] == "cancelled"
+    assert not disk.may_end.is_set()
+    disk.may_end.set()
+    attempt.join()
+    assert coordinator.reports(told[-1].number, 0) == []
+
+
+def test_a_damaged_checkpoint_is_told_on_the_job_and_does_not_change_the_bits(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    stop_at(tmp_path / "job", 7)
+    (path,) = (tmp_path / "job" / "checkpoints").iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    step = int(path.name[5:17])
+    reports = run(job_of(tmp_path / "job", attempt=2))
+    note = next(report.data["environment"]["note"] for report in reports if report.type == "started")
+    assert note == f"the checkpoint of step {step} was damaged: resumed from the beginning"
+    assert digest_of(reports) == undisturbed

@@ -1,6 +1,7 @@
 """What follows when an attempt is lost."""
 
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,8 @@ from workers.failures import (
     back_off_s,
     death_of,
     loss_by,
+    pauses_because,
+    retry_write_after_s,
 )
 from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory
 
@@ -101,3 +104,22 @@ def test_what_the_machine_did_is_told_apart_from_mistakes_of_ours_and_no_raw_tex
     assert type(loss) is kind
     assert message in str(loss)
     assert "secret" not in str(loss)
+
+
+def test_a_write_is_tried_again_after_twice_as_long_each_time_up_to_five_minutes() -> None:
+    waits = [retry_write_after_s(failures) for failures in range(1, 10)]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+    assert retry_write_after_s(5_000) == 300
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "its model cannot be written: No space left on device; resume it when there is room"),
+        (errno.EDQUOT, "its model cannot be written: Disk quota exceeded; resume it when there is room"),
+        (errno.EIO, "its model cannot be written: Input/output error; resume it when that is mended"),
+    ],
+)
+def test_a_job_that_pauses_says_what_is_to_be_done(number: int, reason: str) -> None:
+    error = OSError(number, os.strerror(number), "/secret")
+    assert pauses_because("its model cannot be written", error) == reason

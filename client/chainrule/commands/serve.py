@@ -33,6 +33,13 @@ def serve(
         str | None,
         typer.Option(help="OpenBLAS kernel of all nodes; each CPU's fastest by default. [env: CHAINRULE_BLAS_KERNEL]"),
     ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Bucket for the jobs' checkpoints, s3://bucket/prefix; credentials and endpoint come from AWS's own "
+            "variables. In the data folder by default. [env: CHAINRULE_CHECKPOINTS]"
+        ),
+    ] = None,
 ) -> None:
     """Start the service; Ctrl-C or SIGTERM ends it and all that it started."""
     try:
@@ -51,6 +58,7 @@ def serve(
         "cpus": cpus,
         "transport": transport,
         "blas_kernel": blas_kernel,
+        "checkpoints": checkpoints,
     }
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})

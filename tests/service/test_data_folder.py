@@ -1,0 +1,46 @@
+"""The data folder: what is left of a job when it has ended, and of one that is removed."""
+
+from pathlib import Path
+
+import pytest
+
+from service.data_folder import DataFolder
+from service.jobs import JobState
+from support.buckets import URL, bucket_server
+from support.checkpoints import at, write
+from workers.bucket import Bucket
+from workers.storage import Folder
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
+def test_an_ended_job_has_no_checkpoints(tmp_path: Path, state: JobState) -> None:
+    folder = DataFolder(tmp_path)
+    write(Folder(folder.job("job_1") / "checkpoints"), at(1))
+    for _ in range(2):
+        folder.end_job("job_1", state)
+    assert list(folder.job("job_1").iterdir()) == []
+
+
+def test_a_failed_job_keeps_its_checkpoints_until_it_is_removed(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    write(Folder(folder.job("job_1") / "checkpoints"), at(1))
+    folder.end_job("job_1", JobState.FAILED)
+    assert len(list((folder.job("job_1") / "checkpoints").iterdir())) == 1
+    folder.remove_job("job_1")
+    assert not folder.job("job_1").exists()
+
+
+def test_checkpoints_in_a_bucket_go_with_their_job_and_a_bucket_that_is_away_keeps_nobody_waiting(
+    tmp_path: Path,
+) -> None:
+    folder = DataFolder(tmp_path, f"{URL}/")
+    with bucket_server() as server:
+        for job_id in ("job_1", "job_2", "job_3"):
+            assert folder.checkpoints_url(job_id) == f"{URL}/{job_id}"
+            write(Bucket(f"{URL}/{job_id}"), at(1))
+        folder.end_job("job_1", JobState.SUCCEEDED)
+        folder.end_job("job_2", JobState.FAILED)
+        folder.remove_job("job_2")
+        assert [key.split("/")[1] for key in server.objects()] == ["job_3"]
+        server.go_away()
+        folder.remove_job("job_3")

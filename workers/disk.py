@@ -1,0 +1,74 @@
+"""Files on the local disk that are complete or absent, also across a power cut."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["DISK", "Disk", "Parts", "write_atomically"]
+
+Parts = Sequence[bytes | memoryview]
+"""A file's content, in pieces that follow each other. A memoryview is of bytes."""
+
+
+class Disk:
+    """What is done to files. Nothing is there for good until it is flushed: a file's bytes by `flush`, its name by
+    `flush_folder`. Every method raises OSError."""
+
+    def make_folder(self, path: Path) -> None:
+        """Makes a folder, with those above it, for good. It may be there already."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.flush_folder(path.parent)
+
+    def write(self, path: Path, parts: Parts) -> None:
+        """Writes a file, in the place of what it held."""
+        with path.open("wb", buffering=0) as file:
+            for part in parts:
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[file.write(rest) :]
+
+    def flush(self, path: Path) -> None:
+        """Waits until a file's bytes are on disk."""
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def rename(self, path: Path, new: Path) -> None:
+        """Gives a file or a folder a new name, and takes that of whatever had it."""
+        path.replace(new)
+
+    def flush_folder(self, path: Path) -> None:
+        """Waits until the names in a folder are on disk."""
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def remove(self, path: Path) -> None:
+        """Removes a file, if it is there."""
+        path.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ made of these
+    def publish(self, path: Path, new: Path) -> None:
+        """Gives what was written to the file `path` the name `new`, for good, and only once all of it is on disk."""
+        self.flush(path)
+        self.rename(path, new)
+        self.flush_folder(new.parent)
+
+
+DISK = Disk()
+
+
+def write_atomically(path: Path, parts: Parts, disk: Disk = DISK) -> None:
+    """Makes `path` hold `parts`, wholly or not at all, also across a power cut. Raises OSError."""
+    disk.make_folder(path.parent)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        disk.write(partial, parts)
+        disk.publish(partial, path)
+    except BaseException:
+        disk.remove(partial)
+        raise
