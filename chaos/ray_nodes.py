@@ -33,18 +33,19 @@ class Node:
 
 
 class RayNodes:
-    """A head without CPUs, to which the service connects, and nodes that train."""
+    """A head without CPUs at the address `ip` of this machine, to which the service connects, and nodes that train."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self.address = f"127.0.0.1:{free_port()}"
+    def __init__(self, run: Run, ip: str) -> None:
+        self._run, self._ip = run, ip
+        port = free_port()
+        self.address = f"{ip}:{port}"
         self.nodes: list[Node] = []
-        port = self.address.rpartition(":")[2]
-        self.head = self._start("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
+        head = ("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
+        self.head = self._start((), ip, *head)
 
-    def add(self, cpus: int) -> Node:
-        """Starts one more node; returns when it has joined."""
-        node = self._start("--address", self.address, "--num-cpus", str(cpus))
+    def add(self, cpus: int, ip: str | None = None, inside: Sequence[str] = ()) -> Node:
+        """Starts one more node; returns when it has joined. `inside` is a command that runs it elsewhere, at `ip`."""
+        node = self._start(inside, ip or self._ip, "--address", self.address, "--num-cpus", str(cpus))
         self.nodes.append(node)
         return node
 
@@ -53,10 +54,10 @@ class RayNodes:
         self.nodes.remove(node)
         node.kill()
 
-    def _start(self, *options: str) -> Node:
+    def _start(self, inside: Sequence[str], ip: str, *options: str) -> Node:
         mark = f"CHAINRULE_CHAOS_NODE={uuid.uuid4().hex}"
         variable, _, value = mark.partition("=")
-        command = [str(Path(sys.executable).with_name("ray")), "start", *options]
+        command = [*inside, str(Path(sys.executable).with_name("ray")), "start", "--node-ip-address", ip, *options]
         command += ["--num-gpus", "0", "--min-worker-port", "0", "--max-worker-port", "0", "--disable-usage-stats"]
         command += ["--include-log-monitor", "false"]
         environment = {**os.environ, variable: value, "RAY_TMPDIR": str(self._run.folder / "ray")}
@@ -69,10 +70,10 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(run: Run, cpus: Sequence[int]) -> Iterator[RayNodes]:
+def ray_nodes(run: Run, cpus: Sequence[int], ip: str = "127.0.0.1") -> Iterator[RayNodes]:
     """A cluster with a node for each number of CPUs, killed at the end. Raises BenchmarkFailed."""
     run.say("starts a Ray cluster")
-    cluster = RayNodes(run)
+    cluster = RayNodes(run, ip)
     try:
         for count in cpus:
             cluster.add(count)

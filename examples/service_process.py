@@ -15,7 +15,6 @@ from typing import Self
 
 from chainrule import Client, Unavailable, Unreachable
 
-READY_WITHIN_S = 60.0
 STOPS_WITHIN_S = 10.0
 
 
@@ -29,6 +28,8 @@ class ServiceProcess:
     `options` are arguments of `chainrule serve`. After `kill` or `kill_all` it may be started again, at the same
     address and with all that it kept.
     """
+
+    ready_within_s = 60.0
 
     def __init__(self, *options: str) -> None:
         self._mark = f"CHAINRULE_DEMO_MARK={uuid.uuid4().hex}"
@@ -48,7 +49,7 @@ class ServiceProcess:
     ) -> None:
         try:
             if self._process is not None and self._process.poll() is None:
-                self._end()
+                self.end()
             self.kill_all()
         finally:
             self._folder.cleanup()
@@ -85,7 +86,7 @@ class ServiceProcess:
 
     def wait_until_ready(self) -> None:
         """Returns when the service takes jobs. Raises ServiceFailed."""
-        deadline = time.monotonic() + READY_WITHIN_S
+        deadline = time.monotonic() + self.ready_within_s
         with Client(self.url, timeout_s=5.0) as client:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.poll() is not None:
@@ -96,14 +97,14 @@ class ServiceProcess:
                 except (Unreachable, Unavailable):
                     pass  # not listening yet
                 time.sleep(0.05)
-        raise ServiceFailed(f"the service was not ready within {READY_WITHIN_S:g} s\n{self.log_tail()}")
+        raise ServiceFailed(f"the service was not ready within {self.ready_within_s:g} s\n{self.log_tail()}")
 
     def stop(self) -> float:
         """Asks the service to end by SIGTERM; returns the seconds it took. Raises ServiceFailed if it does not end in
         time, fails, or leaves a process behind."""
         assert self._process is not None
         began = time.monotonic()
-        code = self._end()
+        code = self.end()
         took_s = time.monotonic() - began
         if code not in (0, -signal.SIGTERM):  # a server that has shut down may pass the signal on to itself
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -114,7 +115,8 @@ class ServiceProcess:
             raise ServiceFailed(f"the service left processes behind: {', '.join(map(str, left))}\n{self.log_tail()}")
         return took_s
 
-    def _end(self) -> int:
+    def end(self) -> int:
+        """Asks the service to end by SIGTERM, kills it if it does not, and returns its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
