@@ -25,5 +25,6 @@ def measure(run: Run) -> Finding:
             cluster.lose(run.draw.choice(cluster.nodes))
             return Disturbed(lost_at, lost_at)
 
-        disturb(service, tally, lose_one, workers={"min": 1, "max": 2})
+        epochs = run.amount(600, quick=100)  # a step of two nodes takes several times as long
+        disturb(service, tally, lose_one, workers={"min": 1, "max": 2}, epochs=epochs)
         return tally.finding(within_s=30.0)

@@ -83,7 +83,8 @@ def measure(run: Run) -> Finding:
             link.cut()
             return Disturbed(cut_at, cut_at, link.mend)
 
-        disturb(service, tally, cut, workers={"min": 1, "max": 2})
+        epochs = run.amount(600, quick=100)  # a step of two nodes takes several times as long
+        disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=epochs)
         link.mend()
         return tally.finding(within_s=30.0)
 

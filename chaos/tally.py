@@ -117,7 +117,7 @@ def killing(run: Run, choose: Callable[[JobProcesses], Sequence[int]]) -> Distur
 def disturb(service: Service, tally: Tally, do: Disturb, **changes: Any) -> None:
     """Trains jobs one after the other and disturbs each at random moments, as often as is wanted; counts all of it.
     `changes` are what the jobs have that others have not."""
-    spec = service.spec(**{"epochs": service.run.amount(2000, quick=500), **changes})
+    spec = service.spec(**{"epochs": service.run.amount(2000, quick=300), **changes})
     digest = service.undisturbed(spec)
     while not tally.enough:
         watch = Watch(service.url, service.client.submit(spec)["id"])

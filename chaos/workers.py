@@ -13,6 +13,6 @@ __all__ = ["measure"]
 
 def measure(run: Run) -> Finding:
     with running(run) as service:
-        tally = Tally(service, "kills", run.amount(200, quick=4))
+        tally = Tally(service, "kills", run.amount(200, quick=3))
         disturb(service, tally, killing(run, lambda job: job.workers))
         return tally.finding(within_s=1.0)
