@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from chainrule import ChainruleError
 from chainrule.show import make_console
 from chaos.records import Finding, Skipped
 from chaos.registry import EXPERIMENTS
-from chaos.report import Section, as_json, markdown, renderable
+from chaos.report import Section, as_json, from_json, markdown, renderable
 from chaos.run import LeftBehind, Run, own_place
 from examples.service_process import ServiceFailed
 
@@ -36,24 +36,37 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     told = machine.describe()
     into = given.into or (None if given.only or given.quick else HERE)
-    sections: list[Section] = []
+    sections = _kept(into) if given.only and into is not None else {}
+    made_well = True
     interrupt_on_signals()
     run = Run(console.print, quick=given.quick, seed=given.seed, logs=given.logs)
     try:
         for name in given.only or EXPERIMENTS:
             section = made(console, name, run)
             console.print(renderable([section]))
-            sections.append(section)
+            made_well &= section.passed
+            sections[name] = section
             if into is not None:
-                into.mkdir(parents=True, exist_ok=True)
-                (into / "results.md").write_text(markdown(told, sections), encoding="utf-8")
-                (into / "results.json").write_text(as_json(told, sections), encoding="utf-8")
+                _write(into, told, [sections[known] for known in EXPERIMENTS if known in sections])
     except KeyboardInterrupt:
         console.print("\ninterrupted; what ran is stopped")
         return 130
     if into is not None:
         console.print(f"\nwritten: {into / 'results.md'}, {into / 'results.json'}")
-    return int(not all(section.passed for section in sections))
+    return int(not made_well)
+
+
+def _kept(into: Path) -> dict[str, Section]:
+    """The experiments that were written there before: a part that is made anew takes the place of its own only."""
+    results = into / "results.json"
+    return {each.name: each for each in from_json(results.read_text("utf-8"))} if results.exists() else {}
+
+
+def _write(into: Path, machine: Mapping[str, str], sections: Sequence[Section]) -> None:
+    """Writes the results so far: after each experiment, as a run takes long."""
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "results.md").write_text(markdown(machine, sections), encoding="utf-8")
+    (into / "results.json").write_text(as_json(machine, sections), encoding="utf-8")
 
 
 def made(console: Console, name: str, run: Run) -> Section:

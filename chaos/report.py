@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from benchmarks.records import Spread
 from benchmarks.report import markdown_table, number, rich_table
 from chaos.records import Finding
 
-__all__ = ["Section", "as_json", "markdown", "renderable", "verdict"]
+__all__ = ["Section", "as_json", "from_json", "markdown", "renderable", "verdict"]
 
 HEAD = ("experiment", "done", "jobs", "lost", "other bits", "recovery, s: median (max)", "wanted", "")
 
@@ -109,3 +110,17 @@ def as_json(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
         {**asdict(section), "passed": section.passed, "verdict": verdict(section)} for section in sections
     ]
     return json.dumps({"machine": dict(machine), "experiments": told}, indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> list[Section]:
+    """The experiments of a report that `as_json` has written."""
+    return [_section(told) for told in json.loads(text)["experiments"]]
+
+
+def _section(told: dict[str, Any]) -> Section:
+    values = {each.name: told[each.name] for each in fields(Section)}
+    if (found := values["finding"]) is not None:
+        recovery = None if found["recovery"] is None else Spread(**found["recovery"])
+        lists = {name: tuple(found[name]) for name in ("broken", "notes")}
+        values["finding"] = Finding(**{**found, **lists, "recovery": recovery})
+    return Section(**values)

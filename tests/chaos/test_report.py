@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.records import Spread
 from chaos.records import Finding
-from chaos.report import Section, as_json, markdown, renderable, verdict
+from chaos.report import Section, as_json, from_json, markdown, renderable, verdict
 
 FOUND = Finding(200, "kills", 200, jobs=40, lost=0, differing=0, recovery=Spread.of([0.3, 0.9, 0.5]), within_s=1.0)
 SECTION = Section("workers", "A gradient worker is killed.", "2026-11-24 15:00 UTC", 7, 512.0, FOUND)
@@ -58,6 +58,11 @@ def test_markdown_and_terminal_tell_every_promise_that_was_broken() -> None:
         console.print(renderable([section]))
     assert "- job_1: an epoch was told twice" in markdown({}, [section])
     assert "job_1: an epoch was told twice" in capture.get()
+
+
+def test_experiments_are_read_again_as_they_were_written() -> None:
+    sections = [SECTION, SKIPPED, BROKEN_OFF, replace(SECTION, finding=replace(FOUND, recovery=None))]
+    assert from_json(as_json({}, sections)) == sections
 
 
 def test_json_holds_the_finding_and_whether_it_passed() -> None:
