@@ -3,10 +3,11 @@
 The job goes on from its newest checkpoint, within 10 s, with the same bits.
 """
 
+from chaos.disturbances import disturb, killing
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import running
-from chaos.tally import Tally, disturb, killing
+from chaos.tally import Tally
 
 __all__ = ["measure"]
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from chaos.disturbances import Disturbed, disturb
 from chaos.records import Finding, Skipped
 from chaos.run import Run
 from chaos.service import Service, running
-from chaos.tally import Disturbed, Tally, disturb
+from chaos.tally import Tally
 from chaos.watch import Watch
 
 __all__ = ["measure"]

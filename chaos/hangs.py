@@ -8,11 +8,12 @@ import signal
 import time
 from contextlib import suppress
 
+from chaos.disturbances import Disturbed, disturb
 from chaos.processes import of_job
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import running
-from chaos.tally import Disturbed, Tally, disturb
+from chaos.tally import Tally
 
 __all__ = ["measure"]
 

@@ -5,11 +5,12 @@ The job continues on what is left, or waits and says why; within 30 s, with the 
 
 import time
 
+from chaos.disturbances import Disturbed, disturb
 from chaos.ray_nodes import ray_nodes
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import running
-from chaos.tally import Disturbed, Tally, disturb
+from chaos.tally import Tally
 
 __all__ = ["measure"]
 

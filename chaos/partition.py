@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chaos.disturbances import Disturbed, disturb
 from chaos.ray_nodes import RayNodes, ray_nodes
 from chaos.records import Finding, Skipped
 from chaos.run import Run
 from chaos.service import Service, running
-from chaos.tally import Disturbed, Tally, disturb
+from chaos.tally import Tally
 
 __all__ = ["measure"]
 

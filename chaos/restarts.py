@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 
 from chainrule import ChainruleError, Client
+from chaos.disturbances import Disturbed, disturb
 from chaos.records import Finding
 from chaos.service import Service
-from chaos.tally import Disturbed, Tally, disturb
+from chaos.tally import Tally
 
 __all__ = ["Restarts"]
 

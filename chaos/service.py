@@ -72,9 +72,9 @@ def running(run: Run, *options: str) -> Iterator[Service]:
     """
     run.say("starts the service")
     with Service(run, *options) as service, service.client:
-        service.wait_until_ready()
-        service.client.add_dataset(WINE, "wine")
         try:
+            service.wait_until_ready()
+            service.client.add_dataset(WINE, "wine")
             yield service
             run.say("stops the service")
             service.end()

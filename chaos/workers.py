@@ -3,10 +3,11 @@
 Its shards of the step go to others and a replacement joins; training goes on within 1 s, with the same bits.
 """
 
+from chaos.disturbances import disturb, killing
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import running
-from chaos.tally import Tally, disturb, killing
+from chaos.tally import Tally
 
 __all__ = ["measure"]
 
