@@ -25,7 +25,7 @@ HOST := 127.0.0.1
 PORT := 8400
 DATA_DIR := data
 
-.PHONY: help setup demo test lint format serve bench bench-peers lock clean
+.PHONY: help setup demo test lint format serve bench bench-peers chaos lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -41,7 +41,7 @@ test: setup ## run the whole test suite; `make test ARGS="-k predict"` runs a pa
 lint: setup ## look for mistakes: ruff, its format, strict types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy -p service -p workers -p shared -p chainrule -p benchmarks
+	@.venv/bin/mypy -p service -p workers -p shared -p chainrule -p benchmarks -p chaos
 
 format: setup ## lay the code out as `make lint` wants it
 	@.venv/bin/ruff check --fix .
@@ -56,6 +56,9 @@ bench: setup ## measure, beside other libraries: `make bench ARGS="--only traini
 bench-peers: ## install the libraries that `make bench` measures beside Chainrule, into .venv-peers
 	@[ -x .venv-peers/bin/python ] || "$(PYTHON)" -m venv .venv-peers
 	@.venv-peers/bin/pip install --disable-pip-version-check --requirement benchmarks/peers/requirements.txt
+
+chaos: setup ## kill, stop and cut off what trains, and count what is lost: `make chaos ARGS="--only workers --quick"` a part
+	@.venv/bin/python -m chaos $(ARGS)
 
 # Versions that are locked stay; `make lock ARGS=--upgrade` takes the newest. Why two files: docs/adr/0004.
 LOCK = $(UV) pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-emit-package chainrule

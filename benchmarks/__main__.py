@@ -1,16 +1,13 @@
 """`make bench`: measures Chainrule through its real service, and other libraries beside it."""
 
-import argparse
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from inspect import cleandoc
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from benchmarks import machine
+from benchmarks.command import NEW_PARAGRAPH, about, interrupt_on_signals, parser
 from benchmarks.picture import bars
 from benchmarks.records import BenchmarkFailed, Outcome
 from benchmarks.registry import BENCHMARKS, Measure
@@ -21,12 +18,13 @@ from chainrule.show import make_console
 from examples.service_process import ServiceFailed
 
 HERE = Path(__file__).resolve().parent
-NEW_PARAGRAPH = "\n\n"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the benchmarks that are asked for; the exit code is 0 if all of them could measure, whatever they found."""
-    given = _parser().parse_args(arguments)
+    description = "Measures Chainrule through its real service, and other libraries beside it in the same run."
+    quick = "try whether all works: one round, on less data"
+    given = parser("benchmarks", description, BENCHMARKS, quick).parse_args(arguments)
     console = make_console()
     if given.list:
         for name, measure in BENCHMARKS.items():
@@ -37,8 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"{name:16}{value}")
     into = given.into or (None if given.only or given.quick else HERE)
     sections: list[Section] = []
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, interrupt)
+    interrupt_on_signals()
     try:
         for name in given.only or BENCHMARKS:
             section = measured(console, name, BENCHMARKS[name], quick=given.quick)
@@ -54,13 +51,6 @@ def main(arguments: Sequence[str]) -> int:
     return int(any(section.failure is not None for section in sections))
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, once: a second signal must not break off the stopping of what was started."""
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def write(into: Path, told: Mapping[str, str], sections: Sequence[Section]) -> None:
     """Writes the results so far: after each benchmark, as a run takes long."""
     into.mkdir(parents=True, exist_ok=True)
@@ -69,29 +59,6 @@ def write(into: Path, told: Mapping[str, str], sections: Sequence[Section]) -> N
     for section in sections:
         if section.name == "anatomy" and section.outcome is not None:
             (into / "anatomy.svg").write_text(bars(section.outcome.figures), encoding="utf-8")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description="Measures Chainrule through its real service, and other libraries beside it in the same run. "
-        "A whole run writes results.md, results.json and a picture into benchmarks/.",
-    )
-    parser.add_argument("--list", action="store_true", help="tell what there is to measure, and end")
-    parser.add_argument(
-        "--only", action="append", choices=BENCHMARKS, metavar="NAME", help="run this one; may be given several times"
-    )
-    parser.add_argument("--quick", action="store_true", help="try whether all works: one round, on less data")
-    parser.add_argument(
-        "--into", type=Path, metavar="FOLDER", help="write the results there, also of a part or --quick"
-    )
-    return parser
-
-
-def about(measure: Measure) -> str:
-    """What a benchmark says of itself: its module's docstring, each paragraph in one line."""
-    paragraphs = cleandoc(sys.modules[measure.__module__].__doc__ or "").split(NEW_PARAGRAPH)
-    return NEW_PARAGRAPH.join(" ".join(paragraph.splitlines()) for paragraph in paragraphs)
 
 
 def measured(console: Console, name: str, measure: Measure, *, quick: bool) -> Section:

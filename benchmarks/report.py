@@ -12,7 +12,7 @@ from rich.text import Text
 
 from benchmarks.records import Figure, Goal, Outcome, Spread
 
-__all__ = ["Section", "as_json", "markdown", "number", "renderable", "verdict"]
+__all__ = ["Section", "as_json", "markdown", "markdown_table", "number", "renderable", "rich_table", "verdict"]
 
 GOALS = ("goal", "wanted", "measured (min – max)", "")
 
@@ -91,15 +91,16 @@ def renderable(section: Section) -> RenderableType:
         parts.append(Text(f"✗ {section.failure}", style="bold red"))
     if section.outcome is not None:
         outcome = section.outcome
-        parts.append(_rich_table(_figure_lines(outcome.figures)))
+        parts.append(rich_table(_figure_lines(outcome.figures)))
         if outcome.goals:
             styles = ["green" if goal.is_reached else "red" for goal in outcome.goals]
-            parts += [Text(), _rich_table(_goal_lines(outcome.goals), styles)]
+            parts += [Text(), rich_table(_goal_lines(outcome.goals), styles)]
         parts += [Text(f"· {note}", style="yellow") for note in outcome.notes]
     return Group(*parts)
 
 
-def _rich_table(lines: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> Table:
+def rich_table(lines: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> Table:
+    """A table of a head and rows, each of whose last cells has its style."""
     table = Table(*lines[0], box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, line in enumerate(lines[1:]):
         table.add_row(*line[:-1], Text(line[-1], style=styles[index] if styles else ""))
@@ -114,21 +115,22 @@ def markdown(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
 
 def _markdown_lines(machine: Mapping[str, str], sections: Sequence[Section]) -> Iterator[str]:
     yield from ("# Results", "", "Written by `make bench`; every number comes from the run.", "")
-    yield from _markdown_table([["machine", ""], *([name, value] for name, value in machine.items())])
+    yield from markdown_table([["machine", ""], *([name, value] for name, value in machine.items())])
     goals = [goal for section in sections if section.outcome is not None for goal in section.outcome.goals]
     if goals:
         yield from ("", f"## Goals: {sum(goal.is_reached for goal in goals)} of {len(goals)} reached", "")
-        yield from _markdown_table(_goal_lines(goals))
+        yield from markdown_table(_goal_lines(goals))
     for section in sections:
         yield from ("", f"## {section.name}", "", section.about, "", f"_{_when(section)}_", "")
         if section.failure is not None:
             yield f"**Not measured:** {section.failure}"
         if section.outcome is not None:
-            yield from _markdown_table(_figure_lines(section.outcome.figures))
+            yield from markdown_table(_figure_lines(section.outcome.figures))
             yield from ("", *(f"- {note}" for note in section.outcome.notes)) if section.outcome.notes else ()
 
 
-def _markdown_table(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown_table(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table of a head and rows."""
     head, *rows = lines
     yield _markdown_row(head)
     yield _markdown_row(["---"] * len(head))

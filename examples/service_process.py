@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from chainrule import Client, Unavailable, Unreachable
 
-READY_WITHIN_S = 60.0
 STOPS_WITHIN_S = 10.0
 
 
@@ -22,24 +23,46 @@ class ServiceFailed(Exception):
 
 
 class ServiceProcess:
-    """`chainrule serve` on a free loopback port; a context manager that leaves neither process nor file behind."""
+    """`chainrule serve` on a free loopback port; a context manager that leaves neither process nor file behind.
 
-    def __init__(self) -> None:
-        # Every process that the service starts inherits this from its environment, whatever group it moves to.
+    `options` are arguments of `chainrule serve`. After `kill` or `kill_all` it may be started again, at the same
+    address and with all that it kept.
+    """
+
+    ready_within_s = 60.0
+
+    def __init__(self, *options: str) -> None:
         self._mark = f"CHAINRULE_DEMO_MARK={uuid.uuid4().hex}"
         self._folder = tempfile.TemporaryDirectory(prefix="chainrule-", ignore_cleanup_errors=True)
-        self._log = Path(self._folder.name) / "service.log"
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.log = Path(self._folder.name) / "service.log"
+        self.data_dir = Path(self._folder.name) / "data"
+        self.url = f"http://127.0.0.1:{free_port()}"
 
-    def __enter__(self) -> "ServiceProcess":
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self.end()
+            self.kill_all()
+        finally:
+            self._folder.cleanup()
+
+    def start(self) -> None:
+        """Starts the process; returns before it answers."""
         command = [str(Path(sys.executable).with_name("chainrule")), "serve", "--host", "127.0.0.1"]
-        command += ["--port", self.url.rpartition(":")[2], "--data-dir", str(Path(self._folder.name) / "data")]
+        command += ["--port", self.url.rpartition(":")[2], "--data-dir", str(self.data_dir)]
         # Room for two workers, also where there is but one core, and no more: a process that is started anew takes
         # seconds, one that a job has left is used again.
-        command += ["--cpus", "2"]
+        command += ["--cpus", "2", *self._options]
         name, _, value = self._mark.partition("=")
-        with self._log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, name: value},
@@ -48,20 +71,22 @@ class ServiceProcess:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for the demo, which then stops the service itself
             )
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if self._process is not None and self._process.poll() is None:
-                self._end()
-        finally:
-            self._folder.cleanup()
+    def kill(self) -> None:
+        """Kills the service's own process by SIGKILL; those that it started are not told."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def kill_all(self) -> None:
+        """Kills every process that came from the service by SIGKILL."""
+        kill_marked(self._mark)
+        if self._process is not None:
+            self._process.wait()
 
     def wait_until_ready(self) -> None:
         """Returns when the service takes jobs. Raises ServiceFailed."""
-        deadline = time.monotonic() + READY_WITHIN_S
+        deadline = time.monotonic() + self.ready_within_s
         with Client(self.url, timeout_s=5.0) as client:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.poll() is not None:
@@ -72,14 +97,14 @@ class ServiceProcess:
                 except (Unreachable, Unavailable):
                     pass  # not listening yet
                 time.sleep(0.05)
-        raise ServiceFailed(f"the service was not ready within {READY_WITHIN_S:g} s\n{self.log_tail()}")
+        raise ServiceFailed(f"the service was not ready within {self.ready_within_s:g} s\n{self.log_tail()}")
 
     def stop(self) -> float:
         """Asks the service to end by SIGTERM; returns the seconds it took. Raises ServiceFailed if it does not end in
         time, fails, or leaves a process behind."""
         assert self._process is not None
         began = time.monotonic()
-        code = self._end()
+        code = self.end()
         took_s = time.monotonic() - began
         if code not in (0, -signal.SIGTERM):  # a server that has shut down may pass the signal on to itself
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -90,7 +115,8 @@ class ServiceProcess:
             raise ServiceFailed(f"the service left processes behind: {', '.join(map(str, left))}\n{self.log_tail()}")
         return took_s
 
-    def _end(self) -> int:
+    def end(self) -> int:
+        """Asks the service to end by SIGTERM, kills it if it does not, and returns its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -101,16 +127,7 @@ class ServiceProcess:
 
     def processes(self) -> list[int]:
         """Ids of the live processes that came from this service (where there is no /proc: of its group)."""
-        if not Path("/proc/self/environ").exists():
-            return self._group()
-        alive = []
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self._mark.encode() in environ.read_bytes():
-                    alive.append(int(environ.parent.name))
-            except OSError:
-                continue  # it has ended, or is another user's
-        return alive
+        return marked_processes(self._mark) if Path("/proc/self/environ").exists() else self._group()
 
     def _group(self) -> list[int]:
         assert self._process is not None
@@ -122,10 +139,33 @@ class ServiceProcess:
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines of the service's log."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _free_port() -> int:
+def marked_processes(mark: str) -> list[int]:
+    """Ids of the live processes that began with `mark`, a NAME=value, in their environment: all that a process with it
+    starts inherit it, whatever group they move to."""
+    alive = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in environ.read_bytes():
+                alive.append(int(environ.parent.name))
+        except OSError:
+            continue  # it has ended, or is another user's
+    return alive
+
+
+def kill_marked(mark: str) -> None:
+    """Kills by SIGKILL every process that `marked_processes` finds, until there is none."""
+    while process_ids := marked_processes(mark):
+        for process_id in process_ids:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(process_id, signal.SIGKILL)
+        time.sleep(0.01)  # they are not our children: there is nothing to wait on
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

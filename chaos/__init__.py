@@ -1,0 +1,1 @@
+"""Kills, stops and cuts off what trains, by real signals to real processes, and counts what is lost."""

@@ -1,0 +1,85 @@
+"""The count of one experiment: disturbances, jobs, what was lost, and how long it took to recover."""
+
+from collections.abc import Sequence
+
+from benchmarks.records import Spread
+from chainrule.records import Job
+from chaos.records import Finding
+from chaos.service import Service
+
+__all__ = ["Tally"]
+
+ENDS_WITHIN_S = 900.0  # as where other programs have the cores a job takes many times as long
+
+
+class Tally:
+    """Counts, and says how it stands."""
+
+    def __init__(self, service: Service, kind: str, wanted: int) -> None:
+        self._service, self._kind, self.wanted = service, kind, wanted
+        self.disturbances = self.jobs = self.lost = self.differing = 0
+        self.recoveries: list[float] = []
+        self.broken: list[str] = []
+        self.notes: list[str] = []
+
+    @property
+    def enough(self) -> bool:
+        """Whether all disturbances have been made that are wanted."""
+        return self.disturbances >= self.wanted
+
+    def count(self, recovery_s: float | None = None) -> None:
+        """One more disturbance, from which training recovered after so long; None where that cannot be known."""
+        self.disturbances += 1
+        if recovery_s is not None:
+            self.recoveries.append(recovery_s)
+        self.say()
+
+    def say(self) -> None:
+        worst = f", recovered in {max(self.recoveries):.1f} s at most" if self.recoveries else ""
+        lost = f", {self.lost + self.differing} LOST" if self.lost + self.differing else ""
+        self._service.run.say(f"{self.disturbances} of {self.wanted} {self._kind}, {self.jobs} jobs{worst}{lost}")
+
+    def lose(self, why: str) -> None:
+        """A job did not end as it had to."""
+        self.lost += 1
+        self.broken.append(why)
+
+    def takes(self, job: Job, digest: str) -> None:
+        """Takes in a job that must have succeeded with that digest, and told each epoch once."""
+        self.jobs += 1
+        if job["state"] != "succeeded":
+            self.lose(f"{job['id']} {job['state']}: {job['reason']}")
+            return
+        if job["parameters_sha256"] != digest:
+            self.differing += 1
+            self.broken.append(f"{job['id']}: digest {job['parameters_sha256']}, undisturbed {digest}")
+        told = [item["epoch"] for item in self._service.client.metrics(job["id"])]
+        if told != list(range(1, job["spec"]["epochs"] + 1)):
+            missing, doubled = job["spec"]["epochs"] - len(set(told)), len(told) - len(set(told))
+            self.broken.append(f"{job['id']}: {missing} of its epochs were not told, {doubled} were told twice")
+
+    def ends(self, job_id: str, digest: str) -> None:
+        """Waits for a job's end, and takes it in."""
+        try:
+            job = self._service.client.wait(job_id, ENDS_WITHIN_S)
+        except TimeoutError as error:
+            self.jobs += 1
+            self.lose(str(error))
+        else:
+            self.takes(job, digest)
+
+    def finding(self, within_s: float | None = None, notes: Sequence[str] = ()) -> Finding:
+        """What was found; the longest recovery must not exceed `within_s`."""
+        recovery = Spread.of(self.recoveries) if self.recoveries else None
+        return Finding(
+            disturbances=self.disturbances,
+            kind=self._kind,
+            wanted=self.wanted,
+            jobs=self.jobs,
+            lost=self.lost,
+            differing=self.differing,
+            recovery=recovery,
+            within_s=within_s,
+            broken=tuple(self.broken),
+            notes=(*self.notes, *notes),
+        )

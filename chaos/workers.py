@@ -1,0 +1,19 @@
+"""A gradient worker is killed (SIGKILL).
+
+Its shards of the step go to others and a replacement joins; training goes on within 1 s, with the same bits.
+"""
+
+from chaos.disturbances import disturb, killing
+from chaos.records import Finding
+from chaos.run import Run
+from chaos.service import running
+from chaos.tally import Tally
+
+__all__ = ["measure"]
+
+
+def measure(run: Run) -> Finding:
+    with running(run) as service:
+        tally = Tally(service, "kills", run.amount(200, quick=3))
+        disturb(service, tally, killing(run, lambda job: job.workers))
+        return tally.finding(within_s=1.0)
