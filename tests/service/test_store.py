@@ -148,9 +148,9 @@ def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: St
     (waiting,) = store.waiting(10)
     assert (waiting.id, waiting.preempted_by, waiting.reason) == (job_id, "job_2 (priority 5)", gives_way.why)
     assert store.request(job_id, "resume").reason == gives_way.why
-    store.move(job_id, 1, S.PAUSED, to(S.RUNNING))
+    store.move(job_id, 2, S.PAUSED, to(S.RUNNING))
     assert store.get(job_id).preempted_by is None
-    store.move(job_id, 1, S.RUNNING, lambda _: gives_way)
+    store.move(job_id, 3, S.RUNNING, lambda _: gives_way)
     store.request(job_id, "pause")
     job = store.get(job_id)
     assert (job.reason, job.preempted_by, list(store.waiting(10))) == ("paused by request", None, [])
