@@ -140,11 +140,12 @@ class Runner:
     def state(self) -> Running:
         """The attempt as it is now."""
         job = self.attempt
+        least, most = (job.cpus_min, job.cpus_max) if self._cluster.is_elastic else (job.workers, job.workers)
         with self._lock:
             return Running(
                 job.job_id,
-                job.cpus_min,
-                job.cpus_max,
+                least,
+                most,
                 job.priority,
                 job.age,
                 workers=self._workers,

@@ -85,9 +85,14 @@ def loss_by(error: BaseException) -> AttemptLost:
     return InternalError(f"internal error ({type(error).__name__}); the service's log has the details")
 
 
-def death_of(process: str, cause: str) -> AttemptLost:
-    """How an attempt was lost of which a process died; `cause` is how Ray words that."""
-    if LOW_ON_MEMORY in cause:
+def death_of(process: str, cause: str, *, starved: bool = False) -> AttemptLost:
+    """How an attempt was lost of which a process died.
+
+    Args:
+        cause: how Ray words that.
+        starved: whether the kernel of its machine ended a process just then for want of memory.
+    """
+    if starved or LOW_ON_MEMORY in cause:
         return OutOfMemory(f"out of memory: {process} was ended, as its machine ran low on memory")
     return AttemptLost(f"{process} died: {cause.splitlines()[0] if cause else 'nobody knows why'}")
 

@@ -135,6 +135,8 @@ class RunningJob(Protocol):
 class Cluster(Protocol):
     """Where jobs run. Every method may block, none may be called on the event loop."""
 
+    is_elastic: bool
+    """Whether an attempt can compute on more or fewer CPUs than it began on."""
     keeps_attempts: bool
     """Whether attempts go on without this process, for `find` to find them."""
 

@@ -83,6 +83,7 @@ class ScriptedJob:
 class ScriptedCluster:
     """`cpus` CPUs; every attempt that is launched comes out of `next_job`."""
 
+    is_elastic = True
     keeps_attempts = False
 
     def __init__(self, cpus: int = 2) -> None:

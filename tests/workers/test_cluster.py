@@ -1,6 +1,7 @@
 """Jobs on Ray: the same bits as in one process, and the death of a process is told."""
 
 import os
+import select
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,6 +124,25 @@ def test_the_death_of_the_coordinator_is_told_as_a_lost_attempt(cluster: Cluster
         while True:
             told += running.reports(told[-1].number, 10)
     running.close()
+
+
+def test_a_coordinator_that_hangs_is_told_as_a_lost_attempt_and_its_processes_are_ended(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.on_ray import running_job
+
+    monkeypatch.setattr(running_job, "ANSWERS_WITHIN_S", 1.0)
+    running = ray_job(cluster, job_of(tmp_path / "job", workers=2, **LONG))
+    told = reports_until(running, "metrics")
+    (coordinator,) = running.process_ids()["coordinator"]
+    os.kill(coordinator, signal.SIGSTOP)
+    with pytest.raises(AttemptLost, match="has not answered"):
+        while True:
+            told += running.reports(told[-1].number, 0.5)
+    ended = os.pidfd_open(coordinator)
+    running.close()
+    assert select.select([ended], [], [], 30)[0], "it cannot wake later and write"
+    os.close(ended)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

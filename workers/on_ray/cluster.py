@@ -38,6 +38,7 @@ class RayCluster:
         self._address, self._cpus, self._folder, self._transport = address, cpus, folder, transport
         self._kernels: dict[str, Any] = {}  # by node id: the kernel's name, or the reference to a running probe
         self._lock = threading.Lock()
+        self.is_elastic = transport == "direct"
         self.keeps_attempts = address is not None
         self._spares = Spares(outlive=self.keeps_attempts)
         self._keeper = Keeper(self._spares)

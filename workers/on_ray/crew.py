@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shared.plan import Plan
 from workers.crew import Formation
 from workers.job import AttemptLost
+from workers.kernel_kills import KernelKills
 from workers.link import Entrance
 from workers.on_ray.results import raise_if_ended, result
 from workers.remote import Hub
@@ -44,6 +45,17 @@ class Member:
         """None if it has not started, or has died before."""
         return _answered(self.started) if ray.wait([self.started], timeout=0)[0] else None
 
+    def is_busy(self) -> bool:
+        """Whether one of its threads computes, or would if it had a CPU; False if it is on another machine."""
+        process_id = self.process_id()
+        if process_id is None or self.node_id != ray.get_runtime_context().get_node_id():
+            return False
+        states = []
+        for status in Path(f"/proc/{process_id}/task").glob("*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                states.append(status.read_text().rpartition(")")[2].split()[0])
+        return "R" in states
+
 
 class RayCrew:
     """The members on this node and others. `join` and `dismiss` may be called from other threads."""
@@ -51,6 +63,7 @@ class RayCrew:
     def __init__(self, members: Sequence[Member]) -> None:
         self._here = ray.get_runtime_context().get_node_id()
         self._lock = threading.Lock()
+        self._kernel = KernelKills()
         self._members: list[Member] = []
         self._newcomers = list(members)
         self._leaving: set[int] = set()
@@ -73,6 +86,7 @@ class RayCrew:
             self._asked_to_leave = True
 
     def changed(self) -> bool:
+        self._kernel.look()
         with self._lock:
             newcomers = [member.started for member in self._newcomers]
             return self._asked_to_leave or bool(newcomers and ray.wait(newcomers, timeout=0)[0])
@@ -108,7 +122,7 @@ class RayCrew:
                 return self._formation()
             self._order |= zip(numbers, members, strict=True)
         gone, self._gone = self._gone, []
-        return Formation(here, RayStaff(here, [member.process for member in mine]), remote, gone)
+        return Formation(here, RayStaff(here, [member.process for member in mine], self._kernel), remote, gone)
 
     def _by_node(self) -> tuple[list[Member], list[list[Member]]]:
         """The members on this node, and those on each other one."""
@@ -184,7 +198,8 @@ _kill_there = ray.remote(num_cpus=0, max_retries=0)(_kill)
 class RayStaff:
     """The processes of the gradient workers of one node, the first of whom needs none of its own."""
 
-    def __init__(self, members: range, processes: Sequence[Any]) -> None:
+    def __init__(self, members: range, processes: Sequence[Any], kernel: KernelKills) -> None:
+        self._kernel = kernel
         self._workers = dict(zip(members[1:], processes, strict=True))
         self._serving: dict[int, Any] = {}
 
@@ -192,7 +207,7 @@ class RayStaff:
         self._serving[worker] = self._workers[worker].serve.remote(entrance, worker, held, workers, plan, prepared)
 
     def look(self, worker: int) -> None:
-        raise_if_ended(self._serving[worker], f"gradient worker {worker}")
+        raise_if_ended(self._serving[worker], f"gradient worker {worker}", self._kernel)
 
 
 class _RelayOnRay:

@@ -23,6 +23,7 @@ from workers.coordinator import Coordinator
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker
 from workers.job import Report, StopRequest, TrainingJob, TransportName
+from workers.kernel_kills import KernelKills
 from workers.link import Entrance, serve
 from workers.on_ray.calls import RayCalls
 from workers.on_ray.crew import Member, RayCrew, RayStaff
@@ -109,7 +110,7 @@ class _Process:
 
     def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
         with self._computing():
-            relay(self._keys, hub, members, workers, plan, prepared, RayStaff(members, processes))
+            relay(self._keys, hub, members, workers, plan, prepared, RayStaff(members, processes, KernelKills()))
 
     def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> str:
         members = range(worker, worker + 1)

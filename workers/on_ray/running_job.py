@@ -10,6 +10,7 @@ import ray.exceptions
 
 from workers.failures import death_of, loss_by
 from workers.job import AttemptLost, Report, StopRequest, TrainingJob, TransportName
+from workers.kernel_kills import KernelKills
 from workers.on_ray.crew import Member, end_process
 from workers.on_ray.results import first_line, result
 from workers.on_ray.seats import GroupedSeats, Seats
@@ -39,6 +40,8 @@ class RayRunningJob:
         self._cpus = self._held = cpus  # that it is to have; seats that it has
         self._members = {member.number: member for member in members}
         self._heard = 0  # the last report that was acted on
+        self._silent_s = 0.0  # for which the coordinator has not answered
+        self._kernel = KernelKills()  # of this machine, on which an embedded cluster's processes are
         self._hired_at = -HIRES_AGAIN_AFTER_S
 
     @classmethod
@@ -97,16 +100,23 @@ class RayRunningJob:
 
     def _told(self, after: int, wait_s: float) -> list[Report]:
         patience_s = ANSWERS_WITHIN_S if self._has_answered else STARTS_WITHIN_S
+        asked_at = time.monotonic()
+        self._kernel.look()
         try:
             told = ray.get(self._coordinator.reports.remote(self._attempt, after, wait_s), timeout=wait_s + patience_s)
-            self._has_answered = True
+            self._has_answered, self._silent_s = True, 0.0
             found = [Report(*each) for each in told]
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             died = isinstance(cause, ray.exceptions.RayError)
             raise death_of("a process of the job", str(cause)) if died else loss_by(cause) from error
         except ray.exceptions.RayActorError as error:
-            raise death_of("the job's coordinator", str(error)) from error
+            raise death_of("the job's coordinator", str(error), starved=self._kernel.lately()) from error
+        except ray.exceptions.GetTimeoutError as error:
+            self._silent_s += time.monotonic() - asked_at
+            if self._silent_s < STARTS_WITHIN_S and self._members[0].is_busy():  # a machine with too much to do
+                return []
+            raise AttemptLost(f"the job's coordinator has not answered for {self._silent_s:.0f} s") from error
         except ray.exceptions.RayError as error:
             raise AttemptLost(f"the job's coordinator does not answer: {first_line(error)}") from error
         self._ended_well |= bool(found) and found[-1].type == "ended"
