@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,8 @@ from workers.storage import Storage, storage_at
 
 __all__ = ["DataFolder"]
 
+
+STARTS_WITHIN_S = 2.0  # for another service that shares the folder to let others in
 
 log = logging.getLogger("chainrule")
 
@@ -48,7 +51,7 @@ class DataFolder:
         except OSError as error:
             raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
         alone = _locked(lock, fcntl.LOCK_EX)
-        if not alone and not (self._shared and _locked(lock, fcntl.LOCK_SH)):
+        if not alone and not (self._shared and _locked_soon(lock, fcntl.LOCK_SH)):
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             lock.close()
@@ -126,4 +129,14 @@ def _locked(file: IO[str], kind: int) -> bool:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError:
         return False
+    return True
+
+
+def _locked_soon(file: IO[str], kind: int) -> bool:
+    """As `_locked`, but waits a moment: whoever starts alone has the folder for itself until it has tidied up."""
+    until = time.monotonic() + STARTS_WITHIN_S
+    while not _locked(file, kind):
+        if time.monotonic() > until:
+            return False
+        time.sleep(STARTS_WITHIN_S / 100)
     return True

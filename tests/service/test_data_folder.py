@@ -1,5 +1,7 @@
 """The data folder: what is left of a job when it has ended, and of one that is removed."""
 
+import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,18 @@ def test_checkpoints_in_a_bucket_go_with_their_job_and_a_bucket_that_is_away_kee
         assert [key.split("/")[1] for key in server.objects()] == ["job_3"]
         server.go_away()
         folder.remove_job("job_3")
+
+
+def test_of_services_that_share_a_folder_and_start_at_once_the_second_waits_for_the_first(tmp_path: Path) -> None:
+    second = DataFolder(tmp_path, shared=True)
+    opening = threading.Thread(target=second.open)
+    with (tmp_path / "lock").open("a+") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        opening.start()
+        opening.join(0.1)
+        assert opening.is_alive()
+        fcntl.flock(first, fcntl.LOCK_SH)
+        opening.join(30)
+        assert not opening.is_alive()
+    assert second.uploads.is_dir()
+    second.close()
