@@ -7,9 +7,11 @@ cluster.py            the cluster, and its nodes
 spares.py             started processes without a job
 seats.py              CPUs that a job holds
 running_job.py        one attempt, followed
+keeper.py             what outlives a control plane
 process.py                                               one process: a gradient worker or a coordinator
 crew.py                                                  the processes that the coordinator computes with
 calls.py                                                 plain Ray calls as a transport
+results.py            what a call came to                the same
 
 `ray_cluster` in `workers/ray_environment.py` is the way in; Ray must not be imported before it has been called.
 """

@@ -126,7 +126,8 @@ class RayRunningJob:
         """Of those who left the coordinator, lost or as they were asked to."""
         for number in gone:
             member = self._members.pop(number)
-            self._let_go(member, well=number >= self._cpus)
+            was_asked = number >= self._cpus
+            self._give(member, self._forgetful([member]) if was_asked else [])
         while self._held > self._cpus and self._held - 1 not in self._members:
             self._seats.drop()
             self._held -= 1
@@ -181,9 +182,6 @@ class RayRunningJob:
             for member in members:
                 self._give(member, kept)
             self._seats.close()
-
-    def _let_go(self, member: Member, *, well: bool) -> None:
-        self._give(member, self._forgetful([member]) if well else [])
 
     def _give(self, member: Member, kept: Sequence[Member]) -> None:
         """Keeps a process as a spare if it has dropped the job; nobody knows in what state another is."""
