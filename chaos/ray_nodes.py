@@ -21,15 +21,16 @@ class Node:
     """One node: a raylet, what it has started, and on the head Ray's own control service."""
 
     def __init__(self, mark: str) -> None:
-        self._mark = mark
+        self.mark = mark
 
     def processes(self) -> list[int]:
         """Ids of its live processes, those of jobs among them."""
-        return marked_processes(self._mark)
+        return marked_processes(self.mark)
 
     def kill(self) -> None:
-        """Kills all of its processes by SIGKILL: to all others, the machine is gone."""
-        kill_marked(self._mark)
+        """Kills its processes by SIGKILL: to all others, the machine is gone. Its agents, who hide their mark, see that
+        their raylet is gone and end within a minute."""
+        kill_marked(self.mark)
 
 
 class RayNodes:
@@ -81,3 +82,4 @@ def ray_nodes(run: Run, cpus: Sequence[int], ip: str = "127.0.0.1") -> Iterator[
     finally:
         for node in (*cluster.nodes, cluster.head):
             node.kill()
+        kill_marked(cluster.head.mark, run.folder / "ray")  # and the agents of all

@@ -38,7 +38,7 @@ class Run(Measurement):
 
     def processes(self) -> list[int]:
         """Ids of the live processes that the experiment has started, directly or not."""
-        return marked_processes(self.mark)
+        return marked_processes(self.mark, self.folder)
 
     def keep(self, log: Path) -> None:
         """Keeps a copy of a log, if that is wanted."""
@@ -56,10 +56,10 @@ def own_place(run: Run, name: str) -> Iterator[Run]:
     os.environ[variable] = value
     try:
         yield replace(run, name=name, mark=mark, folder=folder, draw=random.Random(f"{run.seed} {name}"))
-        if left := marked_processes(mark):
+        if left := marked_processes(mark, folder):
             raise LeftBehind(f"{len(left)} processes were left behind: {', '.join(map(title, left))}")
     finally:
-        kill_marked(mark)
+        kill_marked(mark, folder)
         del os.environ[variable]
         shutil.rmtree(folder)
 

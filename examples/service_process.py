@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,7 @@ class ServiceProcess:
 
     def kill_all(self) -> None:
         """Kills every process that came from the service by SIGKILL."""
-        kill_marked(self._mark)
+        kill_marked(self._mark, self.data_dir)
         if self._process is not None:
             self._process.wait()
 
@@ -127,7 +128,7 @@ class ServiceProcess:
 
     def processes(self) -> list[int]:
         """Ids of the live processes that came from this service (where there is no /proc: of its group)."""
-        return marked_processes(self._mark) if Path("/proc/self/environ").exists() else self._group()
+        return marked_processes(self._mark, self.data_dir) if Path("/proc/self/environ").exists() else self._group()
 
     def _group(self) -> list[int]:
         assert self._process is not None
@@ -142,22 +143,26 @@ class ServiceProcess:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def marked_processes(mark: str) -> list[int]:
+def marked_processes(mark: str, folder: Path | None = None) -> list[int]:
     """Ids of the live processes that began with `mark`, a NAME=value, in their environment: all that a process with it
-    starts inherit it, whatever group they move to."""
+    starts inherit it, whatever group they move to. Some of Ray's overwrite theirs by a title; they write into `folder`.
+    """
     alive = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in environ.read_bytes():
-                alive.append(int(environ.parent.name))
-        except OSError:
-            continue  # it has ended, or is another user's
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if mark.encode() in (process / "environ").read_bytes() or _writes_into(process, folder):
+                alive.append(int(process.name))
     return alive
 
 
-def kill_marked(mark: str) -> None:
+def _writes_into(process: Path, folder: Path) -> bool:
+    files = (file for file in (process / "fd").iterdir() if file.lstat().st_mode & stat.S_IWUSR)
+    return any(file.readlink().is_relative_to(folder) for file in files)
+
+
+def kill_marked(mark: str, folder: Path | None = None) -> None:
     """Kills by SIGKILL every process that `marked_processes` finds, until there is none."""
-    while process_ids := marked_processes(mark):
+    while process_ids := marked_processes(mark, folder):
         for process_id in process_ids:
             with suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(process_id, signal.SIGKILL)

@@ -5,13 +5,16 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from shared.errors import Unavailable
 from workers.job import Cluster, TransportName
 
-__all__ = ["TOKEN", "end_leftovers", "ray_cluster"]
+__all__ = ["end_leftovers", "ray_cluster"]
 
 TOKEN = "token"  # the file in the session folder that holds the secret of an embedded cluster
 MAX_SOCKET_FOLDER = 40  # Ray's socket paths are about 67 characters longer, and Linux allows 107
@@ -40,7 +43,7 @@ def ray_cluster(
     if address is None:
         folder = _session_folder(data_dir)
         token = folder / TOKEN
-        end_leftovers(token)
+        end_leftovers(folder)
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         os.environ.update(CLOSED, RAY_AUTH_TOKEN_PATH=str(token))
@@ -63,16 +66,31 @@ def _session_folder(data_dir: Path) -> Path:
     return folder
 
 
-def end_leftovers(token: Path) -> None:
-    """Ends what is left of an embedded cluster that has ended or was killed; its processes are known by their token.
+def end_leftovers(folder: Path) -> None:
+    """Ends what is left of an embedded cluster that has ended or was killed, whose sockets and logs are in `folder`.
 
     Ray's agents can survive their raylet by a minute. Whoever holds the data folder's lock may end them.
     """
-    mark = f"RAY_AUTH_TOKEN_PATH={token}\0".encode()
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        process_id = int(environ.parent.name)
-        try:
-            if process_id != os.getpid() and mark in environ.read_bytes():
+    while process_ids := _processes_of(folder):  # again, as one may have started another before it was ended
+        for process_id in process_ids:
+            with suppress(ProcessLookupError):
                 os.kill(process_id, signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
+        time.sleep(0.01)  # they are not our children: there is nothing to wait on
+
+
+def _processes_of(folder: Path) -> list[int]:
+    """The live processes of an embedded cluster but this one: they have its token in their environment. Ray's agents,
+    whose titles overwrite theirs, are known by the logs that they write."""
+    mark = f"RAY_AUTH_TOKEN_PATH={folder / TOKEN}\0".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if mark in (process / "environ").read_bytes() or _writes_into(process, folder):
+                found.append(int(process.name))
+    return [process_id for process_id in found if process_id != os.getpid()]
+
+
+def _writes_into(process: Path, folder: Path) -> bool:
+    """Whether a process, an entry of /proc, has a file in `folder` open for writing, be it deleted meanwhile."""
+    files = (file for file in (process / "fd").iterdir() if file.lstat().st_mode & stat.S_IWUSR)
+    return any(file.readlink().is_relative_to(folder) for file in files)

@@ -51,18 +51,37 @@ def test_a_link_in_the_folders_place_is_refused(short_folder: Path, tmp_path: Pa
 
 
 def test_processes_that_a_killed_service_left_are_ended_and_no_others(tmp_path: Path) -> None:
-    def waiting(token: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "print(flush=True); input()"]
-        environ = {**os.environ, "RAY_AUTH_TOKEN_PATH": token}
-        process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        return process
-
-    token = tmp_path / "token"
-    with waiting(str(token)) as leftover, waiting(f"{token}-of-another") as other:
-        end_leftovers(token)
+    folder = tmp_path / "ray"
+    with waiting(folder / "token") as leftover, waiting(tmp_path / "ray-of-another" / "token") as other:
+        end_leftovers(folder)
         assert leftover.wait(30) == -signal.SIGKILL
         assert other.poll() is None
         other.communicate(b"\n")
     assert other.returncode == 0
+
+
+def test_an_agent_whose_title_took_the_place_of_its_environment_is_known_by_its_log(tmp_path: Path) -> None:
+    folder = tmp_path / "ray"
+    (folder / "logs").mkdir(parents=True)
+    log = folder / "logs" / "agent.log"
+    with waiting(tmp_path / "token", log, "w") as agent, waiting(tmp_path / "token", log, "r") as reader:
+        log.unlink()  # the folder of a killed service is removed before its processes are ended
+        end_leftovers(folder)
+        assert agent.wait(30) == -signal.SIGKILL
+        assert reader.poll() is None
+        reader.communicate(b"\n")
+    assert reader.returncode == 0
+
+
+def waiting(token: Path, log: Path | None = None, mode: str = "r") -> subprocess.Popen[bytes]:
+    """A process of the cluster with that token, which has a file open and waits for a line."""
+    program = f"log = open({str(log)!r}, {mode!r}); print(flush=True); input()" if log else "print(flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "RAY_AUTH_TOKEN_PATH": str(token)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process

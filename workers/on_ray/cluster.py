@@ -18,7 +18,7 @@ from workers.on_ray.keeper import Keeper, attempts
 from workers.on_ray.running_job import RayRunningJob
 from workers.on_ray.seats import GroupedSeats, OnlyNode
 from workers.on_ray.spares import Spares
-from workers.ray_environment import TOKEN, end_leftovers
+from workers.ray_environment import end_leftovers
 
 __all__ = ["RayCluster"]
 
@@ -73,7 +73,7 @@ class RayCluster:
             self._spares.close()
         ray.shutdown()
         if self._folder is not None:
-            end_leftovers(self._folder / TOKEN)
+            end_leftovers(self._folder)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def nodes(self) -> list[Node]:
