@@ -150,9 +150,9 @@ def marked_processes(mark: str, folder: Path | None = None) -> list[int]:
     alive = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
-            if mark.encode() in (process / "environ").read_bytes() or _writes_into(process, folder):
+            if mark.encode() in (process / "environ").read_bytes() or (folder and _writes_into(process, folder)):
                 alive.append(int(process.name))
-    return alive
+    return [process_id for process_id in alive if process_id != os.getpid()]
 
 
 def _writes_into(process: Path, folder: Path) -> bool:
