@@ -61,7 +61,7 @@ class Running:
     stopping: bool = False
     """Whether it has been asked to stop, so that all its CPUs will be free."""
     overdue: bool = False
-    """Whether it has computed on fewer than wanted for too long."""
+    """Whether it has computed on more or fewer than wanted for too long."""
 
     @property
     def spare(self) -> int:
@@ -109,12 +109,16 @@ def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus) -
 
 # ---------------------------------------------------------------- running jobs
 def _without_overdue(running: Sequence[Running], decision: Decision) -> list[Running]:
-    """Takes back what jobs were given, and could not make use of."""
+    """Takes back what jobs were given and could not make use of. Who does not shrink can spare nothing, so that it is
+    preempted where that is needed."""
     kept = []
     for job in running:
         if job.overdue and not job.stopping:
+            if job.workers < job.wanted:
+                decision.resizes[job.id] = job.workers
+            else:
+                job = replace(job, cpus_min=job.workers)
             job = replace(job, wanted=job.workers)
-            decision.resizes[job.id] = job.wanted
         kept.append(job)
     return kept
 

@@ -20,7 +20,7 @@ from workers.job import AttemptLost, Cluster, Report, RunningJob, StopRequest, T
 __all__ = ["Attempt", "Runner", "Runners"]
 
 TRY_AGAIN_S = 2.0
-GROWS_WITHIN_S = 60.0  # else the CPUs that a growth has taken, and does not use, are taken back
+RESIZES_WITHIN_S = 60.0  # else CPUs that it does not use are taken back, and it is paused where it was to give some
 WAIT_S = 1.0  # for the next report; a runner that is to stop looks up as often
 
 STOPPED = "the service stopped; resumes from its checkpoint at the next start"
@@ -152,7 +152,7 @@ class Runner:
                 wanted=self._wanted,
                 cpus=self._cpus,
                 stopping=self._ending or self._stop is not None,
-                overdue=self._workers < self._wanted and self._clock() > self._resized_at + GROWS_WITHIN_S,
+                overdue=self._workers != self._wanted and self._clock() > self._resized_at + RESIZES_WITHIN_S,
             )
 
     # ------------------------------------------------------------ the attempt from its launch to its end

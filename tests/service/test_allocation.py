@@ -1,6 +1,7 @@
 """Who gets CPUs, who gives them up, and what the others are told."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -193,6 +194,14 @@ def test_a_growth_that_is_not_made_use_of_is_taken_back() -> None:
     assert decided([], [running("a", 1, wanted=3, cpus=3, overdue=True)], total=3).resizes == {"a": 1}
 
 
+def test_a_job_that_does_not_shrink_when_asked_to_is_paused_for_the_one_that_waits() -> None:
+    stuck = running("a", 3, cpus_min=1, wanted=1, cpus=3)
+    first = decided([Waiting("b", 2, 2, priority=1)], [stuck], total=3)
+    assert (first.resizes, first.preempts) == ({}, {})  # two CPUs are coming
+    later = decided([Waiting("b", 2, 2, priority=1)], [replace(stuck, overdue=True)], total=3)
+    assert (later.resizes, list(later.preempts)) == ({}, ["a"])
+
+
 def test_only_what_has_been_free_all_the_while_is_idle() -> None:
     idle = IdleCpus(for_s=3.0)
     seen = [(0.0, 2), (2.9, 2), (3.0, 5), (4.0, 1), (4.1, 5), (6.9, 5), (7.0, 5), (7.1, 5), (8.0, -1)]
@@ -218,7 +227,7 @@ def clusters(draw: st.DrawFn) -> tuple[list[Waiting], list[Running], Cpus]:
                 wanted,
                 max(workers, wanted),
                 stopping=draw(st.booleans()),
-                overdue=draw(st.booleans()) and workers < wanted,
+                overdue=draw(st.booleans()) and workers != wanted,
             )
         )
     waiting = [

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.runner import GROWS_WITHIN_S
+from service.runner import RESIZES_WITHIN_S
 from service.scheduler import GROWS_AFTER_S, TICK_S
 from support.world import SimulatedJob, World
 from workers.failures import PLACE_AGAIN_AFTER_S
@@ -49,7 +49,7 @@ def test_a_growth_that_does_not_come_about_is_taken_back_after_a_while(world: Wo
     growing = started(world, 1, 4)
     growing.lose_worker()
     world.follow()
-    world.clock += GROWS_WITHIN_S
+    world.clock += RESIZES_WITHIN_S
     world.scheduler.step()
     assert growing.resizes.empty()
     world.clock += 0.1
