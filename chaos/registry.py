@@ -17,6 +17,7 @@ from chaos import (
     nodes,
     partition,
     submits,
+    takeovers,
     workers,
 )
 from chaos.records import Finding
@@ -34,6 +35,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "nodes": nodes.measure,
     "control_planes": control_planes.measure,
     "control_planes_apart": control_planes_apart.measure,
+    "takeovers": takeovers.measure,
     "everything": everything.measure,
     "disk_full": disk_full.measure,
     "database_locked": database_locked.measure,

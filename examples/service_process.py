@@ -81,7 +81,7 @@ class ServiceProcess:
 
     def kill_all(self) -> None:
         """Kills every process that came from the service by SIGKILL."""
-        kill_marked(self._mark, self.data_dir)
+        kill_marked(self._mark, self.data_dir / "ray")
         if self._process is not None:
             self._process.wait()
 
@@ -128,7 +128,9 @@ class ServiceProcess:
 
     def processes(self) -> list[int]:
         """Ids of the live processes that came from this service (where there is no /proc: of its group)."""
-        return marked_processes(self._mark, self.data_dir) if Path("/proc/self/environ").exists() else self._group()
+        if not Path("/proc/self/environ").exists():
+            return self._group()
+        return marked_processes(self._mark, self.data_dir / "ray")
 
     def _group(self) -> list[int]:
         assert self._process is not None

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from support.training import job_of
@@ -30,6 +31,19 @@ def leave_alone(folder: Path, address: str) -> None:
     while not any(report.type == "metrics" for report in running.reports(0, 10)):
         continue
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def until_nobody_elses_spares_are_left() -> None:
+    """Returns when the killed one's spares have ended, so that there are no more than one control plane keeps."""
+    import ray
+
+    from workers.on_ray.process import SPARE_FOR_S
+    from workers.on_ray.spares import SPARES_PER_NODE
+
+    deadline = time.monotonic() + 4 * SPARE_FOR_S
+    while len(spares := ray.util.list_named_actors()) > 2 * SPARES_PER_NODE:
+        assert time.monotonic() < deadline, spares
+        time.sleep(0.2)  # Ray tells of no actor's end to who did not start it
 
 
 def main(folder: Path) -> None:
@@ -55,6 +69,7 @@ def main(folder: Path) -> None:
         from workers.on_ray.seats import groups
 
         left = groups()
+        until_nobody_elses_spares_are_left()
         chosen.stop()
     finally:
         nodes.shutdown()

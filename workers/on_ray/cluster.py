@@ -50,7 +50,8 @@ class RayCluster:
             asked = {ASKED_FOR: os.environ[ASKED_FOR]} if ASKED_FOR in os.environ else {}
             ray.init(address=self._address, runtime_env={"env_vars": asked} if asked else None, **options)
             for node in self.nodes():  # which sends a probe to each
-                self._spares.start(node.id)
+                if node.cpus:
+                    self._spares.start(node.id)
             ray.wait(list(self._kernels.values()), num_returns=len(self._kernels), timeout=PROBED_WITHIN_S)
             self._keeper.start()
             return

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from typing import Any
 
 import ray
@@ -12,6 +13,7 @@ from workers.on_ray.spares import Spares
 
 __all__ = ["Keeper", "attempts"]
 
+GREETS_EVERY_S = 3.0
 LOOKS_EVERY_S = 60.0
 ANSWERS_WITHIN_S = 5.0
 
@@ -61,10 +63,13 @@ class Keeper:
 
     def _run(self) -> None:
         nobodys: set[str] = set()
-        while not self._stopping.wait(LOOKS_EVERY_S):
+        looks_at = time.monotonic() + LOOKS_EVERY_S
+        while not self._stopping.wait(GREETS_EVERY_S):
             try:
                 self._spares.greet()
-                nobodys = self._put_away(nobodys)
+                if time.monotonic() >= looks_at:
+                    nobodys = self._put_away(nobodys)
+                    looks_at = time.monotonic() + LOOKS_EVERY_S
             except (ray.exceptions.RayError, ConnectionError):
                 log.warning("the cluster does not answer", exc_info=True)
 

@@ -34,7 +34,8 @@ __all__ = ["start_on"]
 
 BEGINS_WITHIN_S = 60.0  # for a process that is still starting to take what is asked of its attempt
 LOOK_UP_EVERY_S = 0.5  # to see whether there is still anybody to live for
-IDLE_FOR_S = 3600.0  # after which a process ends that outlives who started it
+IDLE_FOR_S = 3600.0  # after which a process of a job ends that outlives who started it
+SPARE_FOR_S = 15.0  # the same for a spare, which has no work to lose
 SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 
 
@@ -45,11 +46,11 @@ class _Process:
     Calls run one after the other, in order, but for those of group "aside", which answer while others run.
     """
 
-    def __init__(self, *, outlives: bool) -> None:
+    def __init__(self, *, outlives: bool, hired: bool) -> None:
         threadpool_limits(1, "blas")  # for the life of the process: a shard's bits must not depend on threads
         for dtype in ("float32", "float64"):
             warm(dtype)
-        self._outlives = outlives  # whoever started it
+        self._outlives, self._hired = outlives, hired  # whoever started it; for a job, or else a spare
         self._calls = 0  # that run now, of those that compute
         self._asked_at = time.monotonic()
         threading.Thread(target=self._end_when_alone, args=(os.getppid(),), name="end", daemon=True).start()
@@ -68,11 +69,17 @@ class _Process:
         with self._changed:
             self._part = self._vectors = self._crew = self._run_of = self._failed = None
         gc.collect()
+        self._asked_at, self._hired = time.monotonic(), False
 
     @ray.method(concurrency_group="aside")
     def process_id(self) -> int:
         self._asked_at = time.monotonic()
         return os.getpid()
+
+    @ray.method(concurrency_group="aside")
+    def hire(self) -> None:
+        """This is no spare any more."""
+        self._asked_at, self._hired = time.monotonic(), True
 
     @ray.method(concurrency_group="aside")
     def attempt(self) -> str | None:
@@ -84,7 +91,8 @@ class _Process:
         long; and when nobody has asked it for anything for long, as whoever started it may be gone for ever."""
         while os.getppid() == raylet:
             time.sleep(LOOK_UP_EVERY_S)
-            if self._outlives and not self._calls and time.monotonic() > self._asked_at + IDLE_FOR_S:
+            idle_for_s = IDLE_FOR_S if self._hired else SPARE_FOR_S
+            if self._outlives and not self._calls and time.monotonic() > self._asked_at + idle_for_s:
                 break
         os._exit(1)
 
@@ -194,12 +202,13 @@ _actor: Any = ray.remote  # its type hints know no concurrency groups
 _ProcessActor = _actor(concurrency_groups={"aside": 4}, num_cpus=0, max_restarts=0, max_task_retries=0)(_Process)
 
 
-def start_on(node_id: str, *, outlives: bool) -> Any:
-    """Starts a process on a node, which may outlive whoever calls this; returns before it has started."""
+def start_on(node_id: str, *, outlives: bool, hired: bool) -> Any:
+    """Starts a process on a node, for a job or as a spare, which may outlive whoever calls this; returns before it has
+    started."""
     options: dict[str, Any] = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)}
     if outlives:  # Ray finds what has a name
         options |= {"name": f"process-{uuid.uuid4().hex}", "lifetime": "detached"}
-    return _ProcessActor.options(**options).remote(outlives=outlives)
+    return _ProcessActor.options(**options).remote(outlives=outlives, hired=hired)
 
 
 def _transport(name: TransportName, job: TrainingJob, crew: RayCrew) -> tuple[Transport, list[str]]:

@@ -37,7 +37,7 @@ class Spares:
         """A spare of that node that has not died, or a process that is starting there."""
         process = self._take(node_id)
         self._fill(node_id, LEFT_BESIDE_JOBS)
-        return start_on(node_id, outlives=self._outlive) if process is None else process
+        return start_on(node_id, outlives=self._outlive, hired=True) if process is None else process
 
     def give(self, node_id: str, process: Any, *, started: bool) -> None:
         """Keeps a process, or ends it when there are enough; one that is still starting will not answer at once."""
@@ -49,7 +49,7 @@ class Spares:
         ray.kill(process)
 
     def greet(self) -> None:
-        """Lets those that outlive us know that they are still needed."""
+        """Lets those that outlive us know that they are still needed; else they end after SPARE_FOR_S."""
         with self._lock:
             everybody = [process for waiting in self._by_node.values() for process, _ in waiting]
         for process in everybody:
@@ -70,7 +70,7 @@ class Spares:
                 if not waiting:
                     return None
                 process, started = waiting.pop(0)
-            answer = process.process_id.remote()
+            answer = process.hire.remote()
             try:
                 if ray.wait([answer], timeout=ALIVE_WITHIN_S if started else 0)[0]:
                     ray.get(answer)
@@ -85,4 +85,4 @@ class Spares:
         with self._lock:
             missing = count - len(self._by_node.get(node_id, []))
         for _ in range(missing):
-            self.give(node_id, start_on(node_id, outlives=self._outlive), started=False)
+            self.give(node_id, start_on(node_id, outlives=self._outlive, hired=False), started=False)

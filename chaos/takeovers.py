@@ -1,0 +1,57 @@
+"""One of two control planes, which share PostgreSQL, a Ray cluster and the data folder, is killed (SIGKILL): first one,
+then, when that is there again, the other, which has the job by then.
+
+The one that is left takes the job over while it goes on training, and tells of it.
+"""
+
+import time
+from contextlib import ExitStack
+from itertools import cycle
+
+from chaos.postgres import Postgres
+from chaos.ray_nodes import ray_nodes
+from chaos.records import Finding
+from chaos.run import Run
+from chaos.service import Service, running
+from chaos.tally import Tally
+from chaos.watch import Hung, Watch
+
+__all__ = ["measure"]
+
+WITHIN_S = 20.0  # a lease of 15 s, and a look at it every 2 s
+EPOCHS = 6000  # several takeovers long
+
+
+def measure(run: Run) -> Finding:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(ray_nodes(run, cpus=[2]))
+        postgres = stack.enter_context(Postgres(run))
+        options = ("--ray-address", cluster.address, "--database-url", postgres.url, "--data-dir", f"{run.folder}/data")
+        first, second = (stack.enter_context(running(run, *options)) for _ in range(2))
+        tally = Tally(first, "kills", run.amount(20, quick=2))
+        spec = first.spec(EPOCHS)
+        digest = first.undisturbed(spec)
+        turns = cycle([(first, second), (second, first)])
+        while not tally.enough:
+            job_id = first.client.submit(spec)["id"]
+            try:
+                while not tally.enough and _kill(tally, job_id, *next(turns)):
+                    pass
+            except Hung as hung:
+                tally.lose(f"{hung}\n{first.log_tail()}\n{second.log_tail()}")
+            tally.ends(job_id, digest)
+        return tally.finding(WITHIN_S)
+
+
+def _kill(tally: Tally, job_id: str, victim: Service, survivor: Service) -> bool:
+    """Kills one while the job trains, and starts it again; whether the job was still training then."""
+    watch = Watch(survivor.url, job_id)
+    if watch.goes_on(since=0.0) is None or watch.is_over_within(victim.run.draw.uniform(0.3, 1.5)):
+        return False
+    killed_at = time.monotonic()
+    victim.kill()
+    told_at = watch.goes_on(killed_at)
+    tally.count(None if told_at is None else told_at - killed_at)
+    victim.start()
+    victim.wait_until_ready()
+    return not watch.is_over_within(0)
