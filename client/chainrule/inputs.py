@@ -77,23 +77,35 @@ def _is_missing(value: Any) -> bool:
 def _numbers(values: Array, feature: Feature) -> npt.NDArray[np.float64]:
     """The column as numbers, what is missing filled."""
     expected = NUMBERS[feature["type"]]
-    if values.dtype == object:
+    if values.ndim == 1 and values.dtype == object:
         for row, value in enumerate(values.tolist()):
-            if not (_is_missing(value) or isinstance(value, bool | int | float)):
-                raise _mistake(row, feature, value, expected)
-        values = np.array([math.nan if _is_missing(value) else value for value in values.tolist()], dtype=np.float64)
-    if values.ndim != 1 or values.dtype.kind not in "biuf":
-        raise _mistake(0, feature, values[0] if len(values) else None, expected)
-    numbers = values.astype(np.float64)
+            if not (_is_missing(value) or _fits(value, feature)):
+                raise _mistake(row, feature, value, f"{expected}, or None where it is missing")
+        numbers = np.array([math.nan if _is_missing(value) else value for value in values.tolist()], dtype=np.float64)
+    elif values.ndim == 1 and values.dtype.kind in ("b" if feature["type"] == "boolean" else "iuf"):
+        numbers = values.astype(np.float64)
+    else:
+        raise InvalidInput.of(feature["name"], f"{values.dtype} of shape {values.shape}", f"{expected} a row")
     missing = np.isnan(numbers)
     if feature["fill"] is not None:
         numbers[missing] = feature["fill"]
     elif missing.any():
         why = f"{expected}: the model was trained with preprocessing.missing = error"
         raise _mistake(int(missing.argmax()), feature, None, why)
-    if not np.isfinite(numbers).all():
-        raise _mistake(int((~np.isfinite(numbers)).argmax()), feature, "infinity", "a finite number")
+    bad = ~np.isfinite(numbers)
+    if feature["type"] == "integer":
+        bad |= (numbers % 1 != 0) & ~missing
+    if bad.any():
+        row = int(bad.argmax())
+        raise _mistake(row, feature, str(numbers[row]), f"{expected} that is finite")
     return numbers
+
+
+def _fits(value: Any, feature: Feature) -> bool:
+    """Whether a value is a number, and a truth value only where that is asked for."""
+    if isinstance(value, bool | np.bool_):
+        return bool(feature["type"] == "boolean")
+    return feature["type"] != "boolean" and isinstance(value, int | float | np.number)
 
 
 def _elements(values: Array, feature: Feature) -> npt.NDArray[np.float64]:

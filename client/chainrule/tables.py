@@ -46,10 +46,16 @@ def _named(columns: Any) -> dict[str, Any]:
 
 
 def array_of(values: Any) -> "npt.NDArray[Any]":
-    """A column as an array; where rows hold lists or arrays of one shape, of these stacked."""
+    """A column as an array: of objects where it is a list; where rows hold lists or arrays of one shape, of these
+    stacked."""
     import numpy as np
 
-    array = np.asarray(values)
+    if isinstance(values, list | tuple):
+        array = np.empty(len(values), dtype=object)  # numpy would make one type of 39, True and "old"
+        for row, value in enumerate(values):
+            array[row] = value
+    else:
+        array = np.asarray(values)
     if array.dtype == object and len(array) and isinstance(array[0], np.ndarray | list | tuple):
         try:
             return np.stack([np.asarray(value) for value in array])
@@ -108,10 +114,11 @@ def _npz(columns: Mapping[str, Any]) -> bytes:
 
     arrays = {name: array_of(values) for name, values in columns.items()}
     for name, array in arrays.items():
-        if array.dtype == object:
-            if not all(isinstance(value, str) for value in array):
-                raise ChainruleError(f"column {name!r} has missing or mixed values, for which pip install pyarrow")
-            arrays[name] = array.astype(str)
+        if array.dtype != object:
+            continue
+        if len(set(map(type, array))) > 1 or not isinstance(array[0], str | bool | int | float):
+            raise ChainruleError(f"column {name!r} has missing or mixed values, for which pip install pyarrow")
+        arrays[name] = np.array(array.tolist())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # numpy.savez does not take a column that is called `file`
         for name, array in arrays.items():
