@@ -25,7 +25,7 @@ HOST := 127.0.0.1
 PORT := 8400
 DATA_DIR := data
 
-.PHONY: help setup demo test lint format serve bench bench-peers chaos lock clean
+.PHONY: help setup demo test lint format sync serve bench bench-peers chaos lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -46,6 +46,9 @@ lint: setup ## look for mistakes: ruff, its format, strict types
 format: setup ## lay the code out as `make lint` wants it
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+sync: setup ## write the synchronous client anew from the asynchronous one, client/chainrule/aio
+	@.venv/bin/python client/sync.py
 
 serve: setup ## start the service on HOST=127.0.0.1 PORT=8400, keeping everything under DATA_DIR=data
 	@.venv/bin/chainrule serve --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)

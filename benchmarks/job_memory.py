@@ -60,7 +60,7 @@ def _train(table: Table, rows: int) -> tuple[Training, Mapping[str, int]]:
         with tempfile.TemporaryDirectory() as scratch:
             dataset = client.add_dataset(table.write(Path(scratch), rows), "big")
         spec: dict[str, Any] = {
-            "dataset": dataset["id"],
+            "dataset": dataset.id,
             "target": "y",
             "task": "regression",
             "layers": [{"type": "dense", "units": 16, "activation": "relu"}],

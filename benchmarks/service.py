@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import httpx
 
 from benchmarks.records import BenchmarkFailed
-from chainrule import Client
-from chainrule.records import Job, Metric
+from chainrule import Client, Job
+from chainrule.records import Metric
 from examples.service_process import ServiceProcess
 
 __all__ = ["Training", "running_service", "trained"]
@@ -44,18 +43,18 @@ class Training:
     @property
     def took_s(self) -> float:
         """All the time that it had its CPUs: preparing, starting, training, telling, writing the model."""
-        started, finished = self.job["started_at"], self.job["finished_at"]
+        started, finished = self.job.started_at, self.job.finished_at
         assert started is not None and finished is not None, "an ended job has both"
-        return (datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds()
+        return (finished - started).total_seconds()
 
 
 def trained(client: Client, spec: Mapping[str, Any]) -> Training:
     """Trains a job to its end, and removes it. Raises BenchmarkFailed when it does not succeed."""
-    job = client.wait(client.submit(spec)["id"])
-    if job["state"] != "succeeded" or job["progress"] is None:
-        raise BenchmarkFailed(f"job {job['name']!r}: got {job['state']} ({job['reason']}), expected succeeded")
-    first, last = (_metrics_after(client, job["id"], step) for step in (0, job["progress"]["steps"] - 1))
-    client.delete_job(job["id"])
+    job = client.wait(client.submit(spec).id)
+    if job.state != "succeeded":
+        raise BenchmarkFailed(f"job {job.name!r}: got {job.state} ({job.reason}), expected succeeded")
+    first, last = (_metrics_after(client, job.id, step) for step in (0, job.progress.steps - 1))
+    client.delete_job(job.id)
     return Training(job, first, last)
 
 

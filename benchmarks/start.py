@@ -45,10 +45,10 @@ def _first_step_ms(client: Client, spec: dict[str, Any]) -> float:
     took_ms = None
     began = time.perf_counter()
     submitted = client.submit(spec)
-    for event in client.events(submitted["id"]):
+    for event in client.events(submitted.id):
         if took_ms is None and event.type == "progress" and event.data["step"] > 0:
             took_ms = (time.perf_counter() - began) * 1e3
     if took_ms is None:
-        ended = client.job(submitted["id"])
-        raise BenchmarkFailed(f"a job took no step: got {ended['state']} ({ended['reason']}), expected succeeded")
+        ended = client.job(submitted.id)
+        raise BenchmarkFailed(f"a job took no step: got {ended.state} ({ended.reason}), expected succeeded")
     return took_ms

@@ -53,23 +53,23 @@ def measure(run: Run) -> Finding:
 
 def _said(service: Service, job_id: str) -> str:
     job = service.client.job(job_id)
-    return f"{job['reason']} {job['environment']}".lower()
+    return f"{job.reason} {job.environment}".lower()
 
 
 def _cannot_finish(service: Service, tally: Tally, disk: Path, epochs: int) -> None:
     """Fills the disk until the job has trained to its end."""
     spec = service.spec(epochs, layers=WIDE)
-    watch = Watch(service.url, service.client.submit(spec)["id"])
+    watch = Watch(service.url, service.client.submit(spec).id)
     watch.goes_on(since=0.0)
     with _filled(disk):
         state = service.client.job(watch.job_id)
         deadline = time.monotonic() + PAUSES_WITHIN_S
-        while state["state"] not in ("paused", "failed", "succeeded") and time.monotonic() < deadline:
+        while state.state not in ("paused", "failed", "succeeded") and time.monotonic() < deadline:
             watch.is_over_within(0.1)
             state = service.client.job(watch.job_id)
-    if state["state"] != "paused" or not any(word in (state["reason"] or "").lower() for word in SAYS):
+    if state.state != "paused" or not any(word in (state.reason or "").lower() for word in SAYS):
         tally.jobs += 1
-        tally.lose(f"{watch.job_id} could not write its model, and {state['state']}: {state['reason']}")
+        tally.lose(f"{watch.job_id} could not write its model, and {state.state}: {state.reason}")
         return
     service.client.resume(watch.job_id)
     tally.ends(watch.job_id, service.undisturbed(spec))

@@ -44,7 +44,7 @@ def disturb(service: Service, tally: Tally, do: Disturb, **changes: Any) -> None
     spec = service.spec(**{"epochs": service.run.amount(2000, quick=300), **changes})
     digest = service.undisturbed(spec)
     while not tally.enough:
-        watch = Watch(service.url, service.client.submit(spec)["id"])
+        watch = Watch(service.url, service.client.submit(spec).id)
         try:
             _disturb_one(service, tally, do, watch)
         except Hung as hung:

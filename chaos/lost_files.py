@@ -24,14 +24,14 @@ def measure(run: Run) -> Finding:
             name = f"lost-{tally.disturbances}"
             copy = run.folder / f"{name}.csv"
             copy.write_bytes(WINE.read_bytes())
-            dataset_id = service.client.add_dataset(copy, name)["id"]
+            dataset_id = service.client.add_dataset(copy, name).id
             table = service.data_dir / "datasets" / dataset_id / "table.arrow"
             if tally.disturbances % 2:
                 job_id, deleted_at = _under_a_waiting_job(service, name, table)
             else:
                 job_id, deleted_at = _under_a_starting_job(service, name, table)
             job = service.client.wait(job_id)
-            if job["state"] == "failed" and dataset_id in (job["reason"] or ""):
+            if job.state == "failed" and dataset_id in (job.reason or ""):
                 tally.jobs += 1
             else:
                 tally.takes(job, digest)
@@ -40,7 +40,7 @@ def measure(run: Run) -> Finding:
 
 
 def _under_a_starting_job(service: Service, name: str, table: Path) -> tuple[str, float]:
-    job_id = service.client.submit(service.spec(epochs=2, dataset=name))["id"]
+    job_id = service.client.submit(service.spec(epochs=2, dataset=name)).id
     time.sleep(service.run.draw.uniform(0.0, STARTS_IN_S))
     table.unlink()
     return job_id, time.monotonic()
@@ -48,8 +48,8 @@ def _under_a_starting_job(service: Service, name: str, table: Path) -> tuple[str
 
 def _under_a_waiting_job(service: Service, name: str, table: Path) -> tuple[str, float]:
     """The file is gone before the job gets CPUs, which another job has."""
-    other = service.client.submit(service.spec(epochs=100_000, workers={"min": 2, "max": 2}))["id"]
-    job_id = service.client.submit(service.spec(epochs=2, dataset=name))["id"]
+    other = service.client.submit(service.spec(epochs=100_000, workers={"min": 2, "max": 2})).id
+    job_id = service.client.submit(service.spec(epochs=2, dataset=name)).id
     table.unlink()
     service.client.cancel(other)
     return job_id, time.monotonic()

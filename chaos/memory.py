@@ -31,24 +31,24 @@ def measure(run: Run) -> Finding:
         spec = service.spec(run.amount(6000, quick=2000), workers=1)
         digest = service.undisturbed(spec)
         while not tally.enough:
-            neighbour = Watch(service.url, service.client.submit(spec)["id"])
+            neighbour = Watch(service.url, service.client.submit(spec).id)
             neighbour.goes_on(since=0.0)
             _limit_all_but(run, neighbour.job_id, group)
             _starve(service, tally)
             tally.count()
             tally.ends(neighbour.job_id, digest)
-            if (attempt := service.client.job(neighbour.job_id)["attempt"]) != 1:
+            if (attempt := service.client.job(neighbour.job_id).attempt) != 1:
                 tally.broken.append(f"the neighbour {neighbour.job_id} was disturbed: it ended in attempt {attempt}")
         return tally.finding()
 
 
 def _starve(service: Service, tally: Tally) -> None:
     """Submits a job that does not fit, and looks at its end."""
-    job_id = service.client.submit(service.spec(epochs=2, layers=WIDE, workers=1))["id"]
+    job_id = service.client.submit(service.spec(epochs=2, layers=WIDE, workers=1)).id
     job = service.client.wait(job_id, ENDS_WITHIN_S)
     tally.jobs += 1
-    if job["state"] != "failed" or SAYS not in (job["reason"] or "") or job["attempt"] > MOST_ATTEMPTS:
-        tally.lose(f"{job_id} did not fit, and {job['state']} in attempt {job['attempt']}: {job['reason']}")
+    if job.state != "failed" or SAYS not in (job.reason or "") or job.attempt > MOST_ATTEMPTS:
+        tally.lose(f"{job_id} did not fit, and {job.state} in attempt {job.attempt}: {job.reason}")
 
 
 def _limit_all_but(run: Run, job_id: str, group: Path) -> None:

@@ -24,7 +24,7 @@ def outage(service: Service, away: AbstractContextManager[object], away_s: float
     run, tally = service.run, Tally(service, f"outage of {away_s:.0f} s", 1)
     spec, small = service.spec(run.amount(6000, quick=1000)), service.spec(2, workers=1, priority=-1)
     digest, small_digest = service.undisturbed(spec), service.undisturbed(small)
-    watch = Watch(service.url, service.client.submit(spec)["id"])
+    watch = Watch(service.url, service.client.submit(spec).id)
     watch.goes_on(since=0.0)
     watch.is_over_within(run.draw.uniform(0.0, 1.0))
     before_s = _trained_s(service, watch.job_id)
@@ -48,7 +48,7 @@ def outage(service: Service, away: AbstractContextManager[object], away_s: float
         retry = "with" if "Retry-After" in answer.headers else "without"
         tally.broken.append(f"a submit was told {answer.status_code} {retry} Retry-After: {answer.text}")
     tally.ends(watch.job_id, digest)
-    if (attempt := service.client.job(watch.job_id)["attempt"]) != 1:
+    if (attempt := service.client.job(watch.job_id).attempt) != 1:
         tally.broken.append(f"its attempt was lost: it ended in attempt {attempt}")
     return tally.finding()
 

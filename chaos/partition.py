@@ -92,6 +92,6 @@ def measure(run: Run) -> Finding:
 
 def _rejoin(service: Service, cluster: RayNodes, link: _Link) -> None:
     """Starts the far node anew where Ray has given it up, after which it ends itself."""
-    if sum(node["cpus"] for node in service.client.cluster()["nodes"]) < 2:
+    if sum(node.cpus for node in service.client.cluster().nodes) < 2:
         cluster.lose(cluster.nodes[-1])
         cluster.add(1, link.there, link.inside)

@@ -59,7 +59,7 @@ class Restarts:
         with Client(self._service.url, timeout_s=5.0) as client:
             for _ in range(SUBMITS):
                 try:
-                    self._acknowledged.append(client.submit(self._small)["id"])
+                    self._acknowledged.append(client.submit(self._small).id)
                 except ChainruleError:
                     break  # not acknowledged: whether it is there is open
                 finally:

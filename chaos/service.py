@@ -44,10 +44,10 @@ class Service(ServiceProcess):
         key = json.dumps(spec, sort_keys=True)
         if key not in self.run.digests:
             self.run.say("trains undisturbed")
-            job = self.client.wait(self.client.submit(spec)["id"])
-            digest = job["parameters_sha256"]
+            job = self.client.wait(self.client.submit(spec).id)
+            digest = job.parameters_sha256
             if digest is None:
-                raise ServiceFailed(f"undisturbed, a job {job['state']}: {job['reason']}\n{self.log_tail()}")
+                raise ServiceFailed(f"undisturbed, a job {job.state}: {job.reason}\n{self.log_tail()}")
             self.run.digests[key] = digest
         return self.run.digests[key]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.records import Spread
-from chainrule.records import Job
+from chainrule import Job
 from chaos.records import Finding
 from chaos.service import Service
 
@@ -47,16 +47,16 @@ class Tally:
     def takes(self, job: Job, digest: str) -> None:
         """Takes in a job that must have succeeded with that digest, and told each epoch once."""
         self.jobs += 1
-        if job["state"] != "succeeded":
-            self.lose(f"{job['id']} {job['state']}: {job['reason']}")
+        if job.state != "succeeded":
+            self.lose(f"{job.id} {job.state}: {job.reason}")
             return
-        if job["parameters_sha256"] != digest:
+        if job.parameters_sha256 != digest:
             self.differing += 1
-            self.broken.append(f"{job['id']}: digest {job['parameters_sha256']}, undisturbed {digest}")
-        told = [item["epoch"] for item in self._service.client.metrics(job["id"])]
-        if told != list(range(1, job["spec"]["epochs"] + 1)):
-            missing, doubled = job["spec"]["epochs"] - len(set(told)), len(told) - len(set(told))
-            self.broken.append(f"{job['id']}: {missing} of its epochs were not told, {doubled} were told twice")
+            self.broken.append(f"{job.id}: digest {job.parameters_sha256}, undisturbed {digest}")
+        told = [item["epoch"] for item in self._service.client.metrics(job.id)]
+        if told != list(range(1, job.spec["epochs"] + 1)):
+            missing, doubled = job.spec["epochs"] - len(set(told)), len(told) - len(set(told))
+            self.broken.append(f"{job.id}: {missing} of its epochs were not told, {doubled} were told twice")
 
     def ends(self, job_id: str, digest: str) -> None:
         """Waits for a job's end, and takes it in."""

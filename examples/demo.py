@@ -16,12 +16,11 @@ from rich.table import Table
 from rich.text import Text
 from service_process import ServiceFailed, ServiceProcess
 
-from chainrule import ChainruleError, Client
-from chainrule.records import TERMINAL_STATES, Job
+from chainrule import ChainruleError, Client, Job
 from chainrule.rows import read_rows
 from chainrule.show import duration_text, make_console
 from chainrule.specs import read_spec, with_settings
-from chainrule.watch import follow
+from chainrule.watch import view_on
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
@@ -83,12 +82,12 @@ def digits(client: Client) -> Job:
     with np.load(DATA / "digits-test.npz") as test:
         images, labels = test["image"], test["digit"]
     with console.status("predicting the 2,000 test images"):
-        predictions = client.predict(job["id"], ({"image": image.tolist()} for image in images))
-    values = [prediction["value"] for prediction in predictions]
+        predictions = client.predict(job.id, ({"image": image.tolist()} for image in images))
+    values = [prediction.value for prediction in predictions]
     accuracy = float(np.mean(np.array(values) == labels))
     console.print(Columns([_drawn(images[n], values[n], int(labels[n])) for n in range(5)], padding=(0, 2)))
-    expect(job["workers"] == 2, f"got {job['workers']} workers, expected 2")
-    done(f"validation accuracy {job['metrics']['validation_accuracy']:.2%} (a tenth of the training file)")
+    expect(job.workers == 2, f"got {job.workers} workers, expected 2")
+    done(f"validation accuracy {job.latest_metrics['validation_accuracy']:.2%} (a tenth of the training file)")
     expect(accuracy >= 0.95, f"got a test accuracy of {accuracy:.2%}, expected at least 95 %")
     done(f"test accuracy       {accuracy:.2%} (2,000 images that it never saw; at least 95 % promised)")
     return job
@@ -109,21 +108,19 @@ def incomes(client: Client) -> None:
     client.add_dataset(DATA / "adult-train.csv.gz", "adult")
     dataset = client.add_dataset(DATA / "adult-test.csv.gz", "adult-test")
     job = trained(client, read_spec(HERE / "adult.yaml"))
-    accuracy = job["metrics"]["validation_accuracy"]
+    accuracy = job.latest_metrics["validation_accuracy"]
     expect(accuracy >= 0.85, f"got a test accuracy of {accuracy:.2%}, expected at least 85 %")
-    done(f"test accuracy {accuracy:.2%} on the {dataset['rows']:,} people of the test file (at least 85 % promised)")
-    types = {column["name"]: column["type"] for column in dataset["columns"]}
+    done(f"test accuracy {accuracy:.2%} on the {dataset.rows:,} people of the test file (at least 85 % promised)")
+    types = {column.name: column.type for column in dataset.columns}
     people = three_people(list(read_rows(DATA / "adult-test.csv.gz", types)))
-    answers = client.predict(
-        job["id"], [{name: person[name] for name in person if name != "income"} for person in people]
-    )
+    answers = client.predict(job.id, [{name: person[name] for name in person if name != "income"} for person in people])
     shown = ("age", "workclass", "education", "occupation", "hours_per_week", "native_country")
     table = simple_table(*shown, "predicted", "probability", "in truth")
     for person, answer in zip(people, answers, strict=True):
         cells = [Text("missing", style="dim") if person[name] is None else Text(str(person[name])) for name in shown]
-        right = answer["value"] == person["income"]
-        predicted = Text(str(answer["value"]), style="green" if right else "red")
-        table.add_row(*cells, predicted, f"{answer['probabilities'][answer['value']]:.0%}", person["income"])
+        right = answer.value == person["income"]
+        predicted = Text(str(answer.value), style="green" if right else "red")
+        table.add_row(*cells, predicted, f"{answer.probabilities[answer.value]:.0%}", person["income"])
     console.print(table)
 
 
@@ -161,12 +158,12 @@ def await_all(client: Client, jobs: Sequence[Job]) -> None:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("jobs, side by side", total=len(jobs))
-        waiting = [job["id"] for job in jobs]
+        waiting = [job.id for job in jobs]
         while waiting:
             now = [client.job(job_id) for job_id in waiting]
             for job in now:
-                expect(job["state"] not in ("failed", "cancelled"), f"{job['name']}: {job['state']}, {job['reason']}")
-            waiting = [job["id"] for job in now if job["state"] not in TERMINAL_STATES]
+                expect(job.state not in ("failed", "cancelled"), f"{job.name}: {job.state}, {job.reason}")
+            waiting = [job.id for job in now if not job.is_over]
             bar.update(task, completed=len(jobs) - len(waiting))
             time.sleep(0.1 if waiting else 0)
 
@@ -197,11 +194,11 @@ def same_bits(client: Client, first: Job) -> None:
     jobs = [first, again]
     table = simple_table("workers", "SHA-256 of the trained weights")
     for job in jobs:
-        table.add_row(str(job["workers"]), str(job["parameters_sha256"]))
+        table.add_row(str(job.workers), str(job.parameters_sha256))
     console.print(table)
-    workers_used = [job["workers"] for job in jobs]
+    workers_used = [job.workers for job in jobs]
     expect(workers_used == [2, 1], f"got {workers_used} workers, expected [2, 1]")
-    digests = {job["parameters_sha256"] for job in jobs}
+    digests = {job.parameters_sha256 for job in jobs}
     expect(len(digests) == 1 and None not in digests, f"got {len(digests)} different digests, expected one")
     done("the same SHA-256 with 2 workers and with 1")
 
@@ -209,8 +206,9 @@ def same_bits(client: Client, first: Job) -> None:
 # ---------------------------------------------------------------- how it looks
 def trained(client: Client, spec: dict[str, Any]) -> Job:
     """Submits a job, shows it live, and returns it once it has succeeded."""
-    job = follow(client, client.submit(spec), console)
-    expect(job["state"] == "succeeded", f"{job['name']}: got {job['state']} ({job['reason']}), expected succeeded")
+    job = client.submit(spec)
+    job.follow(view_on(job, console))
+    expect(job.state == "succeeded", f"{job.name}: got {job.state} ({job.reason}), expected succeeded")
     return job
 
 

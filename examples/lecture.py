@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from chainrule import Client
-from chainrule.records import Job
+from chainrule import Client, Job
 
 Array = npt.NDArray[np.float64]
 LEARNING_RATE = 0.01
@@ -96,22 +95,22 @@ class Example:
         """Every number of the example, expected and got; the jobs have ended."""
         example = self._example
         if "untrained" in self._jobs:
-            job = client.job(self._jobs["untrained"]["id"])
+            job = client.job(self._jobs["untrained"].id)
             yield self._compare("prediction", example["prediction"], self._predict(client, job))
-            yield self._compare("loss", example["loss_before"], job["metrics"]["train_loss"])
+            yield self._compare("loss", example["loss_before"], job.latest_metrics["train_loss"])
         if "one step" in self._jobs:
             yield from self._after_one_step(client, folder)
         if "trained" in self._jobs:
-            job = client.job(self._jobs["trained"]["id"])
+            job = client.job(self._jobs["trained"].id)
             bound, steps = (1e-6, 100) if "after_100_steps" in example else (1e-12, PERFECT_EPOCHS)
-            yield self._compare(f"loss after {steps:,} steps", bound, job["metrics"]["train_loss"], at_most=True)
+            yield self._compare(f"loss after {steps:,} steps", bound, job.latest_metrics["train_loss"], at_most=True)
             if "after_100_steps" not in example:
                 weights, biases = _parameters(client, job, folder)
                 yield self._compare("parameters", [2, -1.5, 1, 1], _flat([*weights, *biases]), tolerance=1e-5)
 
     def _after_one_step(self, client: Client, folder: Path) -> Iterator[Comparison]:
         example = self._example
-        job = client.job(self._jobs["one step"]["id"])
+        job = client.job(self._jobs["one step"].id)
         weights, biases = _parameters(client, job, folder)
         got = _flat([*weights, *biases])
         gradient = _flat([*example["gradient"]["weights"], *example["gradient"]["biases"]])
@@ -126,7 +125,7 @@ class Example:
 
     def _predict(self, client: Client, job: Job) -> Array:
         rows = [dict(zip(self._inputs, x, strict=True)) for x in self._example["x"]]
-        values = [prediction["value"] for prediction in client.predict(job["id"], rows)]
+        values = [prediction.value for prediction in client.predict(job.id, rows)]
         return np.array(
             [[value[name] for name in self._targets] if isinstance(value, dict) else [value] for value in values]
         )
@@ -142,7 +141,7 @@ def read_examples(path: Path) -> list[Example]:
 
 def _parameters(client: Client, job: Job, folder: Path) -> tuple[list[Array], list[Array]]:
     """Weights and biases of each dense layer, from the job's model file."""
-    tensors = load_file(client.download_model(job["id"], folder / f"{job['id']}.safetensors"))
+    tensors = load_file(client.download_model(job.id, folder / f"{job.id}.safetensors"))
     layers = range(len(tensors) // 2)
     return [tensors[f"layers.{n}.weights"] for n in layers], [tensors[f"layers.{n}.bias"] for n in layers]
 

@@ -2,60 +2,52 @@
 
 >>> from chainrule import Client
 >>> client = Client("http://127.0.0.1:8400")
->>> client.add_dataset("adult.csv")
->>> job = client.submit({"dataset": "adult", "target": "income", "layers": [{"type": "dense", "units": 32}]})
->>> client.wait(job["id"])["parameters_sha256"]
+>>> job = client.train("adult.csv", target="income", layers=[64, 32], epochs=20, validation={"fraction": 0.1})
+>>> job.wait().parameters_sha256
+>>> job.model().predict([{"age": 39, "workclass": "State-gov"}])
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chainrule.aio.client import AsyncClient
+    from chainrule.aio.job import AsyncJob
     from chainrule.client import Client
     from chainrule.errors import (
         ChainruleError,
         Conflict,
         FieldProblem,
         InvalidFile,
+        InvalidInput,
         NotFound,
         Refused,
         ServiceError,
         Unavailable,
         Unreachable,
     )
-    from chainrule.records import TERMINAL_STATES, Event
+    from chainrule.job import Job
+    from chainrule.model import Model
+    from chainrule.records import TERMINAL_STATES, Dataset, Event, Prediction
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Client": "client",
-    "Event": "records",
-    "TERMINAL_STATES": "records",
-    **dict.fromkeys(
-        (
-            "ChainruleError",
-            "Conflict",
-            "FieldProblem",
-            "InvalidFile",
-            "NotFound",
-            "Refused",
-            "ServiceError",
-            "Unavailable",
-            "Unreachable",
-        ),
-        "errors",
-    ),
-}
-
 __all__ = [
     "TERMINAL_STATES",
+    "AsyncClient",
+    "AsyncJob",
     "ChainruleError",
     "Client",
     "Conflict",
+    "Dataset",
     "Event",
     "FieldProblem",
     "InvalidFile",
+    "InvalidInput",
+    "Job",
+    "Model",
     "NotFound",
+    "Prediction",
     "Refused",
     "ServiceError",
     "Unavailable",
@@ -63,9 +55,18 @@ __all__ = [
     "__version__",
 ]
 
+_HOME = {
+    "AsyncClient": "aio.client",
+    "AsyncJob": "aio.job",
+    "Client": "client",
+    "Job": "job",
+    "Model": "model",
+    **dict.fromkeys(("TERMINAL_STATES", "Dataset", "Event", "Prediction"), "records"),
+}  # the others are errors
+
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for: `chainrule serve` must start without loading HTTP and more."""
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)

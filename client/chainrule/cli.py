@@ -69,9 +69,9 @@ def version(ctx: typer.Context, as_json: Json = False) -> None:
     with ctx.ensure_object(Session).client() as client:
         service = client.version()
     if as_json:
-        print_json({"client": __version__, "service": service})
+        print_json({"client": __version__, "service": service.json})
     else:
-        typer.echo(f"client {__version__}\nservice {service.get('version')} at {client.url}")
+        typer.echo(f"client {__version__}\nservice {service.version} at {client.url}")
 
 
 app.command()(serve)

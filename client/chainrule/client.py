@@ -1,6 +1,8 @@
-"""A client of the REST API: one method for each thing that the service can do."""
+# Written by `make sync` from aio/client.py: change that file, not this one.
+"""A client of the REST API: one method for each thing that the service can do, and `train` for the usual."""
 
 import json
+import math
 import os
 import time
 import uuid
@@ -8,27 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from chainrule import files
-from chainrule.errors import ChainruleError, InvalidFile, Refused, ServiceError, Unavailable, Unreachable
-from chainrule.records import (
-    TERMINAL_STATES,
-    Cluster,
-    Dataset,
-    Event,
-    Job,
-    Metric,
-    Move,
-    Page,
-    Plan,
-    Prediction,
-    Version,
-)
+from chainrule import files, safetensors
+from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, ServiceError, Unavailable, Unreachable
+from chainrule.job import Job
+from chainrule.records import TERMINAL_STATES, Cluster, Dataset, Event, Metric, Move, Page, Plan, Prediction, Version
 from chainrule.sse import EventParser
+from chainrule.training import Source, learned, source_of, spec_of
+from chainrule.waiting import aside, pause, sent
+
+if TYPE_CHECKING:
+    from chainrule.model import Model
 
 __all__ = ["DEFAULT_URL", "Client"]
 
@@ -40,12 +36,16 @@ LONGEST_WAIT_S = 5.0  # between two tries
 PREDICT_BODY_BYTES = 768 * 1024  # the service takes JSON up to 1 MiB
 PREDICT_ROWS = 1_000
 
+Item = TypeVar("Item")
+
 
 class Client:
     """Speaks to one Chainrule service; use it in a `with` block, or `close` it.
 
     The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. `transport` and `sleep` are the
     seams for tests. All methods raise `Unreachable` when no answer comes and `ServiceError` when it is an error.
+
+    A client may be pickled: a client of the same URL comes out, and nothing secret goes in.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Client:
         *,
         timeout_s: float = REQUEST_TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
         self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
         self._sleep = sleep
@@ -70,6 +70,12 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.url,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Client":
+        return self  # it holds connections; nothing in it changes
 
     def close(self) -> None:
         """Closes the connections; repeating is harmless."""
@@ -111,28 +117,67 @@ class Client:
             "/v1/datasets",
             params={"name": name or files.name_of(path), **media.options, **_given(options)},
             headers=headers,
-            content=files.chunks(path, progress),
+            content=sent(files.chunks(path, progress)),
             timeout=httpx.Timeout(600.0, connect=10.0),
         )
-        return cast(Dataset, response.json())
+        return Dataset.of(response.json())
 
     def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
         """One page of the data sets, newest first."""
-        return self._page("/v1/datasets", {"limit": limit, "cursor": cursor})
+        return self._page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
 
     def dataset(self, id_or_name: str) -> Dataset:
         """A data set with its columns' profile; a name means its newest version."""
-        return cast(Dataset, self._get(f"/v1/datasets/{_segment(id_or_name)}"))
+        return Dataset.of(self._get(f"/v1/datasets/{_segment(id_or_name)}"))
 
-    def preview(self, id_or_name: str, rows: int = 20) -> dict[str, Any]:
-        """The first rows of a data set, as the service answers them."""
-        return cast(dict[str, Any], self._get(f"/v1/datasets/{_segment(id_or_name)}/preview", {"rows": rows}))
+    def preview(self, id_or_name: str, rows: int = 20) -> list[dict[str, Any]]:
+        """The first rows of a data set."""
+        answer = self._get(f"/v1/datasets/{_segment(id_or_name)}/preview", {"rows": rows})
+        return list(answer["rows"])
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Removes a data set. Raises Conflict while a job that has not ended uses it."""
         self._repeatable("DELETE", f"/v1/datasets/{_segment(dataset_id)}")
 
     # ------------------------------------------------------------------ jobs
+    def train(
+        self,
+        data: Any,
+        y: Any = None,
+        *,
+        target: str | Sequence[str] | None = None,
+        layers: Sequence[int | Mapping[str, Any]] = (),
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> Job:
+        """Uploads a table, unless the service has it already, submits a job that trains on it, and returns that.
+
+        Args:
+            data: the path of a file; a table of pandas, Polars or Arrow; a dictionary of columns; a numpy array, whose
+                rows become one column `x`; or a data set that is there, as a `Dataset`, by id or by name.
+            y: what to learn, row by row, where it is not a column of `data`; it becomes the column `target`, or `y`.
+            target: the column to learn, or several.
+            layers: the hidden layers; 64 is short for {"type": "dense", "units": 64}.
+            spec: every other field of a spec, as at /docs: epochs=20, optimizer={"type": "adam"}, …
+
+        Raises InvalidInput for what can be seen here to be wrong, else as `add_dataset` and `submit`.
+        """
+        source = aside(source_of, data, y, target)
+        whole = spec_of(learned(y, target), layers, spec)
+        whole["dataset"] = source if isinstance(source, str) else (self._uploaded(source)).id
+        return self.submit(whole, idempotency_key=idempotency_key)
+
+    def _uploaded(self, source: Source) -> Dataset:
+        """The data set of that name and content: the one that is there, else a new one."""
+        try:
+            there = self.dataset(source.name)
+        except NotFound:
+            there = None
+        if there is not None and there.sha256 == source.sha256:
+            return there
+        with source.file() as path:
+            return self.add_dataset(path, source.name)
+
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Submits a job and returns it, queued. With the same key and spec again, the same job.
 
@@ -140,15 +185,17 @@ class Client:
         Raises Refused with one FieldProblem for each wrong field.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return cast(Job, self._repeatable("POST", "/v1/jobs", **_json(spec, headers)).json())
+        answer = self._repeatable("POST", "/v1/jobs", **_json(spec, headers))
+        return self._job(answer.json())
 
     def plan(self, spec: Mapping[str, Any]) -> Plan:
         """A dry run: validates and plans only. Raises as `submit`."""
-        return cast(Plan, self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **_json(spec)).json())
+        answer = self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **_json(spec))
+        return Plan.of(answer.json())
 
     def job(self, job_id: str) -> Job:
         """One job as it is now."""
-        return cast(Job, self._get(f"/v1/jobs/{_segment(job_id)}"))
+        return self._job(self._get(f"/v1/jobs/{_segment(job_id)}"))
 
     def jobs(
         self,
@@ -159,7 +206,8 @@ class Client:
         cursor: str | None = None,
     ) -> Page[Job]:
         """One page of the jobs, newest first; `state` (any of them) and `label` (key=value, all of them) filter."""
-        return self._page("/v1/jobs", {"state": state, "label": label, "limit": limit, "cursor": cursor})
+        params = {"state": state, "label": label, "limit": limit, "cursor": cursor}
+        return self._page("/v1/jobs", self._job, params)
 
     def delete_job(self, job_id: str) -> None:
         """Removes an ended job and its files. Raises Conflict for one that has not ended."""
@@ -179,11 +227,11 @@ class Client:
 
     def metrics(self, job_id: str, after: int | None = None) -> list[Metric]:
         """The job's metrics so far, oldest first; only steps above `after` if given."""
-        return list(self._all(f"/v1/jobs/{_segment(job_id)}/metrics", {"after": after}))
+        return self._all(f"/v1/jobs/{_segment(job_id)}/metrics", dict, {"after": after})
 
     def history(self, job_id: str) -> list[Move]:
         """Every move of the job: from, to, when, why."""
-        return list(self._all(f"/v1/jobs/{_segment(job_id)}/history", {}))
+        return self._all(f"/v1/jobs/{_segment(job_id)}/history", Move.of, {})
 
     def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> Job:
         """The job once it has succeeded, failed or been cancelled.
@@ -191,12 +239,12 @@ class Client:
         A service that goes away meanwhile is waited for, `patience_s` at most. Raises TimeoutError after `timeout_s`.
         """
         start = answered = time.monotonic()
-        pause_s = 0.05
+        pause_s = 0.02
         while True:
             try:
                 job = self.job(job_id)
                 answered = time.monotonic()
-                if job["state"] in TERMINAL_STATES:
+                if job.is_over:
                     return job
             except (Unreachable, Unavailable):
                 if time.monotonic() - answered > patience_s:
@@ -213,24 +261,26 @@ class Client:
         *,
         patience_s: float = 60.0,
         on_break: Callable[[ChainruleError], None] | None = None,
+        timeout_s: float | None = None,
     ) -> Iterator[Event]:
         """The job's events, live, until it has ended; nothing is lost or doubled when the connection breaks.
 
         `last_event_id` resumes after an event seen earlier. A service that goes away is waited for, `patience_s` at
         most; then Unreachable or Unavailable is raised; `on_break` is told of each try that failed. Raises NotFound for
-        a job that is not there.
+        a job that is not there, TimeoutError after `timeout_s`.
         """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         parser = EventParser(last_id=last_event_id or "")
         failing_since: float | None = None
         while True:
             ended, silent = False, True
             try:
-                for event in self._stream(job_id, parser):
+                for event in self._stream(job_id, parser, deadline):
                     failing_since, silent = None, False
                     ended = event.type == "state" and event.data.get("state") in TERMINAL_STATES
                     yield event
                 # A stream that ends without a word may have been resumed after its last event.
-                if ended or (silent and self.job(job_id)["state"] in TERMINAL_STATES):
+                if ended or (silent and (self.job(job_id)).is_over):
                     return
                 failing_since = None
             except (Unreachable, Unavailable) as broken:
@@ -239,20 +289,25 @@ class Client:
                     raise
                 if on_break:
                     on_break(broken)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
             self._sleep(min(parser.retry_s or 0.5, LONGEST_WAIT_S))
             parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
 
-    def _stream(self, job_id: str, parser: EventParser) -> Iterator[Event]:
-        """The events of one connection; returns when it ends, or says nothing for too long."""
+    def _stream(self, job_id: str, parser: EventParser, deadline: float) -> Iterator[Event]:
+        """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if parser.last_id:
             headers["Last-Event-ID"] = parser.last_id
-        timeout = httpx.Timeout(EVENT_SILENCE_S, connect=10.0)
+        left_s = max(0.01, deadline - time.monotonic())
+        timeout = httpx.Timeout(min(EVENT_SILENCE_S, left_s), connect=10.0)
         with self._open(f"/v1/jobs/{_segment(job_id)}/events", headers=headers, timeout=timeout) as response:
             try:
                 for chunk in response.iter_bytes():
                     for event in parser.feed(chunk):
                         yield Event(event.type, json.loads(event.data), event.id)
+                    if time.monotonic() > deadline:
+                        return
             except httpx.ReadTimeout:
                 return
 
@@ -262,15 +317,15 @@ class Client:
 
         Raises Refused with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
         """
-        path = f"/v1/jobs/{_segment(job_id)}/predict"
+        path, headers = f"/v1/jobs/{_segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
         for batch in _batches(rows):
             body = b'{"rows":[' + b",".join(batch) + b"]}"
             try:
-                answer = self._repeatable("POST", path, content=body, headers={"Content-Type": "application/json"})
+                answer = self._repeatable("POST", path, content=body, headers=headers)
             except Refused as refused:
                 raise refused.shifted(len(predictions)) from None
-            predictions.extend(answer.json()["predictions"])
+            predictions.extend(map(Prediction.of, answer.json()["predictions"]))
         return predictions
 
     def download_model(
@@ -280,47 +335,68 @@ class Client:
         path = Path(path)
         with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
             total = int(response.headers.get("Content-Length", 0))
-            files.write_whole(path, response.iter_bytes(), progress and (lambda written: progress(written, total)))
+            with files.whole(path) as file:
+                for piece in response.iter_bytes():
+                    file.write(piece)
+                    if progress:
+                        progress(file.tell(), total)
         return path
+
+    def model(self, job_id: str) -> "Model":
+        """The trained model, to predict with on this machine. It needs numpy."""
+        from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
+
+        with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+            content = response.read()
+        return aside(Model.from_bytes, content)
 
     def model_metadata(self, job_id: str) -> dict[str, str]:
         """What the model says of itself (spec, preprocessing, classes, digest): only the head of the file is read."""
+        head = bytearray()
         with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
-            return files.safetensors_metadata(response.iter_bytes())
+            for piece in response.iter_bytes():
+                head += piece
+                if (header := safetensors.header(head)) is not None:
+                    return safetensors.metadata(header)
+        raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
 
     # ------------------------------------------------------------------ the service
     def ready(self) -> bool:
         """Whether the service takes jobs now. Raises Unreachable when nothing answers."""
-        return self._send("GET", "/readyz", refuse=False).status_code == 200
+        return (self._send("GET", "/readyz", refuse=False)).status_code == 200
 
     def version(self) -> Version:
         """Which service answers."""
-        return cast(Version, self._get("/v1/version"))
+        return Version.of(self._get("/v1/version"))
 
     def cluster(self) -> Cluster:
         """The machines, their CPUs, how many are free, their BLAS kernels."""
-        return cast(Cluster, self._get("/v1/cluster"))
+        return Cluster.of(self._get("/v1/cluster"))
 
     # ------------------------------------------------------------------ how requests go
     def _move(self, job_id: str, move: str) -> Job:
-        return cast(Job, self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}").json())
+        return self._job((self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}")).json())
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._repeatable("GET", path, params=_given(params or {})).json()
+        return (self._repeatable("GET", path, params=_given(params or {}))).json()
 
-    def _page(self, path: str, params: Mapping[str, Any]) -> Page[Any]:
+    def _job(self, answer: Mapping[str, Any]) -> Job:
+        return Job.of(self, answer)
+
+    def _page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
         answer = self._get(path, params)
-        return Page(answer["items"], answer.get("next_cursor"))
+        return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
 
-    def _all(self, path: str, params: Mapping[str, Any]) -> Iterator[Any]:
+    def _all(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> list[Item]:
         """The items of every page of a list."""
+        items: list[Item] = []
         cursor: str | None = None
         while True:
-            page = self._page(path, {**params, "cursor": cursor})
-            yield from page
+            page = self._page(path, read, {**params, "cursor": cursor})
+            items += page.items
             cursor = page.next_cursor
             if cursor is None:
-                return
+                return items
 
     def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""

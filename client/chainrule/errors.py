@@ -2,6 +2,7 @@
 
 ChainruleError
 ├── InvalidFile             a file on this side cannot be read as what it should be
+├── InvalidInput            what was given is wrong, as can be seen on this side
 ├── Unreachable             no answer came from the service
 └── ServiceError            the service answered with an error
     ├── Refused             the request is wrong                               (400, 413, 415, 422, …)
@@ -20,6 +21,7 @@ __all__ = [
     "Conflict",
     "FieldProblem",
     "InvalidFile",
+    "InvalidInput",
     "NotFound",
     "Refused",
     "ServiceError",
@@ -57,6 +59,22 @@ class FieldProblem:
 
     def __str__(self) -> str:
         return f"{self.field}: got {self.got if self.got is not None else 'null'}, expected {self.expected}"
+
+
+class InvalidInput(ChainruleError):
+    """What was given is wrong, as can be seen without asking the service; `fields` as in a refusal by the service."""
+
+    def __init__(self, fields: Sequence[FieldProblem]) -> None:
+        self.fields = tuple(fields)
+        super().__init__("\n".join(map(str, self.fields)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.fields,)
+
+    @classmethod
+    def of(cls, field: str, got: Any, expected: str) -> "InvalidInput":
+        """The error for a single field."""
+        return cls([FieldProblem(field, got, expected)])
 
 
 class ServiceError(ChainruleError):

@@ -1,18 +1,21 @@
 """Files on this side: what an upload is, reading it in chunks, writing a download whole or not at all."""
 
-import json
+import gzip
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
+from typing import IO, cast
 
-from chainrule.errors import ChainruleError, InvalidFile
+from chainrule.errors import InvalidFile
 
-__all__ = ["Media", "chunks", "media_of", "name_of", "safetensors_metadata", "write_whole"]
+__all__ = ["Media", "chunks", "is_table", "media_of", "name_of", "sha256", "whole"]
 
 CHUNK_BYTES = 256 * 1024
-HEADER_LIMIT_BYTES = 100_000_000  # the safetensors format's own limit
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ def media_of(path: Path) -> Media:
     return MEDIA[suffix]
 
 
+def is_table(name: str) -> bool:
+    """Whether a text names a file that can be uploaded, by its suffix."""
+    return _suffix(Path(name)) is not None
+
+
 def name_of(path: Path) -> str:
     """The file's name without its suffix: what a data set is called unless told otherwise."""
     return path.name[: -len(_suffix(path) or "") or None]
@@ -62,20 +70,19 @@ def chunks(path: Path, progress: Callable[[int, int], None] | None = None) -> It
                 progress(sent, total)
 
 
-def write_whole(path: Path, pieces: Iterable[bytes], progress: Callable[[int], object] | None = None) -> None:
-    """Writes `pieces` to `path` by way of a temporary file beside it, so that nobody ever sees half of it."""
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which becomes `path` when the block ends well, so that nobody ever sees half of it.
+
+    Raises InvalidFile where nothing can be written there.
+    """
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise InvalidFile(f"{path}: cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            written = 0
-            for piece in pieces:
-                file.write(piece)
-                written += len(piece)
-                if progress:
-                    progress(written)
+            yield file
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
@@ -85,20 +92,7 @@ def write_whole(path: Path, pieces: Iterable[bytes], progress: Callable[[int], o
         raise
 
 
-def safetensors_metadata(pieces: Iterable[bytes]) -> dict[str, str]:
-    """The metadata in the head of a safetensors file: 8 bytes little-endian length, then as much JSON.
-
-    Source: the format's description at github.com/huggingface/safetensors.
-    """
-    head = bytearray()
-    for piece in pieces:
-        head += piece
-        if len(head) < 8:
-            continue
-        length = int.from_bytes(head[:8], "little")
-        if length > HEADER_LIMIT_BYTES:
-            break
-        if len(head) >= 8 + length:
-            metadata = json.loads(head[8 : 8 + length]).get("__metadata__", {})
-            return {str(key): str(value) for key, value in metadata.items()}
-    raise ChainruleError("the service sent a model that is not a safetensors file")
+def sha256(path: Path) -> str:
+    """SHA-256 of the file's content, unpacked where it is sent compressed: as the service counts it."""
+    with gzip.open(path) if media_of(path).encoding else path.open("rb") as file:
+        return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()

@@ -1,11 +1,13 @@
-"""What the service answers, as typed dictionaries: plain JSON objects whose keys a type checker knows.
+"""What the service answers, as typed objects.
 
-Every key that the REST contract names is here; keys that a newer service adds are simply there too.
+Each is made from the answer's JSON, which it keeps as `json`: what a newer service adds is there too. What an older
+one leaves out is None.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeVar
 
 __all__ = [
     "TERMINAL_STATES",
@@ -13,7 +15,8 @@ __all__ = [
     "Column",
     "Dataset",
     "Event",
-    "Job",
+    "JobError",
+    "JobRecord",
     "JobState",
     "Metric",
     "Move",
@@ -28,11 +31,41 @@ __all__ = [
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
+Json = Mapping[str, Any]
 Item = TypeVar("Item")
 
 
-class Column(TypedDict, total=False):
-    """One column of a data set and its profile."""
+def _time(text: str | None) -> Any:
+    """An RFC 3339 time, or None."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Part of an answer."""
+
+    json: Json = field(repr=False, compare=False)
+    """The answer itself."""
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        """From the answer's JSON."""
+        return cls._of(json)
+
+    @classmethod
+    def _of(cls, json: Json, **read: Any) -> Self:
+        """The fields in `read` are given; the others stand in the JSON as they are."""
+        return cls(**_values(cls, json, read))
+
+
+def _values(cls: type[Any], json: Json, read: Json) -> dict[str, Any]:
+    return {each.name: json.get(each.name) for each in fields(cls) if each.init} | {"json": json} | dict(read)
+
+
+# ---------------------------------------------------------------- data sets
+@dataclass(frozen=True, kw_only=True)
+class Column(Record):
+    """One column of a data set and its profile; what does not apply to its type is None."""
 
     name: str
     type: str
@@ -47,7 +80,8 @@ class Column(TypedDict, total=False):
     note: str | None
 
 
-class Dataset(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Record):
     """A table that the service keeps."""
 
     id: str
@@ -56,12 +90,19 @@ class Dataset(TypedDict):
     rows: int
     size_bytes: int
     sha256: str
-    created_at: str
-    columns: list[Column]
+    created_at: datetime
+    columns: tuple[Column, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        columns = tuple(Column.of(column) for column in json["columns"])
+        return cls._of(json, columns=columns, created_at=_time(json["created_at"]))
 
 
-class Progress(TypedDict):
-    """How far a job is."""
+# ---------------------------------------------------------------- jobs
+@dataclass(frozen=True, kw_only=True)
+class Progress(Record):
+    """How far a job is; `eta_s` is None as long as nothing is known."""
 
     fraction: float
     step: int
@@ -71,35 +112,74 @@ class Progress(TypedDict):
     eta_s: float | None
 
 
-class Job(TypedDict):
-    """A job: its spec with every default filled in, and how it is doing."""
+@dataclass(frozen=True, kw_only=True)
+class JobError(Record):
+    """Why a job failed."""
+
+    type: str
+    detail: str
+
+
+@dataclass(kw_only=True, eq=False)
+class JobRecord:
+    """A job: its spec with every default filled in, and how it was doing when it was last asked for."""
 
     id: str
     name: str
     state: JobState
     reason: str | None
-    spec: dict[str, Any]
-    dataset_sha256: str
-    progress: Progress | None
-    metrics: dict[str, float]
-    workers: int | None
-    attempt: int
-    parameters: int | None
-    parameters_sha256: str | None
-    environment: dict[str, Any]
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    error: Any
+    """Why it waits, is paused, failed or was cancelled, in words."""
+    progress: Progress = field(repr=False)
+    latest_metrics: dict[str, float | None] = field(repr=False)
+    """The latest of each metric; at the end those of the weights that were kept."""
+    spec: dict[str, Any] = field(repr=False)
+    labels: dict[str, str] = field(repr=False)
+    priority: int = field(repr=False)
+    dataset_id: str = field(repr=False)
+    dataset_sha256: str = field(repr=False)
+    workers: int = field(repr=False)
+    attempt: int = field(repr=False)
+    parameters: int = field(repr=False)
+    parameters_sha256: str | None = field(repr=False)
+    """SHA-256 over the trained parameters; None until the job has succeeded."""
+    environment: dict[str, Any] = field(repr=False)
+    notes: list[str] = field(repr=False)
+    error: JobError | None = field(repr=False)
+    created_at: datetime = field(repr=False)
+    started_at: datetime | None = field(repr=False)
+    finished_at: datetime | None = field(repr=False)
+    json: Json = field(repr=False)
+    """The service's answer itself."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has succeeded, failed or been cancelled: then it stays as it is."""
+        return self.state in TERMINAL_STATES
+
+    @staticmethod
+    def values(json: Json) -> dict[str, Any]:
+        """The fields, from the answer's JSON."""
+        read = {
+            "progress": Progress.of(json["progress"]),
+            "latest_metrics": json["metrics"],
+            "error": JobError.of(json["error"]) if json["error"] else None,
+            **{name: _time(json[name]) for name in ("created_at", "started_at", "finished_at")},
+        }
+        return _values(JobRecord, json, read)
 
 
-class Plan(TypedDict, total=False):
+@dataclass(frozen=True, kw_only=True)
+class Plan(Record):
     """What a dry run answers: the spec completed, and what training it would cost."""
 
-    spec: dict[str, Any]
+    spec: dict[str, Any] = field(repr=False)
+    inputs: int
+    outputs: int
+    classes: int | None
     parameters: int
     training_rows: int
     validation_rows: int
+    steps_per_epoch: int
     steps: int
     memory_bytes: int
     disk_bytes: int
@@ -110,40 +190,19 @@ Metric = dict[str, Any]
 """One line of a job's metrics: step, epoch, elapsed_s, train_loss, learning_rate, samples_per_s, validation_…"""
 
 
-Move = TypedDict(
-    "Move",
-    {"from": str | None, "to": str, "when": str, "why": str | None},
-    total=False,
-)
-"""One move of a job from a state to another."""
+@dataclass(frozen=True, kw_only=True)
+class Move(Record):
+    """One move of a job from a state (None for the first) to another, or trouble while it runs."""
 
+    from_: JobState | None
+    to: JobState
+    when: datetime
+    why: str
+    attempt: int
 
-class Prediction(TypedDict, total=False):
-    """What a model says about one row; `probabilities` by class for a classification."""
-
-    value: Any
-    probabilities: dict[str, float]
-
-
-class Node(TypedDict, total=False):
-    """One machine of the cluster."""
-
-    id: str
-    cpus: float
-    blas_kernel: str | None
-
-
-class Cluster(TypedDict, total=False):
-    """The machines that train."""
-
-    nodes: list[Node]
-    cpus: float
-
-
-class Version(TypedDict, total=False):
-    """Which service answers."""
-
-    version: str
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        return cls._of(json, from_=json["from"], when=_time(json["when"]))
 
 
 @dataclass(frozen=True)
@@ -153,6 +212,51 @@ class Event:
     type: str
     data: Mapping[str, Any]
     id: str
+
+
+# ---------------------------------------------------------------- models, and the service
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Record):
+    """What a model says about one row; `probabilities` by class for a classification, else None."""
+
+    value: Any
+    """A class, or a number; of several targets an object by target."""
+    probabilities: dict[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node(Record):
+    """One machine of the cluster."""
+
+    id: str
+    address: str
+    cpus: float
+    memory_bytes: int
+    blas_kernel: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster(Record):
+    """The machines that train."""
+
+    nodes: tuple[Node, ...]
+    cpus: int
+    cpus_free: int
+    blas_kernel: str | None
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        return cls._of(json, nodes=tuple(Node.of(node) for node in json["nodes"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Record):
+    """Which service answers."""
+
+    version: str
+    api: str
+    python: str
+    ray: str
 
 
 @dataclass(frozen=True)

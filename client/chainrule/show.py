@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainrule.records import TERMINAL_STATES, Column, Dataset, Job, Metric, Move, Plan
+from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Metric, Move, Plan, Progress
 from chainrule.text import plain
 
 __all__ = [
@@ -83,11 +83,9 @@ def duration_text(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-def age_text(time: str | None, now: datetime | None = None) -> str:
-    """How long ago an RFC 3339 time was."""
-    if not time:
-        return "—"
-    return duration_text(((now or datetime.now(UTC)) - datetime.fromisoformat(time)).total_seconds())
+def age_text(time: datetime, now: datetime | None = None) -> str:
+    """How long ago a time was."""
+    return duration_text(((now or datetime.now(UTC)) - time).total_seconds())
 
 
 def state_text(state: str) -> Text:
@@ -112,13 +110,13 @@ def datasets_table(datasets: Iterable[Dataset]) -> Table:
     )
     for dataset in datasets:
         table.add_row(
-            dataset["id"],
-            plain(dataset["name"]),
-            str(dataset["version"]),
-            number_text(dataset["rows"]),
-            number_text(len(dataset["columns"])),
-            bytes_text(dataset["size_bytes"]),
-            age_text(dataset["created_at"]),
+            dataset.id,
+            plain(dataset.name),
+            str(dataset.version),
+            number_text(dataset.rows),
+            number_text(len(dataset.columns)),
+            bytes_text(dataset.size_bytes),
+            age_text(dataset.created_at),
         )
     return table
 
@@ -128,36 +126,36 @@ def dataset_details(dataset: Dataset) -> RenderableType:
     table = _table(
         "column", "type", "missing", "min", "max", "mean", "distinct", "details", right=("missing", "distinct")
     )
-    for column in dataset["columns"]:
+    for column in dataset.columns:
         table.add_row(
-            plain(column["name"]),
-            column["type"],
-            number_text(column.get("missing")),
-            number_text(column.get("min")),
-            number_text(column.get("max")),
-            number_text(column.get("mean")),
-            number_text(column.get("distinct")),
+            plain(column.name),
+            column.type,
+            number_text(column.missing),
+            number_text(column.min),
+            number_text(column.max),
+            number_text(column.mean),
+            number_text(column.distinct),
             Text(_column_details(column)),
         )
     facts = _facts(
         {
-            "id": dataset["id"],
-            "name": f"{plain(dataset['name'])}, version {dataset['version']}",
-            "rows": number_text(dataset["rows"]),
-            "size": bytes_text(dataset["size_bytes"]),
-            "sha256": dataset["sha256"],
-            "created": dataset["created_at"],
+            "id": dataset.id,
+            "name": f"{plain(dataset.name)}, version {dataset.version}",
+            "rows": number_text(dataset.rows),
+            "size": bytes_text(dataset.size_bytes),
+            "sha256": dataset.sha256,
+            "created": dataset.created_at.isoformat(),
         }
     )
-    notes = [(column["name"], column.get("note")) for column in dataset["columns"]]
+    notes = [(column.name, column.note) for column in dataset.columns]
     told = [Text(plain(f"column {name!r} is {note}")) for name, note in notes if note]
     return Group(facts, table, *told)
 
 
 def _column_details(column: Column) -> str:
-    if column.get("shape") is not None:
-        return f"{' × '.join(map(str, column['shape'] or []))} {column.get('dtype') or ''}".strip()
-    most_common = column.get("most_common") or []
+    if column.shape is not None:
+        return f"{' × '.join(map(str, column.shape))} {column.dtype or ''}".strip()
+    most_common = column.most_common or []
     return plain(", ".join(most_common[:3]) + (", …" if len(most_common) > 3 else ""))
 
 
@@ -167,45 +165,44 @@ def best_loss(metrics: Mapping[str, Any]) -> Any:
     return metrics.get("validation_loss", metrics.get("train_loss"))
 
 
-def jobs_table(jobs: Iterable[Job]) -> Table:
+def jobs_table(jobs: Iterable[JobRecord]) -> Table:
     """One line a job."""
     table = _table("id", "name", "state", "progress", "loss", "age", right=("progress", "loss", "age"))
     for job in jobs:
-        progress = job.get("progress")
+        progress = job.progress
         table.add_row(
-            job["id"],
-            plain(job["name"]),
-            state_text(job["state"]),
-            f"{progress['fraction']:.0%}" if progress else "—",
-            number_text(best_loss(job.get("metrics") or {})),
-            age_text(job["created_at"]),
+            job.id,
+            plain(job.name),
+            state_text(job.state),
+            f"{progress.fraction:.0%}",
+            number_text(best_loss(job.latest_metrics)),
+            age_text(job.created_at),
         )
     return table
 
 
-def job_details(job: Job, metrics: Sequence[Metric], history: Sequence[Move], tail: int = 10) -> RenderableType:
+def job_details(job: JobRecord, metrics: Sequence[Metric], history: Sequence[Move], tail: int = 10) -> RenderableType:
     """Everything about a job: facts, spec, the last `tail` metrics, every move."""
-    progress = job.get("progress")
-    environment = job.get("environment") or {}
+    progress = job.progress
+    environment = job.environment
     facts: dict[str, str | Text | None] = {
-        "id": job["id"],
-        "name": plain(job["name"]),
-        "state": state_text(job["state"]),
-        "reason": plain(job["reason"]) if job.get("reason") else None,
-        "error": plain(_error_text(job["error"])) if job.get("error") else None,
-        "progress": _progress_text(progress, job["state"]) if progress else None,
-        "workers": number_text(job.get("workers")),
-        "attempt": number_text(job.get("attempt")),
-        "parameters": number_text(job.get("parameters")),
-        "parameters_sha256": job.get("parameters_sha256"),
+        "id": job.id,
+        "name": plain(job.name),
+        "state": state_text(job.state),
+        "reason": plain(job.reason) if job.reason else None,
+        "error": plain(job.error.detail) if job.error else None,
+        "progress": _progress_text(progress, job.state),
+        "workers": number_text(job.workers),
+        "attempt": number_text(job.attempt),
+        "parameters": number_text(job.parameters),
+        "parameters_sha256": job.parameters_sha256,
         "environment": ", ".join(f"{key} {plain(value)}" for key, value in environment.items()) or None,
-        "created": job["created_at"],
-        "started": job.get("started_at"),
-        "finished": job.get("finished_at"),
-        "final metrics": ", ".join(f"{key} {number_text(value)}" for key, value in (job.get("metrics") or {}).items())
-        or None,
+        "created": job.created_at.isoformat(),
+        "started": job.started_at.isoformat() if job.started_at else None,
+        "finished": job.finished_at.isoformat() if job.finished_at else None,
+        "final metrics": ", ".join(f"{key} {number_text(value)}" for key, value in job.latest_metrics.items()) or None,
     }
-    parts: list[RenderableType] = [_facts(facts), Text("\nSpec", style="bold"), _facts(_spec_facts(job["spec"]))]
+    parts: list[RenderableType] = [_facts(facts), Text("\nSpec", style="bold"), _facts(_spec_facts(job.spec))]
     if metrics:
         cut = f" (the last {tail} of {len(metrics)})" if len(metrics) > tail else ""
         parts += [Text(f"\nMetrics{cut}", style="bold"), metrics_table(metrics[-tail:])]
@@ -235,12 +232,12 @@ def history_table(history: Sequence[Move]) -> Table:
     """One line a move."""
     table = _table("when", "from", "to", "why")
     for move in history:
-        before = move.get("from")
+        before = move.from_
         table.add_row(
-            str(move.get("when")),
+            move.when.isoformat(),
             state_text(before) if before else "",
-            state_text(str(move.get("to"))),
-            plain(move.get("why") or ""),
+            state_text(move.to),
+            plain(move.why),
         )
     return table
 
@@ -251,11 +248,11 @@ def plan_details(plan: Plan) -> RenderableType:
         name.replace("_bytes", "").replace("_", " "): bytes_text(value)
         if name.endswith("_bytes")
         else number_text(value)
-        for name, value in plan.items()
+        for name, value in plan.json.items()
         if isinstance(value, int | float)
     }
-    notes = [Text(f"note: {plain(note)}", style="yellow") for note in plan.get("notes", [])]
-    return Group(_facts(facts), *notes, Text("\nSpec", style="bold"), _facts(_spec_facts(plan["spec"])))
+    notes = [Text(f"note: {plain(note)}", style="yellow") for note in plan.notes]
+    return Group(_facts(facts), *notes, Text("\nSpec", style="bold"), _facts(_spec_facts(plan.spec)))
 
 
 def _spec_facts(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -267,19 +264,13 @@ def _short(value: Any) -> str:
     return plain(text if len(text) <= 400 else text[:399] + "…")
 
 
-def _progress_text(progress: Mapping[str, Any], state: str) -> str:
-    eta = progress.get("eta_s")
+def _progress_text(progress: Progress, state: str) -> str:
+    eta = progress.eta_s
     left = f", {duration_text(eta)} left" if eta is not None and state not in (*TERMINAL_STATES, "paused") else ""
     return (
-        f"{progress['fraction']:.0%}, step {progress['step']:,} of {progress['steps']:,}, "
-        f"epoch {progress['epoch']:,} of {progress['epochs']:,}{left}"
+        f"{progress.fraction:.0%}, step {progress.step:,} of {progress.steps:,}, "
+        f"epoch {progress.epoch:,} of {progress.epochs:,}{left}"
     )
-
-
-def _error_text(error: Any) -> str:
-    if isinstance(error, dict):
-        return str(error.get("detail") or error.get("message") or json.dumps(error))
-    return str(error)
 
 
 def _facts(facts: Mapping[str, str | Text | None]) -> Table:

@@ -2,41 +2,25 @@
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from chainrule.client import Client
 from chainrule.errors import ChainruleError
-from chainrule.records import Job
+from chainrule.records import JobRecord
 from chainrule.show import best_loss, duration_text, number_text, state_text
 from chainrule.text import plain
+from chainrule.views import View
 
-__all__ = ["follow"]
-
-
-def follow(client: Client, job: Job, console: Console) -> Job:
-    """Shows the job on `console` until it has ended, and returns it as it ended. Raises what `Client.events` raises."""
-    view: View
-    with _Bar(job, console) if console.is_terminal else _Lines(job, console) as view:
-        for event in client.events(job["id"], on_break=view.broken):
-            view.show(event.type, event.data)
-        ended = client.job(job["id"])
-        view.end(ended)
-    return ended
+__all__ = ["view_on"]
 
 
-class View(Protocol):
-    """What shows a job's events."""
-
-    def show(self, kind: str, data: Mapping[str, Any]) -> None: ...
-
-    def broken(self, error: ChainruleError) -> None: ...
-
-    def end(self, job: Job) -> None: ...
+def view_on(job: JobRecord, console: Console) -> View:
+    """What shows the job on `console` while it is followed."""
+    return _Bar(job, console) if console.is_terminal else _Lines(job, console)
 
 
 WIDE = 110  # columns of a terminal from which on there is room for samples/s too
@@ -81,7 +65,7 @@ def _cell(ratio: int | None = None, min_width: int | None = None) -> Column:
 class _Bar:
     """One moving line."""
 
-    def __init__(self, job: Job, console: Console) -> None:
+    def __init__(self, job: JobRecord, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.fields[job]}", markup=False, style="bold", table_column=_cell(ratio=2)),
@@ -96,14 +80,14 @@ class _Bar:
         self._task = self._progress.add_task(
             "",
             total=1.0,
-            job=plain(job["name"])[:30],
-            state=job["state"],
+            job=plain(job.name)[:30],
+            state=job.state,
             epoch="",
             metrics={},
             eta_s=None,
             wide=console.width >= WIDE,
         )
-        self._apply(job.get("progress"), job.get("metrics"))
+        self._apply(job.json["progress"], job.latest_metrics)
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -140,18 +124,18 @@ class _Bar:
     def broken(self, error: ChainruleError) -> None:
         self._progress.update(self._task, state="no answer, trying again")
 
-    def end(self, job: Job) -> None:
-        self._apply(job.get("progress"), job.get("metrics"))
-        self._progress.update(self._task, state=job["state"], eta_s=None)
-        if job["state"] == "succeeded":  # also where early stopping left epochs out
+    def end(self, job: JobRecord) -> None:
+        self._apply(job.json["progress"], job.latest_metrics)
+        self._progress.update(self._task, state=job.state, eta_s=None)
+        if job.state == "succeeded":  # also where early stopping left epochs out
             self._progress.update(self._task, completed=1.0)
 
 
 class _Lines:
     """A line for each move, each change of CPUs and each measurement."""
 
-    def __init__(self, job: Job, console: Console) -> None:
-        self._console, self._name = console, plain(job["name"])
+    def __init__(self, job: JobRecord, console: Console) -> None:
+        self._console, self._name = console, plain(job.name)
         self._broken = False
 
     def __enter__(self) -> "_Lines":
@@ -179,5 +163,5 @@ class _Lines:
     def _say(self, *parts: str | Text) -> None:
         self._console.print(Text.assemble(f"{self._name}: ", *parts), soft_wrap=True)
 
-    def end(self, job: Job) -> None:
+    def end(self, job: JobRecord) -> None:
         return

@@ -43,7 +43,7 @@ def test_an_upload_says_what_it_is_by_its_suffix(
 ) -> None:
     path = tmp_path / file
     path.write_bytes(gzip.compress(CSV) if encoding else CSV)
-    assert client.add_dataset(path)["name"] == "adult"
+    assert client.add_dataset(path).name == "adult"
     sent = service.requests[-1].headers
     assert (sent["Content-Type"], sent.get("Content-Encoding")) == (content_type, encoding)
     assert sent["Content-Length"] == str(path.stat().st_size)
@@ -123,7 +123,7 @@ def test_a_service_that_asks_to_wait_is_asked_again_after_that_time(
 ) -> None:
     service.datasets["adult"] = {}
     service.answers = [problem(503, "Service Unavailable", "the database is locked", retry_after="2")]
-    assert client.submit(SPEC)["state"] == "queued"
+    assert client.submit(SPEC).state == "queued"
     assert waits == [2.0]
 
 
@@ -131,7 +131,7 @@ def test_a_submit_whose_answer_is_lost_makes_one_job(service: FakeService, clien
     service.datasets["adult"] = {}
     client.submit(SPEC, idempotency_key="mine")
     service.answers = [httpx.RemoteProtocolError("the server closed the connection")]
-    assert client.submit(SPEC, idempotency_key="mine")["id"] == "job_01"
+    assert client.submit(SPEC, idempotency_key="mine").id == "job_01"
     assert len(service.jobs) == 1
     service.answers = [httpx.ReadError("reset")]
     client.submit(SPEC)
@@ -242,7 +242,7 @@ def test_wait_returns_the_job_as_it_ended(service: FakeService, client: Client, 
         httpx.Response(200, json=running),
     ]
     service.jobs["job_01"] = {**running, "state": "succeeded"}
-    assert client.wait("job_01")["state"] == "succeeded"
+    assert client.wait("job_01").state == "succeeded"
     assert waits == sorted(waits)
     assert len(waits) == 3
 
@@ -258,7 +258,7 @@ def test_metrics_and_history_are_whole_however_many_pages_they_come_in(service: 
     service.page = 5
     assert [one["epoch"] for one in client.metrics("job_01")] == list(range(1, 13))
     assert len(service.requests) == 3
-    assert client.history("job_01")[0]["to"] == "running"
+    assert client.history("job_01")[0].to == "running"
 
 
 # ---------------------------------------------------------------- models
@@ -266,7 +266,7 @@ def test_many_rows_are_predicted_in_requests_of_bounded_size_and_in_order(servic
     service.add_job(SPEC, "succeeded")
     rows: list[dict[str, Any]] = [{"age": age % 80, "image": [0] * 500} for age in range(2_500)]
     predictions = client.predict("job_01", iter(rows))
-    assert [one["value"] for one in predictions] == [">50K" if row["age"] > 40 else "<=50K" for row in rows]
+    assert [one.value for one in predictions] == [">50K" if row["age"] > 40 else "<=50K" for row in rows]
     assert len(service.requests) > 3
     assert all(len(request.content) < 2**20 for request in service.requests)
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from chainrule import Client
-from chainrule.watch import follow
+from chainrule.watch import view_on
 from support.fake_service import FakeService, event
 
 PROGRESS = {"fraction": 0.5, "step": 1270, "steps": 2540, "epoch": 10, "epochs": 20, "eta_s": 75.0}
@@ -25,7 +25,8 @@ def followed(service: FakeService, client: Client, *, terminal: bool) -> str:
     console = Console(
         file=io.StringIO(), force_terminal=terminal, width=160, markup=False, highlight=False, color_system=None
     )
-    assert follow(client, client.job("job_01"), console)["state"] == "succeeded"
+    job = client.job("job_01")
+    assert job.follow(view_on(job, console)).state == "succeeded"
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -51,7 +52,8 @@ def test_a_change_of_cpus_is_told_in_one_line(service: FakeService, client: Clie
     service.streams = [[event(1, "workers", resized), event(2, "state", {"state": "succeeded"})]]
     service.end = "succeeded"
     console = Console(file=io.StringIO(), force_terminal=False, width=160)
-    follow(client, client.job("job_01"), console)
+    job = client.job("job_01")
+    job.follow(view_on(job, console))
     assert isinstance(console.file, io.StringIO)
     told = console.file.getvalue().splitlines()
     assert "adult: computes on 1 CPU from step 1,270 on: a job of higher priority needs them" in told
@@ -66,5 +68,6 @@ def test_a_paused_job_is_followed_on(service: FakeService, client: Client, termi
     ]
     service.end = "failed"
     console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
-    assert follow(client, client.job("job_01"), console)["state"] == "failed"
+    job = client.job("job_01")
+    assert job.follow(view_on(job, console)).state == "failed"
     assert not service.streams

@@ -57,6 +57,15 @@ class FakeService:
         """What a client is made with to speak to this service."""
         return httpx.MockTransport(self.handle)
 
+    def async_transport(self) -> httpx.MockTransport:
+        """The same for an asynchronous client; streams come whole."""
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            answer = self.handle(request)
+            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.read())
+
+        return httpx.MockTransport(handle)
+
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.answers:
@@ -106,7 +115,7 @@ class FakeService:
         return httpx.Response(201, json=self.datasets[name])
 
     def _dataset(self, which: str) -> dict[str, Any] | None:
-        return next((one for one in self.datasets.values() if which in (one["id"], one["name"])), None)
+        return next((one for name, one in self.datasets.items() if which in (name, one.get("id"))), None)
 
     def list_datasets(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"items": list(self.datasets.values())[::-1], "next_cursor": None})
@@ -133,9 +142,9 @@ class FakeService:
         errors = [
             {"field": f"layers[{number}].units", "got": layer["units"], "expected": "an integer from 1 to 1,000,000"}
             for number, layer in enumerate(spec.get("layers", []))
-            if layer["units"] < 1
+            if layer.get("units", 1) < 1
         ]
-        if spec.get("dataset") not in self.datasets:
+        if self._dataset(spec.get("dataset", "")) is None:
             errors.append({"field": "dataset", "got": spec.get("dataset"), "expected": "the id or name of a data set"})
         if errors:
             return problem(422, "Unprocessable Content", "the spec is wrong", errors)
@@ -157,6 +166,9 @@ class FakeService:
             "name": spec.get("name", "untitled"),
             "state": state,
             "reason": None,
+            "labels": spec.get("labels", {}),
+            "priority": 0,
+            "dataset_id": "ds_01",
             "spec": spec,
             "dataset_sha256": "d" * 64,
             "progress": {"fraction": 0.42, "step": 1068, "steps": 2540, "epoch": 8, "epochs": 20, "eta_s": 3.1},
@@ -169,6 +181,7 @@ class FakeService:
             "created_at": CREATED,
             "started_at": None,
             "finished_at": None,
+            "notes": [],
             "error": None,
         }
         self.jobs[job["id"]] = job
@@ -218,7 +231,7 @@ class FakeService:
         return self._with(job_id, lambda job: self._page_of(request, items))
 
     def history(self, request: httpx.Request, job_id: str) -> httpx.Response:
-        items = [{"from": "queued", "to": "running", "when": CREATED, "why": "2 CPUs are free"}]
+        items = [{"from": "queued", "to": "running", "when": CREATED, "why": "2 CPUs are free", "attempt": 1}]
         return self._with(job_id, lambda job: self._page_of(request, items))
 
     def events(self, request: httpx.Request, job_id: str) -> httpx.Response:

@@ -42,14 +42,14 @@ def add(
             file, name, header=header, delimiter=delimiter, missing=missing, types=column_types, progress=progress
         )
     if as_json:
-        print_json(dataset)
+        print_json(dataset.json)
         return
-    rows, columns = dataset["rows"], len(dataset["columns"])
-    what = f"{dataset['id']}  {dataset['name']} version {dataset['version']}"
+    rows, columns = dataset.rows, len(dataset.columns)
+    what = f"{dataset.id}  {dataset.name} version {dataset.version}"
     typer.echo(plain(f"{what}: {rows:,} rows, {columns:,} columns"))
-    for column in dataset["columns"]:
-        if column.get("note"):
-            typer.echo(plain(f"column {column['name']!r} is {column['note']}"), err=True)
+    for column in dataset.columns:
+        if column.note:
+            typer.echo(plain(f"column {column.name!r} is {column.note}"), err=True)
 
 
 def _column_types(text: str | None) -> dict[str, str]:
@@ -86,7 +86,7 @@ def list_datasets(
     with session.client() as client:
         page = first_items(limit, client.datasets)
     if as_json:
-        print_json({"items": page.items, "next_cursor": page.next_cursor})
+        print_json({"items": [dataset.json for dataset in page], "next_cursor": page.next_cursor})
         return
     from chainrule.show import datasets_table
 
@@ -100,7 +100,7 @@ def show(ctx: typer.Context, which: Which, as_json: Json = False) -> None:
     with session.client() as client:
         dataset = client.dataset(which)
     if as_json:
-        print_json(dataset)
+        print_json(dataset.json)
         return
     from chainrule.show import dataset_details
 
@@ -112,5 +112,5 @@ def rm(ctx: typer.Context, which: Which) -> None:
     """Remove a data set; a name removes its newest version. Refused while a job that has not ended uses it."""
     with ctx.ensure_object(Session).client() as client:
         dataset = client.dataset(which)
-        client.delete_dataset(dataset["id"])
-    typer.echo(plain(f"removed {dataset['id']}: {dataset['name']} version {dataset['version']}"))
+        client.delete_dataset(dataset.id)
+    typer.echo(plain(f"removed {dataset.id}: {dataset.name} version {dataset.version}"))

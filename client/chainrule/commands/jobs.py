@@ -11,7 +11,8 @@ from chainrule.text import plain
 
 if TYPE_CHECKING:
     from chainrule.client import Client
-    from chainrule.records import Job
+    from chainrule.job import Job
+    from chainrule.records import JobRecord
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, job_…")]
 
@@ -41,17 +42,17 @@ def train(
             return
         job = client.submit(spec, idempotency_key=idempotency_key)
         if follow:
-            _follow(session, client, job["id"], as_json)
+            _follow(session, job, as_json)
         elif as_json:
-            print_json(job)
+            print_json(job.json)
         else:
-            typer.echo(plain(f"{job['id']}  {job['name']}: {job['state']}"))
+            typer.echo(plain(f"{job.id}  {job.name}: {job.state}"))
 
 
 def _plan(session: Session, client: "Client", spec: dict[str, object], as_json: bool) -> None:
     plan = client.plan(spec)
     if as_json:
-        print_json(plan)
+        print_json(plan.json)
         return
     from chainrule.show import plan_details
 
@@ -62,42 +63,41 @@ def watch(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
     """Follow a job live until it ends; Ctrl-C leaves it running. Exit code 1 if it fails or is cancelled."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        _follow(session, client, job_id, as_json)
+        _follow(session, client.job(job_id), as_json)
 
 
-def _follow(session: Session, client: "Client", job_id: str, as_json: bool) -> None:
+def _follow(session: Session, job: "Job", as_json: bool) -> None:
     """Watches until the end; leaves by typer.Exit with the code that fits."""
     try:
-        job = client.job(job_id)
         if as_json:
-            for event in client.events(job_id):
+            for event in job.events():
                 typer.echo(json.dumps({"type": event.type, "id": event.id, "data": event.data}, ensure_ascii=False))
-            job = client.job(job_id)
+            job.refresh()
         else:
-            from chainrule.watch import follow
+            from chainrule.watch import view_on
 
-            job = follow(client, job, session.console(stderr=True))
+            job.follow(view_on(job, session.console(stderr=True)))
     except KeyboardInterrupt:
         typer.echo(
-            f"\n{job_id} goes on without being watched. Again: chainrule watch {job_id}"
-            f"   Stop it: chainrule cancel {job_id}",
+            f"\n{job.id} goes on without being watched. Again: chainrule watch {job.id}"
+            f"   Stop it: chainrule cancel {job.id}",
             err=True,
         )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if not as_json:
         _say_end(job)
-    if job["state"] != "succeeded":
+    if job.state != "succeeded":
         raise typer.Exit(ExitCode.JOB_FAILED)
 
 
-def _say_end(job: "Job") -> None:
+def _say_end(job: "JobRecord") -> None:
     from chainrule.show import number_text
 
-    reason = f" ({job['reason']})" if job.get("reason") else ""
-    metrics = "".join(f"  {name} {number_text(value)}" for name, value in (job.get("metrics") or {}).items())
-    typer.echo(plain(f"{job['id']}  {job['name']}: {job['state']}{reason}{metrics}"))
-    if job.get("parameters_sha256"):
-        typer.echo(f"sha256 {job['parameters_sha256']}")
+    reason = f" ({job.reason})" if job.reason else ""
+    metrics = "".join(f"  {name} {number_text(value)}" for name, value in job.latest_metrics.items())
+    typer.echo(plain(f"{job.id}  {job.name}: {job.state}{reason}{metrics}"))
+    if job.parameters_sha256:
+        typer.echo(f"sha256 {job.parameters_sha256}")
 
 
 def jobs(
@@ -117,7 +117,7 @@ def jobs(
     with session.client() as client:
         page = first_items(limit, lambda size, cursor: client.jobs(state=state, label=label, limit=size, cursor=cursor))
     if as_json:
-        print_json({"items": page.items, "next_cursor": page.next_cursor})
+        print_json({"items": [job.json for job in page], "next_cursor": page.next_cursor})
         return
     from chainrule.show import jobs_table
 
@@ -130,7 +130,7 @@ def show(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
     with session.client() as client:
         job, metrics, history = client.job(job_id), client.metrics(job_id), client.history(job_id)
     if as_json:
-        print_json({"job": job, "metrics": metrics, "history": history})
+        print_json({"job": job.json, "metrics": metrics, "history": [move.json for move in history]})
         return
     from chainrule.show import job_details
 
@@ -155,12 +155,12 @@ def resume(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
         _moved(client.resume(job_id), as_json)
 
 
-def _moved(job: "Job", as_json: bool) -> None:
+def _moved(job: "JobRecord", as_json: bool) -> None:
     if as_json:
-        print_json(job)
+        print_json(job.json)
     else:
-        reason = f" ({job['reason']})" if job.get("reason") else ""
-        typer.echo(plain(f"{job['id']}  {job['name']}: {job['state']}{reason}"))
+        reason = f" ({job.reason})" if job.reason else ""
+        typer.echo(plain(f"{job.id}  {job.name}: {job.state}{reason}"))
 
 
 def rm(ctx: typer.Context, job_id: JobId) -> None:

@@ -44,7 +44,7 @@ def predict(
         _write(output, predictions)
         typer.echo(f"{len(predictions):,} predictions in {output}", err=True)
     elif as_json:
-        print_json({"predictions": predictions})
+        print_json(_document(predictions))
     elif sys.stdout.isatty():
         _print_table(session, predictions)
     else:
@@ -61,17 +61,22 @@ def _features(metadata: dict[str, str]) -> dict[str, str]:
         ) from error
 
 
+def _document(predictions: Sequence["Prediction"]) -> dict[str, Any]:
+    """Predictions as the service answers them."""
+    return {"predictions": [prediction.json for prediction in predictions]}
+
+
 def _flat(predictions: Sequence["Prediction"]) -> tuple[list[str], list[list[Any]]]:
     """Predictions as a table: a column for the value (or each target's) and for each probability."""
     if not predictions:
         return ["value"], []
     first = predictions[0]
-    targets = list(first["value"]) if isinstance(first["value"], dict) else None
-    classes = list(first.get("probabilities") or {})
+    targets = list(first.value) if isinstance(first.value, dict) else None
+    classes = list(first.probabilities or {})
     names = (targets or ["value"]) + [f"probability {name}" for name in classes]
     lines = [
-        ([line["value"][name] for name in targets] if targets else [line["value"]])
-        + [line["probabilities"][name] for name in classes]
+        ([line.value[name] for name in targets] if targets else [line.value])
+        + [(line.probabilities or {})[name] for name in classes]
         for line in predictions
     ]
     return names, lines
@@ -81,7 +86,7 @@ def _write(path: Path, predictions: Sequence["Prediction"]) -> None:
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             if path.suffix == ".json":
-                json.dump({"predictions": predictions}, file, ensure_ascii=False)
+                json.dump(_document(predictions), file, ensure_ascii=False)
             else:
                 _write_csv(file, predictions)
     except OSError as error:

@@ -1,0 +1,483 @@
+"""A client of the REST API: one method for each thing that the service can do, and `train` for the usual."""
+
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from chainrule import files, safetensors
+from chainrule.aio.job import AsyncJob
+from chainrule.aio.waiting import aside, pause, sent
+from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, ServiceError, Unavailable, Unreachable
+from chainrule.records import TERMINAL_STATES, Cluster, Dataset, Event, Metric, Move, Page, Plan, Prediction, Version
+from chainrule.sse import EventParser
+from chainrule.training import Source, learned, source_of, spec_of
+
+if TYPE_CHECKING:
+    from chainrule.model import Model
+
+__all__ = ["DEFAULT_URL", "AsyncClient"]
+
+DEFAULT_URL = "http://127.0.0.1:8400"
+REQUEST_TIMEOUT_S = 60.0
+EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
+RETRIES = 3  # of requests that may be repeated without harm
+LONGEST_WAIT_S = 5.0  # between two tries
+PREDICT_BODY_BYTES = 768 * 1024  # the service takes JSON up to 1 MiB
+PREDICT_ROWS = 1_000
+
+Item = TypeVar("Item")
+
+
+class AsyncClient:
+    """Speaks to one Chainrule service; use it in a `with` block, or `close` it.
+
+    The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. `transport` and `sleep` are the
+    seams for tests. All methods raise `Unreachable` when no answer comes and `ServiceError` when it is an error.
+
+    A client may be pickled: a client of the same URL comes out, and nothing secret goes in.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = pause,
+    ) -> None:
+        self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
+        self._sleep = sleep
+        # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False
+        )
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.url,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "AsyncClient":
+        return self  # it holds connections; nothing in it changes
+
+    async def close(self) -> None:
+        """Closes the connections; repeating is harmless."""
+        await self._http.aclose()
+
+    # ------------------------------------------------------------------ data sets
+    async def add_dataset(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        *,
+        header: bool | None = None,
+        delimiter: str | None = None,
+        missing: Sequence[str] | None = None,
+        types: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Dataset:
+        """Uploads a CSV (also .csv.gz), Parquet or npz file, as a stream, under `name` (default: the file's own).
+
+        `header` (is there one), `delimiter`, `missing` (further cells that mean no value) and `types` (by column)
+        override what the service infers. `progress(sent, total)` is called with bytes. The same bytes under the same
+        name again are the same data set. Raises InvalidFile if there is no such file or its suffix is none of these.
+        """
+        path = Path(path)
+        media = files.media_of(path)
+        if not path.is_file():
+            raise InvalidFile(f"{path}: no such file")
+        options: dict[str, Any] = {
+            "header": None if header is None else str(header).lower(),
+            "delimiter": delimiter,
+            "missing": missing,
+            "types": ",".join(f"{column}:{kind}" for column, kind in types.items()) if types else None,
+        }
+        headers = {"Content-Type": media.type, "Content-Length": str(path.stat().st_size)}
+        if media.encoding:
+            headers["Content-Encoding"] = media.encoding
+        response = await self._send(
+            "POST",
+            "/v1/datasets",
+            params={"name": name or files.name_of(path), **media.options, **_given(options)},
+            headers=headers,
+            content=sent(files.chunks(path, progress)),
+            timeout=httpx.Timeout(600.0, connect=10.0),
+        )
+        return Dataset.of(response.json())
+
+    async def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
+        """One page of the data sets, newest first."""
+        return await self._page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
+
+    async def dataset(self, id_or_name: str) -> Dataset:
+        """A data set with its columns' profile; a name means its newest version."""
+        return Dataset.of(await self._get(f"/v1/datasets/{_segment(id_or_name)}"))
+
+    async def preview(self, id_or_name: str, rows: int = 20) -> list[dict[str, Any]]:
+        """The first rows of a data set."""
+        answer = await self._get(f"/v1/datasets/{_segment(id_or_name)}/preview", {"rows": rows})
+        return list(answer["rows"])
+
+    async def delete_dataset(self, dataset_id: str) -> None:
+        """Removes a data set. Raises Conflict while a job that has not ended uses it."""
+        await self._repeatable("DELETE", f"/v1/datasets/{_segment(dataset_id)}")
+
+    # ------------------------------------------------------------------ jobs
+    async def train(
+        self,
+        data: Any,
+        y: Any = None,
+        *,
+        target: str | Sequence[str] | None = None,
+        layers: Sequence[int | Mapping[str, Any]] = (),
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> AsyncJob:
+        """Uploads a table, unless the service has it already, submits a job that trains on it, and returns that.
+
+        Args:
+            data: the path of a file; a table of pandas, Polars or Arrow; a dictionary of columns; a numpy array, whose
+                rows become one column `x`; or a data set that is there, as a `Dataset`, by id or by name.
+            y: what to learn, row by row, where it is not a column of `data`; it becomes the column `target`, or `y`.
+            target: the column to learn, or several.
+            layers: the hidden layers; 64 is short for {"type": "dense", "units": 64}.
+            spec: every other field of a spec, as at /docs: epochs=20, optimizer={"type": "adam"}, …
+
+        Raises InvalidInput for what can be seen here to be wrong, else as `add_dataset` and `submit`.
+        """
+        source = await aside(source_of, data, y, target)
+        whole = spec_of(learned(y, target), layers, spec)
+        whole["dataset"] = source if isinstance(source, str) else (await self._uploaded(source)).id
+        return await self.submit(whole, idempotency_key=idempotency_key)
+
+    async def _uploaded(self, source: Source) -> Dataset:
+        """The data set of that name and content: the one that is there, else a new one."""
+        try:
+            there = await self.dataset(source.name)
+        except NotFound:
+            there = None
+        if there is not None and there.sha256 == source.sha256:
+            return there
+        with source.file() as path:
+            return await self.add_dataset(path, source.name)
+
+    async def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> AsyncJob:
+        """Submits a job and returns it, queued. With the same key and spec again, the same job.
+
+        Without a key of yours a random one is sent, so that a connection that breaks cannot make two jobs.
+        Raises Refused with one FieldProblem for each wrong field.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        answer = await self._repeatable("POST", "/v1/jobs", **_json(spec, headers))
+        return self._job(answer.json())
+
+    async def plan(self, spec: Mapping[str, Any]) -> Plan:
+        """A dry run: validates and plans only. Raises as `submit`."""
+        answer = await self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **_json(spec))
+        return Plan.of(answer.json())
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """One job as it is now."""
+        return self._job(await self._get(f"/v1/jobs/{_segment(job_id)}"))
+
+    async def jobs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        label: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[AsyncJob]:
+        """One page of the jobs, newest first; `state` (any of them) and `label` (key=value, all of them) filter."""
+        params = {"state": state, "label": label, "limit": limit, "cursor": cursor}
+        return await self._page("/v1/jobs", self._job, params)
+
+    async def delete_job(self, job_id: str) -> None:
+        """Removes an ended job and its files. Raises Conflict for one that has not ended."""
+        await self._repeatable("DELETE", f"/v1/jobs/{_segment(job_id)}")
+
+    async def cancel(self, job_id: str) -> AsyncJob:
+        """Asks a job to stop for good; repeating is harmless. Raises Conflict if it has ended otherwise."""
+        return await self._move(job_id, "cancel")
+
+    async def pause(self, job_id: str) -> AsyncJob:
+        """Asks a running job to stop at the next step and keep its place; repeating is harmless."""
+        return await self._move(job_id, "pause")
+
+    async def resume(self, job_id: str) -> AsyncJob:
+        """Lets a paused job go on; repeating is harmless."""
+        return await self._move(job_id, "resume")
+
+    async def metrics(self, job_id: str, after: int | None = None) -> list[Metric]:
+        """The job's metrics so far, oldest first; only steps above `after` if given."""
+        return await self._all(f"/v1/jobs/{_segment(job_id)}/metrics", dict, {"after": after})
+
+    async def history(self, job_id: str) -> list[Move]:
+        """Every move of the job: from, to, when, why."""
+        return await self._all(f"/v1/jobs/{_segment(job_id)}/history", Move.of, {})
+
+    async def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> AsyncJob:
+        """The job once it has succeeded, failed or been cancelled.
+
+        A service that goes away meanwhile is waited for, `patience_s` at most. Raises TimeoutError after `timeout_s`.
+        """
+        start = answered = time.monotonic()
+        pause_s = 0.02
+        while True:
+            try:
+                job = await self.job(job_id)
+                answered = time.monotonic()
+                if job.is_over:
+                    return job
+            except (Unreachable, Unavailable):
+                if time.monotonic() - answered > patience_s:
+                    raise
+            if timeout_s is not None and time.monotonic() - start > timeout_s:
+                raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
+            await self._sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 1.0)
+
+    async def events(
+        self,
+        job_id: str,
+        last_event_id: str | None = None,
+        *,
+        patience_s: float = 60.0,
+        on_break: Callable[[ChainruleError], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Event]:
+        """The job's events, live, until it has ended; nothing is lost or doubled when the connection breaks.
+
+        `last_event_id` resumes after an event seen earlier. A service that goes away is waited for, `patience_s` at
+        most; then Unreachable or Unavailable is raised; `on_break` is told of each try that failed. Raises NotFound for
+        a job that is not there, TimeoutError after `timeout_s`.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        parser = EventParser(last_id=last_event_id or "")
+        failing_since: float | None = None
+        while True:
+            ended, silent = False, True
+            try:
+                async for event in self._stream(job_id, parser, deadline):
+                    failing_since, silent = None, False
+                    ended = event.type == "state" and event.data.get("state") in TERMINAL_STATES
+                    yield event
+                # A stream that ends without a word may have been resumed after its last event.
+                if ended or (silent and (await self.job(job_id)).is_over):
+                    return
+                failing_since = None
+            except (Unreachable, Unavailable) as broken:
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > patience_s:
+                    raise
+                if on_break:
+                    on_break(broken)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
+            await self._sleep(min(parser.retry_s or 0.5, LONGEST_WAIT_S))
+            parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
+
+    async def _stream(self, job_id: str, parser: EventParser, deadline: float) -> AsyncIterator[Event]:
+        """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if parser.last_id:
+            headers["Last-Event-ID"] = parser.last_id
+        left_s = max(0.01, deadline - time.monotonic())
+        timeout = httpx.Timeout(min(EVENT_SILENCE_S, left_s), connect=10.0)
+        async with self._open(f"/v1/jobs/{_segment(job_id)}/events", headers=headers, timeout=timeout) as response:
+            try:
+                async for chunk in response.aiter_bytes():
+                    for event in parser.feed(chunk):
+                        yield Event(event.type, json.loads(event.data), event.id)
+                    if time.monotonic() > deadline:
+                        return
+            except httpx.ReadTimeout:
+                return
+
+    # ------------------------------------------------------------------ models
+    async def predict(self, job_id: str, rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
+        """Predictions for `rows`, in order; many rows are sent in several requests of a bounded size each.
+
+        Raises Refused with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
+        """
+        path, headers = f"/v1/jobs/{_segment(job_id)}/predict", {"Content-Type": "application/json"}
+        predictions: list[Prediction] = []
+        for batch in _batches(rows):
+            body = b'{"rows":[' + b",".join(batch) + b"]}"
+            try:
+                answer = await self._repeatable("POST", path, content=body, headers=headers)
+            except Refused as refused:
+                raise refused.shifted(len(predictions)) from None
+            predictions.extend(map(Prediction.of, answer.json()["predictions"]))
+        return predictions
+
+    async def download_model(
+        self, job_id: str, path: str | Path, *, progress: Callable[[int, int], None] | None = None
+    ) -> Path:
+        """Writes the model, one safetensors file, to `path`: whole, or not at all."""
+        path = Path(path)
+        async with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+            total = int(response.headers.get("Content-Length", 0))
+            with files.whole(path) as file:
+                async for piece in response.aiter_bytes():
+                    file.write(piece)
+                    if progress:
+                        progress(file.tell(), total)
+        return path
+
+    async def model(self, job_id: str) -> "Model":
+        """The trained model, to predict with on this machine. It needs numpy."""
+        from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
+
+        async with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+            content = await response.aread()
+        return await aside(Model.from_bytes, content)
+
+    async def model_metadata(self, job_id: str) -> dict[str, str]:
+        """What the model says of itself (spec, preprocessing, classes, digest): only the head of the file is read."""
+        head = bytearray()
+        async with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+            async for piece in response.aiter_bytes():
+                head += piece
+                if (header := safetensors.header(head)) is not None:
+                    return safetensors.metadata(header)
+        raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
+
+    # ------------------------------------------------------------------ the service
+    async def ready(self) -> bool:
+        """Whether the service takes jobs now. Raises Unreachable when nothing answers."""
+        return (await self._send("GET", "/readyz", refuse=False)).status_code == 200
+
+    async def version(self) -> Version:
+        """Which service answers."""
+        return Version.of(await self._get("/v1/version"))
+
+    async def cluster(self) -> Cluster:
+        """The machines, their CPUs, how many are free, their BLAS kernels."""
+        return Cluster.of(await self._get("/v1/cluster"))
+
+    # ------------------------------------------------------------------ how requests go
+    async def _move(self, job_id: str, move: str) -> AsyncJob:
+        return self._job((await self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}")).json())
+
+    async def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return (await self._repeatable("GET", path, params=_given(params or {}))).json()
+
+    def _job(self, answer: Mapping[str, Any]) -> AsyncJob:
+        return AsyncJob.of(self, answer)
+
+    async def _page(
+        self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]
+    ) -> Page[Item]:
+        answer = await self._get(path, params)
+        return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
+
+    async def _all(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> list[Item]:
+        """The items of every page of a list."""
+        items: list[Item] = []
+        cursor: str | None = None
+        while True:
+            page = await self._page(path, read, {**params, "cursor": cursor})
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return items
+
+    async def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""
+        for attempt in range(RETRIES):
+            try:
+                return await self._send(method, path, **request)
+            except Unavailable as busy:
+                if busy.retry_after_s is None or busy.retry_after_s > LONGEST_WAIT_S:
+                    raise
+                await self._sleep(busy.retry_after_s)
+            except Unreachable as broken:
+                if isinstance(broken.__cause__, httpx.ConnectError | httpx.TimeoutException):
+                    raise  # nothing listens there, or it does not answer: waiting longer is the caller's choice
+                await self._sleep(0.1 * 2**attempt)
+        return await self._send(method, path, **request)
+
+    @asynccontextmanager
+    async def _open(self, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
+        """A GET whose body is read piece by piece."""
+        try:
+            async with self._http.stream("GET", path, **request) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error(response)
+                yield response
+        except httpx.TransportError as broken:
+            raise Unreachable(self.url, _why(broken)) from broken
+
+    async def _send(self, method: str, path: str, *, refuse: bool = True, **request: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, **request)
+        except httpx.TransportError as broken:
+            raise Unreachable(self.url, _why(broken)) from broken
+        except httpx.InvalidURL as wrong:
+            raise Unreachable(self.url, str(wrong)) from wrong
+        if refuse and response.is_error:
+            raise _error(response)
+        return response
+
+
+def _segment(text: str) -> str:
+    """`text` as one segment of a path: an id with a slash in it must not reach another resource."""
+    return quote(text, safe="")
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _json(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A JSON body. NaN and infinity are no JSON: ValueError."""
+    content = json.dumps(spec, allow_nan=False).encode()
+    return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
+
+
+def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
+    """The rows as JSON, in lists that each fit into one request."""
+    batch: list[bytes] = []
+    size = 0
+    for row in rows:
+        text = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
+        if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) == PREDICT_ROWS):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text) + 1
+    if batch:
+        yield batch
+
+
+def _error(response: httpx.Response) -> ServiceError:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    retry_after = response.headers.get("Retry-After")
+    return ServiceError.of(response.status_code, body, response.reason_phrase, retry_after)
+
+
+def _why(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "timed out"
+    return str(error) or type(error).__name__

@@ -1,0 +1,119 @@
+"""A job in a notebook: its facts as HTML, and while one waits a bar and a chart that move."""
+
+import html
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any
+
+from chainrule.errors import ChainruleError
+from chainrule.records import JobRecord, Metric
+from chainrule.show import duration_text, number_text
+from chainrule.text import plain
+
+__all__ = ["NotebookView", "job_html"]
+
+REDRAWN_AFTER_S = 0.5
+CHARTED_AFTER_S = 2.0  # a chart takes a tenth of a second to draw
+
+Update = Callable[[str], None]
+
+
+def job_html(job: JobRecord) -> str:
+    """The job as it was when it was last asked for."""
+    return _html(job.id, job.name, _state(job.state, job.reason), job.json["progress"], job.latest_metrics)
+
+
+def _state(state: str, reason: str | None) -> str:
+    return f"{state}: {reason}" if reason else state
+
+
+def _html(job_id: str, name: str, state: str, progress: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    eta = progress.get("eta_s")
+    shown = ", ".join(f"{key} {number_text(value)}" for key, value in metrics.items() if key not in ("step", "epoch"))
+    cells = [
+        f"<b>{_text(name)}</b> <code>{_text(job_id)}</code>",
+        _text(state),
+        f'<progress max="1" value="{float(progress["fraction"])}"></progress> {progress["fraction"]:.0%}',
+        f"epoch {progress['epoch']:,} of {progress['epochs']:,}",
+        f"{duration_text(eta)} left" if eta is not None else "",
+    ]
+    return f"<div>{' &nbsp; '.join(filter(None, cells))}<br><small>{_text(shown)}</small></div>"
+
+
+def _text(value: object) -> str:
+    return html.escape(plain(value))
+
+
+def _displayed(first: str) -> Update:
+    """Shows HTML below the cell, and gives what replaces it."""
+    from IPython.display import HTML, display
+
+    handle = display(HTML(first), display_id=True)  # type: ignore[no-untyped-call]
+    return lambda text: handle.update(HTML(text))  # type: ignore[no-untyped-call]
+
+
+class NotebookView:
+    """Below the cell: state, bar, latest metrics, and a chart of the losses where matplotlib is installed.
+
+    `display` shows HTML and returns what replaces it; tests pass one of their own.
+    """
+
+    def __init__(self, job: JobRecord, display: Callable[[str], Update] = _displayed) -> None:
+        self._job, self._display = job, display
+        self._state = _state(job.state, job.reason)
+        self._progress: Mapping[str, Any] = job.json["progress"]
+        self._metrics: list[Metric] = []
+        self._latest: dict[str, Any] = dict(job.latest_metrics)
+        self._chart = ""
+        self._drawn_at = self._charted_at = 0.0
+
+    def __enter__(self) -> "NotebookView":
+        self._update = self._display(self._page())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._draw(whole=True)
+
+    def show(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Takes in one event."""
+        if kind == "state":
+            self._state = _state(data["state"], data.get("reason"))
+        elif kind == "progress":
+            self._progress = data
+        elif kind == "metrics":
+            self._metrics.append(dict(data))
+            self._latest |= data
+        self._draw()
+
+    def broken(self, error: ChainruleError) -> None:
+        """Says that it is tried again."""
+        self._state = "no answer, trying again"
+        self._draw()
+
+    def end(self, job: JobRecord) -> None:
+        """The job has ended like this."""
+        self._state = _state(job.state, job.reason)
+        self._progress, self._latest = job.json["progress"], dict(job.latest_metrics)
+
+    def _draw(self, *, whole: bool = False) -> None:
+        """Replaces what is shown, as often as one can look."""
+        now = time.monotonic()
+        if whole or now - self._charted_at > CHARTED_AFTER_S:
+            self._chart, self._charted_at = self._charted(), time.monotonic()
+        if whole or now - self._drawn_at > REDRAWN_AFTER_S:
+            self._update(self._page())
+            self._drawn_at = now
+
+    def _charted(self) -> str:
+        if not self._metrics or find_spec("matplotlib") is None:
+            return ""
+        from chainrule.plot import svg
+
+        return svg(self._metrics)
+
+    def _page(self) -> str:
+        return _html(self._job.id, self._job.name, self._state, self._progress, self._latest) + self._chart

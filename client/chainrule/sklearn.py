@@ -1,0 +1,256 @@
+"""scikit-learn's estimators of a multi-layer perceptron, trained on the service: `pip install 'chainrule[sklearn]'`.
+
+They take scikit-learn's own parameters, with its own meaning and defaults, as far as the service has them. What it has
+not is refused or left out:
+
+- `solver="lbfgs"`, and `learning_rate="invscaling"` or `"adaptive"`;
+- stopping by the training loss: without `early_stopping`, all of `max_iter` epochs are trained;
+- `warm_start`, `partial_fit`, sparse matrices, sample weights, several labels a row;
+- scikit-learn's very random numbers: equal seeds give equal models here, but not those that scikit-learn makes.
+"""
+
+from contextlib import nullcontext
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.client import Client
+from chainrule.errors import ChainruleError
+from chainrule.model import Model, forward, probabilities
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ModuleNotFoundError as error:
+    raise ChainruleError("the estimators need scikit-learn: pip install 'chainrule[sklearn]'") from error
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+Array = npt.NDArray[Any]
+ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+MAX_SEED = 2**31 - 1
+
+
+class TrainingFailed(ChainruleError):
+    """The job ended without a model; the message says why."""
+
+
+class _Perceptron(BaseEstimator):  # type: ignore[misc]
+    """What the two have in common."""
+
+    _task: str
+    _monitored: str
+    """What early stopping watches."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        workers: int = 1,
+        client: Client | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.workers = workers
+        self.client = client
+
+    # ------------------------------------------------------------ fitting
+    def _train(self, x: Array, y: Array) -> None:
+        """Trains on x (rows × features) and y (rows,) or (rows, outputs); sets what `fit` learns."""
+        columns = {"x": x} | {f"y{number}": values for number, values in enumerate(np.atleast_2d(y.T))}
+        targets = [name for name in columns if name != "x"]
+        with Client() if self.client is None else nullcontext(self.client) as client:
+            job = client.train(columns, target=targets if len(targets) > 1 else "y0", **self._spec(x, len(targets)))
+            job.wait(progress=False)
+            if job.state != "succeeded":
+                raise TrainingFailed(f"{job.id} {job.state}: {job.reason}")
+            self._learn(job.model(), client.metrics(job.id))
+
+    def _spec(self, x: Array, targets: int) -> dict[str, Any]:
+        batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), len(x))
+        sizes = [self.hidden_layer_sizes] if isinstance(self.hidden_layer_sizes, Integral) else self.hidden_layer_sizes
+        activation = _one_of("activation", self.activation, ACTIVATIONS)
+        _one_of("learning_rate", self.learning_rate, {"constant": None})
+        scale = self._loss_scale(targets)
+        spec = {
+            "name": f"scikit-learn {type(self).__name__}",
+            "task": self._task,
+            "layers": [{"type": "dense", "units": int(units), "activation": activation} for units in sizes],
+            "optimizer": self._optimizer(scale),
+            "l2": scale * self.alpha / batch_size,  # scikit-learn divides the penalty by the rows of a batch too
+            "batch_size": batch_size,
+            "epochs": int(self.max_iter),
+            "shuffle": bool(self.shuffle),
+            "seed": int(check_random_state(self.random_state).randint(MAX_SEED)),
+            "workers": self.workers,
+            "dtype": "float32" if x.dtype == np.float32 else "float64",
+            "preprocessing": {"standardize": False},
+        }
+        if not self.early_stopping:
+            return spec
+        stopping = {"metric": self._monitored, "patience": self.n_iter_no_change, "min_delta": self.tol}
+        return spec | {"validation": {"fraction": self.validation_fraction}, "early_stopping": stopping}
+
+    def _optimizer(self, scale: float) -> dict[str, Any]:
+        if _one_of("solver", self.solver, {"adam": True, "sgd": False}):
+            return {
+                "type": "adam",
+                "learning_rate": self.learning_rate_init,
+                "beta1": self.beta_1,
+                "beta2": self.beta_2,
+                "epsilon": self.epsilon,
+            }
+        return {
+            "type": "sgd",
+            "learning_rate": self.learning_rate_init / scale,
+            "momentum": self.momentum,
+            "nesterov": self.nesterovs_momentum and self.momentum > 0,
+        }
+
+    def _loss_scale(self, targets: int) -> float:
+        """The service's loss over that whose gradient scikit-learn descends."""
+        return 1.0
+
+    def _learn(self, model: Model, metrics: list[dict[str, Any]]) -> None:
+        """Takes over the parameters, and how the training went."""
+        self.coefs_ = list(model.weights)
+        self.intercepts_ = list(model.biases)
+        self.n_layers_ = len(self.coefs_) + 1
+        self.n_outputs_ = self.intercepts_[-1].shape[0]
+        self.n_iter_ = metrics[-1]["epoch"]
+        by_epoch = {metric["epoch"]: metric for metric in metrics}.values()  # the last of an epoch that has several
+        self.loss_curve_ = [metric["train_loss"] for metric in by_epoch]
+        self.loss_ = self.loss_curve_[-1]
+        score = f"validation_{self._monitored}"
+        self.validation_scores_ = [metric[score] for metric in by_epoch] if self.early_stopping else None
+        self.best_validation_score_ = max(self.validation_scores_) if self.validation_scores_ else None
+
+    # ------------------------------------------------------------ predicting
+    def _outputs(self, X: Any) -> Array:
+        """The raw outputs (rows × outputs), computed here."""
+        check_is_fitted(self)
+        dtype = self.coefs_[0].dtype
+        x = validate_data(self, X, dtype=dtype, reset=False)
+        hidden = [ACTIVATIONS[self.activation]] * (self.n_layers_ - 2)
+        return forward(x, self.coefs_, self.intercepts_, hidden)
+
+
+class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
+    """A multi-layer perceptron that tells classes apart, as scikit-learn's; this module says what differs.
+
+    Further parameters: `workers`, the most CPUs to train on, which never changes the result; `client`, the service to
+    train on, by default as `Client()` finds it. `predict` computes here. A pickle of it holds the model and the
+    service's URL. Raises what `Client` raises, and TrainingFailed for a job without a model.
+    """
+
+    _task = "classification"
+    _monitored = "accuracy"
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Trains on X (rows × features), numbers without missing ones, and y (rows,), the classes."""
+        x, y = validate_data(self, X, y, dtype=(np.float64, np.float32), y_numeric=False)
+        check_classification_targets(y)
+        if type_of_target(y) not in ("binary", "multiclass"):
+            raise ValueError(f"got y of type {type_of_target(y)}, expected one class a row")
+        encoder = LabelEncoder().fit(y)
+        if len(encoder.classes_) < 2:
+            raise ValueError(f"got y of one class, {encoder.classes_[0]!r}, expected at least two classes")
+        self.classes_ = encoder.classes_
+        self._train(x, encoder.transform(y).astype(np.int64))
+        self.out_activation_ = "logistic" if self.n_outputs_ == 1 else "softmax"
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row."""
+        best = self.predict_proba(X).argmax(axis=1)  # says first whether it was fitted
+        return np.asarray(self.classes_[best])
+
+    def predict_proba(self, X: Any) -> Array:
+        """rows × classes: how probable each class is."""
+        return probabilities(self._outputs(X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithm of `predict_proba`."""
+        return np.asarray(np.log(self.predict_proba(X)))
+
+
+class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
+    """A multi-layer perceptron that predicts numbers, as scikit-learn's; this module says what differs.
+
+    Further parameters: `workers`, the most CPUs to train on, which never changes the result; `client`, the service to
+    train on, by default as `Client()` finds it. `predict` computes here. A pickle of it holds the model and the
+    service's URL. Raises what `Client` raises, and TrainingFailed for a job without a model.
+    """
+
+    _task = "regression"
+    _monitored = "r2"
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Trains on X (rows × features) and y (rows,) or (rows, outputs), numbers without missing ones."""
+        x, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True)
+        self._is_flat = y.ndim == 1
+        self._train(x, y.astype(np.float64))
+        self.out_activation_ = "identity"
+        self.loss_curve_ = [loss / 2 for loss in self.loss_curve_]  # scikit-learn halves the squared error
+        self.loss_ = self.loss_curve_[-1]
+        return self
+
+    def _loss_scale(self, targets: int) -> float:
+        return 2 / targets  # the mean of e² over the outputs, over the sum of e²/2
+
+    def predict(self, X: Any) -> Array:
+        """(rows,) or (rows, outputs), as y was."""
+        outputs = self._outputs(X)
+        return outputs.ravel() if self._is_flat else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _one_of(name: str, got: Any, choices: dict[str, Any]) -> Any:
+    """What `got` stands for. Raises ValueError naming the parameter."""
+    if got not in choices:
+        raise ValueError(f"{name}: got {got!r}, expected {' or '.join(map(repr, choices))}")
+    return choices[got]

@@ -1,0 +1,103 @@
+"""What `train` is given, as a data set to upload and a spec to submit."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chainrule import files
+from chainrule.errors import InvalidFile, InvalidInput
+from chainrule.records import Dataset
+from chainrule.tables import columns_of, packed
+
+__all__ = ["Source", "learned", "source_of", "spec_of"]
+
+Y = "y"
+"""The column that `y` becomes unless a target is named."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that may have to be uploaded: a file, or the content of one."""
+
+    name: str
+    """What the data set is called: as the file, or for a table in memory by its content."""
+    sha256: str
+    path: Path | None = None
+    content: bytes = b""
+    suffix: str = ""
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """The file to upload."""
+        if self.path is not None:
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="chainrule-") as folder:
+            path = Path(folder, f"table{self.suffix}")
+            path.write_bytes(self.content)
+            yield path
+
+
+def source_of(data: Any, y: Any, target: str | Sequence[str] | None) -> Source | str:
+    """What to upload, or the id or name of a data set that is there. Raises InvalidInput and InvalidFile."""
+    if isinstance(data, Dataset | str | Path) and y is not None:
+        raise InvalidInput.of("y", type(y).__name__, "no y: the target is a column of the file or data set")
+    if isinstance(data, Dataset):
+        return data.id
+    if isinstance(data, Path) or (isinstance(data, str) and files.is_table(data)):
+        path = Path(data)
+        files.media_of(path)
+        if not path.is_file():
+            raise InvalidFile(f"{path}: no such file")
+        return Source(files.name_of(path), files.sha256(path), path)
+    if isinstance(data, str):
+        return data
+    columns = columns_of(data)
+    if y is None:
+        _check_target(columns, target)
+    else:
+        name = learned(y, target)
+        if name in columns:
+            raise InvalidInput.of("target", name, "a name that no column of the data has, as y becomes that column")
+        columns, data = {**columns, str(name): y}, None
+    content, suffix = packed(columns, data)
+    digest = hashlib.sha256(content).hexdigest()
+    return Source(f"table-{digest[:16]}", digest, None, content, suffix)
+
+
+def learned(y: Any, target: str | Sequence[str] | None) -> str | list[str]:
+    """What is learned: `target`, or what the column `y` is called. Raises InvalidInput."""
+    if y is None and target is None:
+        raise InvalidInput.of("target", None, "the name of the column to learn")
+    if y is None or isinstance(target, str):
+        return target if isinstance(target, str) else list(target or ())
+    if target is not None:
+        raise InvalidInput.of("target", list(target), "one name, as y is one column")
+    return str(getattr(y, "name", None) or Y)
+
+
+def _check_target(columns: Mapping[str, Any], target: str | Sequence[str] | None) -> None:
+    names = [target] if target is None or isinstance(target, str) else target
+    for name in names:
+        if name not in columns:
+            raise InvalidInput.of("target", name, f"a column of the data: {', '.join(list(columns)[:20])}")
+
+
+def spec_of(
+    target: str | list[str], layers: Sequence[int | Mapping[str, Any]], spec: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The spec to submit, without its data set. Raises InvalidInput for a layer that is none."""
+    hidden = [_layer(number, layer) for number, layer in enumerate(layers)]
+    return {**spec, "target": target, "layers": hidden}
+
+
+def _layer(number: int, layer: int | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(layer, Mapping):
+        return dict(layer)
+    if isinstance(layer, int) and not isinstance(layer, bool):
+        return {"type": "dense", "units": layer}
+    raise InvalidInput.of(f"layers[{number}]", layer, 'a number of units, or a layer such as {"type": "dropout", …}')

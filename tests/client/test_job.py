@@ -1,0 +1,88 @@
+"""A job is an object that one waits for, moves, and looks into."""
+
+import sys
+from typing import Any
+
+import pandas
+import polars
+import pytest
+
+from chainrule import Client, Conflict, Job
+from chainrule.frames import frame
+from support.fake_service import FakeService, event
+
+SPEC: dict[str, Any] = {"name": "adult", "dataset": "adult"}
+
+
+@pytest.fixture
+def job(service: FakeService, client: Client) -> Job:
+    service.add_job(SPEC, "running")
+    return client.job("job_01")
+
+
+def test_what_the_service_answers_is_typed_and_kept(job: Job, service: FakeService) -> None:
+    assert (job.id, job.state, job.is_over, job.progress.epoch) == ("job_01", "running", False, 8)
+    assert job.created_at.isoformat() == "2026-11-23T10:00:00+00:00"
+    assert (job.started_at, job.error, job.latest_metrics["train_loss"]) == (None, None, 0.31)
+    assert job.json == service.jobs["job_01"]
+
+
+def test_waiting_shows_nothing_where_nobody_looks(
+    job: Job, service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.jobs["job_01"] = {**service.jobs["job_01"], "state": "succeeded"}
+    assert job.wait() is job
+    assert job.state == "succeeded"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_waiting_with_progress_writes_lines_where_there_is_no_terminal(
+    job: Job, service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.streams = [[event(1, "state", {"state": "running"}), event(2, "state", {"state": "succeeded"})]]
+    service.end = "succeeded"
+    assert job.wait(progress=True).state == "succeeded"
+    assert capfd.readouterr().err.splitlines() == ["adult: running", "adult: succeeded"]
+
+
+def test_following_gives_up_after_its_timeout(job: Job) -> None:
+    with pytest.raises(TimeoutError, match="job_01 has not ended within 0 s"):
+        list(job.events(timeout_s=0))
+
+
+def test_a_job_knows_its_state_after_each_move(job: Job, service: FakeService) -> None:
+    assert job.pause().state == "paused"
+    assert job.resume().state == "queued"
+    assert job.cancel().state == "cancelled"
+    service.jobs["job_01"]["state"] = "succeeded"
+    assert job.refresh().is_over
+    with pytest.raises(Conflict):
+        job.pause()
+    job.delete()
+    assert service.jobs == {}
+
+
+def test_metrics_are_a_frame_of_the_library_that_is_there(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = job.metrics()
+    assert isinstance(metrics, pandas.DataFrame)
+    assert list(metrics["epoch"]) == list(range(1, 13))
+    monkeypatch.setattr("chainrule.frames.find_spec", lambda name: name == "polars")
+    assert isinstance(frame([{"epoch": 1}, {"epoch": 2, "x": 0.5}]), polars.DataFrame)
+    monkeypatch.setattr("chainrule.frames.find_spec", lambda name: None)
+    assert frame([{"epoch": 1}]) == [{"epoch": 1}]
+
+
+def test_a_plot_has_a_line_for_each_loss(job: Job) -> None:
+    from chainrule.plot import Figure, draw
+
+    axes = draw([{"step": 10, "epoch": 1, "train_loss": 2.0, "validation_loss": 3.0}] * 2, Figure().subplots())
+    assert [line.get_label() for line in axes.lines] == ["training", "validation"]
+    assert job.plot(Figure().subplots()).lines[0].get_xdata()[-1] == 12
+
+
+def test_a_program_that_only_submits_loads_no_numpy_and_no_table(tmp_path: Any) -> None:
+    import subprocess
+
+    heavy = "{'numpy', 'pandas', 'polars', 'pyarrow', 'matplotlib', 'IPython', 'sklearn'}"
+    code = f"import sys, chainrule; chainrule.Client(); assert not {heavy} & set(sys.modules), sys.modules.keys()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

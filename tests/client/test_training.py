@@ -1,0 +1,111 @@
+"""`train` takes a table as users have it, uploads it once, and says at once what cannot be."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import polars
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chainrule import Client, InvalidFile, InvalidInput
+from support.fake_service import FakeService
+
+COLUMNS: dict[str, list[Any]] = {"age": [39, 50, None], "workclass": ["State-gov", None, "007"], "income": [0, 1, 1]}
+TABLES = {
+    "pandas": lambda: pandas.DataFrame(COLUMNS),
+    "polars": lambda: polars.DataFrame(COLUMNS),
+    "arrow": lambda: pa.table(COLUMNS),
+    "dictionary": lambda: dict(COLUMNS),
+    "rows": lambda: pa.table(COLUMNS).to_pylist(),
+}
+
+
+def uploaded(service: FakeService) -> bytes:
+    """The body of the only upload."""
+    (body,) = [one.content for one in service.requests if (one.method, one.url.path) == ("POST", "/v1/datasets")]
+    return bytes(body)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_of_any_library_arrives_with_its_values_and_types(
+    service: FakeService, client: Client, kind: str
+) -> None:
+    client.train(TABLES[kind](), target="income", layers=[8], epochs=3)
+    arrived = pq.read_table(io.BytesIO(uploaded(service))).to_pydict()
+    assert arrived["workclass"] == COLUMNS["workclass"]
+    assert arrived["age"] == COLUMNS["age"]
+    spec = service.jobs["job_01"]["spec"]
+    assert (spec["target"], spec["layers"], spec["epochs"]) == ("income", [{"type": "dense", "units": 8}], 3)
+
+
+def test_images_and_labels_become_a_tensor_and_a_column(service: FakeService, client: Client) -> None:
+    images, labels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4), np.array(["a", "b"], dtype=object)
+    client.train(images, labels, layers=[{"type": "dense", "units": 2}, {"type": "dropout", "rate": 0.5}])
+    arrived = np.load(io.BytesIO(uploaded(service)))
+    np.testing.assert_array_equal(arrived["x"], images)
+    assert arrived["y"].tolist() == ["a", "b"]
+    assert service.jobs["job_01"]["spec"]["target"] == "y"
+
+
+def test_a_column_beside_the_table_keeps_its_name(service: FakeService, client: Client) -> None:
+    frame = pandas.DataFrame(COLUMNS)
+    client.train(frame[["age"]], frame["income"])
+    assert service.jobs["job_01"]["spec"]["target"] == "income"
+
+
+def test_a_table_that_is_there_is_not_sent_again(service: FakeService, client: Client, people: Path) -> None:
+    for data in (TABLES["pandas"], lambda: people):
+        service.requests.clear()
+        client.train(data(), target="income")
+        client.train(data(), target="income", epochs=2)
+        assert uploaded(service)
+        assert service.jobs["job_02"]["spec"]["dataset"] == service.jobs["job_01"]["spec"]["dataset"]
+        service.jobs.clear()
+
+
+def test_a_data_set_is_named_by_itself_its_id_or_its_name(service: FakeService, client: Client, people: Path) -> None:
+    dataset = client.add_dataset(people)
+    for named in (dataset, dataset.id, "people"):
+        client.train(named, target="income")
+    assert [job["spec"]["dataset"] for job in service.jobs.values() if job["spec"]["dataset"] != "people"] == [
+        "ds_01"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "field", "got"),
+    [
+        (COLUMNS, {}, "target", None),
+        (COLUMNS, {"target": "wage"}, "target", "wage"),
+        (COLUMNS, {"target": ["income", "wage"]}, "target", "wage"),
+        (COLUMNS, {"target": "income", "y": [1, 2, 3]}, "target", "income"),
+        (COLUMNS, {"target": ["a", "b"], "y": [1, 2, 3]}, "target", ["a", "b"]),
+        (COLUMNS, {"target": "income", "layers": ["relu"]}, "layers[0]", "relu"),
+        ("adult", {"target": "income", "y": [1]}, "y", "list"),
+        ("adult", {}, "target", None),
+        (3, {"target": "income"}, "data", "int"),
+        ({1: [2]}, {"target": "income"}, "data", 1),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_sent(
+    service: FakeService, client: Client, data: Any, options: dict[str, Any], field: str, got: Any
+) -> None:
+    with pytest.raises(InvalidInput) as wrong:
+        client.train(data, options.pop("y", None), **options)
+    (problem,) = wrong.value.fields
+    assert (problem.field, problem.got) == (field, got)
+    assert problem.expected
+    assert not [one for one in service.requests if one.method == "POST"]
+
+
+def test_columns_of_different_lengths_and_files_that_are_not_there_are_said(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="columns of equal length"):
+        client.train({"a": [1, 2], "b": [1]}, target="b")
+    with pytest.raises(InvalidFile, match="no such file"):
+        client.train(tmp_path / "nowhere.csv", target="b")
+    with pytest.raises(InvalidFile, match="suffix"):
+        client.train(tmp_path / "model.pkl", target="b")

@@ -1,0 +1,122 @@
+"""The estimators are scikit-learn's: by its own checks, in its pipelines and searches, against its own networks."""
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule import Client
+from support.running_service import RunningService
+
+sklearn = pytest.importorskip("sklearn", reason="the estimators need scikit-learn")
+
+from sklearn import neural_network  # noqa: E402
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris  # noqa: E402
+from sklearn.model_selection import GridSearchCV, train_test_split  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
+from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
+
+from chainrule.sklearn import MLPClassifier, MLPRegressor, TrainingFailed  # noqa: E402
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def client(service: RunningService) -> Iterator[Client]:
+    with Client(str(service.http.base_url)) as client:
+        yield client
+
+
+@pytest.mark.timeout(900)  # fifty jobs each; a minute, unless other programs have the cores
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_scikit_learns_own_checks_pass(client: Client, estimator: Any) -> None:
+    """With a hundred epochs, as scikit-learn's tests check its own networks."""
+    told = check_estimator(estimator(max_iter=100, client=client))
+    assert len(told) > 50
+    assert [one["check_name"] for one in told if one["status"] != "passed"] == ["check_array_api_input"]
+
+
+def test_a_pipeline_is_searched_by_two_processes(client: Client) -> None:
+    x, y = load_iris(return_X_y=True, as_frame=True)
+    pipeline = make_pipeline(StandardScaler().set_output(transform="pandas"), MLPClassifier(max_iter=30, client=client))
+    grid = {"mlpclassifier__hidden_layer_sizes": [(4,), (20, 10)], "mlpclassifier__learning_rate_init": [0.01]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(x, y)
+    assert search.best_score_ > 0.8
+    assert list(search.best_estimator_[-1].feature_names_in_) == [f"{name}" for name in x.columns]
+
+
+NOT_CONVERGED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # as both are meant to
+
+
+@NOT_CONVERGED
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_classifier_is_as_good_as_scikit_learns(client: Client, solver: str) -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(StandardScaler().fit_transform(x), y, random_state=0)
+    given = {
+        "hidden_layer_sizes": (30,),
+        "solver": solver,
+        "max_iter": 40,
+        "learning_rate_init": 0.01,
+        "random_state": 0,
+    }
+    ours = MLPClassifier(**given, client=client).fit(x_train, y_train)
+    theirs = neural_network.MLPClassifier(**given, n_iter_no_change=100).fit(x_train, y_train)
+    assert ours.score(x_test, y_test) >= theirs.score(x_test, y_test) - 0.03
+    assert ours.loss_ == pytest.approx(theirs.loss_, abs=0.05)
+    for name in ("n_iter_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for name in ("coefs_", "intercepts_"):
+        assert [one.shape for one in getattr(ours, name)] == [one.shape for one in getattr(theirs, name)]
+    assert len(ours.loss_curve_) == len(theirs.loss_curve_) == 40
+
+
+@NOT_CONVERGED
+def test_a_regressor_descends_the_loss_that_scikit_learn_descends(client: Client) -> None:
+    """Without a hidden layer the problem is convex: both end at the same weights, penalty and all."""
+    x, y = load_diabetes(return_X_y=True)
+    x, y = StandardScaler().fit_transform(x), (y - y.mean()) / y.std()
+    given: dict[str, Any] = {"hidden_layer_sizes": (), "solver": "sgd", "alpha": 20.0, "learning_rate_init": 0.05}
+    given |= {"max_iter": 400, "batch_size": len(x), "shuffle": False, "random_state": 0}
+    ours = MLPRegressor(**given, client=client).fit(x, np.column_stack([y, -y]))
+    theirs = neural_network.MLPRegressor(**given, n_iter_no_change=400, tol=0).fit(x, np.column_stack([y, -y]))
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], atol=1e-4)
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), atol=1e-3)
+
+
+def test_early_stopping_keeps_the_best_epoch(client: Client) -> None:
+    x, y = load_iris(return_X_y=True)
+    fitted = MLPClassifier(early_stopping=True, n_iter_no_change=3, random_state=1, client=client).fit(x, y)
+    assert fitted.n_iter_ < 200
+    assert len(fitted.validation_scores_) == fitted.n_iter_
+    assert fitted.best_validation_score_ == max(fitted.validation_scores_)
+
+
+def test_a_pickle_predicts_without_a_service(client: Client) -> None:
+    x, y = load_iris(return_X_y=True)
+    fitted = MLPClassifier(max_iter=3, client=client).fit(x, y)
+    copy = pickle.loads(pickle.dumps(fitted.set_params(client=Client("http://127.0.0.1:9"))))  # noqa: S301
+    np.testing.assert_array_equal(copy.predict_proba(x), fitted.predict_proba(x))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"solver": "lbfgs"}, "solver: got 'lbfgs', expected 'adam' or 'sgd'"),
+        ({"learning_rate": "adaptive"}, "learning_rate: got 'adaptive', expected 'constant'"),
+        ({"activation": "gelu"}, "activation: got 'gelu', expected 'identity' or"),
+    ],
+)
+def test_what_the_service_has_not_is_refused(parameters: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        MLPClassifier(**parameters, client=Client("http://127.0.0.1:9")).fit([[0.0], [1.0]], [0, 1])
+
+
+def test_a_job_that_fails_says_why(client: Client) -> None:
+    x = np.random.default_rng(0).normal(size=(100, 2)) * 1e150
+    with pytest.raises(TrainingFailed, match="diverged"):
+        MLPRegressor(solver="sgd", learning_rate_init=1e5, client=client).fit(x, x[:, 0])
