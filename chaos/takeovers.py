@@ -33,7 +33,7 @@ def measure(run: Run) -> Finding:
         digest = first.undisturbed(spec)
         turns = cycle([(first, second), (second, first)])
         while not tally.enough:
-            job_id = first.client.submit(spec)["id"]
+            job_id = first.client.submit(spec).id
             try:
                 while not tally.enough and _kill(tally, job_id, *next(turns)):
                     pass
