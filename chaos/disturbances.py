@@ -1,5 +1,6 @@
 """What is done to jobs while they train, again and again, at random moments."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ from chaos.service import Service
 from chaos.tally import Tally
 from chaos.watch import Hung, Watch
 
-__all__ = ["Disturb", "Disturbed", "disturb", "killing"]
+__all__ = ["Disturb", "Disturbed", "disturb", "is_spread", "killing"]
 
+SPREADS_WITHIN_S = 180.0
 DELAY_S = (0.3, 1.5)  # between training and the next disturbance; longer than a checkpoint's interval
 
 
@@ -36,6 +38,21 @@ def killing(run: Run, choose: Callable[[JobProcesses], Sequence[int]]) -> Distur
         return None if killed_at is None else Disturbed(killed_at, killed_at)
 
     return kill
+
+
+def is_spread(service: Service, job_id: str, workers: int) -> bool:
+    """Waits until the job computes on so many workers; False when it ended before. Raises Hung.
+
+    Else what is taken from it next may be what it has not begun to use.
+    """
+    deadline = time.monotonic() + SPREADS_WITHIN_S
+    while not (job := service.client.job(job_id)).is_over:
+        if job.workers == workers:
+            return True
+        if time.monotonic() > deadline:
+            raise Hung(f"{job_id} did not grow to {workers} workers in {SPREADS_WITHIN_S:.0f} s")
+        time.sleep(0.1)
+    return False
 
 
 def disturb(service: Service, tally: Tally, do: Disturb, **changes: Any) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chaos.disturbances import Disturbed, disturb
+from chaos.disturbances import Disturbed, disturb, is_spread
 from chaos.ray_nodes import RayNodes, ray_nodes
 from chaos.records import Finding, Skipped
 from chaos.run import Run
@@ -78,14 +78,15 @@ def measure(run: Run) -> Finding:
         cluster.add(1, link.there, link.inside)
         tally = Tally(service, "cuts", run.amount(20, quick=1))
 
-        def cut(_job_id: str) -> Disturbed:
+        def cut(job_id: str) -> Disturbed | None:
             _rejoin(service, cluster, link)
+            if not is_spread(service, job_id, 2):
+                return None
             cut_at = time.monotonic()
             link.cut()
             return Disturbed(cut_at, cut_at, link.mend)
 
-        epochs = run.amount(600, quick=100)  # a step of two nodes takes several times as long
-        disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=epochs)
+        disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=1000))
         link.mend()
         return tally.finding(within_s=30.0)
 
