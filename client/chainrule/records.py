@@ -15,6 +15,8 @@ __all__ = [
     "Event",
     "Job",
     "JobState",
+    "Key",
+    "MadeKey",
     "Metric",
     "Move",
     "Node",
@@ -22,7 +24,9 @@ __all__ = [
     "Plan",
     "Prediction",
     "Progress",
+    "SigninLink",
     "Version",
+    "WhoAmI",
 ]
 
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -138,6 +142,40 @@ class Cluster(TypedDict, total=False):
 
     nodes: list[Node]
     cpus: float
+
+
+class Key(TypedDict):
+    """A key, without the key itself."""
+
+    id: str
+    name: str
+    tenant: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+class MadeKey(Key):
+    """A key that was just made, and is told this once."""
+
+    key: str
+
+
+class WhoAmI(TypedDict):
+    """Whose key is sent, and what it allows."""
+
+    tenant: str
+    scopes: list[str]
+    key: dict[str, str]
+
+
+class SigninLink(TypedDict):
+    """What opens the page signed in, once."""
+
+    code: str
+    path: str
+    expires_at: str
 
 
 class Version(TypedDict, total=False):
