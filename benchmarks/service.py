@@ -61,6 +61,7 @@ def trained(client: Client, spec: Mapping[str, Any]) -> Training:
 def _metrics_after(client: Client, job_id: str, step: int) -> Metric:
     """The first item of the job's metrics above a step; there may be a million of them."""
     url = f"{client.url}/v1/jobs/{job_id}/metrics"
-    answer = httpx.get(url, params={"after": step, "limit": 1}, timeout=60.0, trust_env=False).raise_for_status()
-    item: Metric = answer.json()["items"][0]
+    headers = {"Authorization": f"Bearer {client.key}"}
+    answer = httpx.get(url, params={"after": step, "limit": 1}, headers=headers, timeout=60.0, trust_env=False)
+    item: Metric = answer.raise_for_status().json()["items"][0]
     return item

@@ -61,4 +61,5 @@ def _trained_s(service: Service, job_id: str) -> float:
 
 def _submit(service: Service, spec: Mapping[str, Any]) -> httpx.Response:
     """One submit as it is, without the client's patience."""
-    return httpx.post(f"{service.url}/v1/jobs", json=spec, timeout=120.0, trust_env=False)
+    url = f"{service.url}/v1/jobs"
+    return httpx.post(url, json=spec, headers=service.bearer(), timeout=120.0, trust_env=False)

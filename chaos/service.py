@@ -35,6 +35,10 @@ class Service(ServiceProcess):
         self.run = run
         self.client = Client(self.url, timeout_s=30.0)
 
+    def bearer(self) -> dict[str, str]:
+        """What a request needs that the client does not make."""
+        return {"Authorization": f"Bearer {self.client.key}"}
+
     def spec(self, epochs: int, **changes: Any) -> dict[str, Any]:
         """A job that takes about 13 ms an epoch where nothing else runs."""
         return {**SPEC, "epochs": epochs, **changes}

@@ -16,6 +16,7 @@ from chaos.tally import Tally
 __all__ = ["measure"]
 
 AT_ONCE = 100
+LIMITS = httpx.Limits(max_connections=AT_ONCE)
 
 
 def measure(run: Run) -> Finding:
@@ -25,7 +26,7 @@ def measure(run: Run) -> Finding:
         digest = service.undisturbed(spec)
         before = _jobs(service)
         with (
-            httpx.Client(base_url=service.url, limits=httpx.Limits(max_connections=AT_ONCE), timeout=60.0) as http,
+            httpx.Client(base_url=service.url, headers=service.bearer(), limits=LIMITS, timeout=60.0) as http,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
             for number in range(tally.wanted):

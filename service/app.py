@@ -7,9 +7,12 @@ from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from service import docs_page, errors, openapi
+from service.auth import authorize
 from service.control import ControlPlane
+from service.credentials import Credentials
 from service.data_folder import DataFolder
-from service.routes import datasets, jobs, models, service
+from service.hosts import Hosts
+from service.routes import datasets, jobs, keys, models, service, sessions
 from service.routes.parameters import known_query
 from service.settings import Settings
 from workers.job import Cluster
@@ -17,13 +20,19 @@ from workers.job import Cluster
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None) -> FastAPI:
-    """The application of one service. `make_cluster` is called once, in the background, when the application starts.
+def create_app(
+    settings: Settings,
+    make_cluster: Callable[[], Cluster],
+    folder: DataFolder | None = None,
+    on_open: Callable[[Credentials], None] = lambda credentials: None,
+) -> FastAPI:
+    """The application of one service. `make_cluster` is called once, in the background, when the application starts,
+    and so is `on_open` as soon as the database is open.
 
     `app.state.control` is its ControlPlane. `folder` is the data folder, if it is open already; else starting raises
     Unavailable when another service has it.
     """
-    control = ControlPlane(settings, make_cluster, folder)
+    control = ControlPlane(settings, make_cluster, folder, on_open)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,13 +49,14 @@ def create_app(settings: Settings, make_cluster: Callable[[], Cluster], folder: 
         redirect_slashes=False,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
-        dependencies=[Depends(known_query)],
+        dependencies=[Depends(authorize), Depends(known_query)],
     )
     app.state.control = control
-    for resource in (datasets, jobs, models, service):
+    for resource in (datasets, jobs, models, keys, sessions, service):
         app.include_router(resource.router)
     docs_page.install(app)
     errors.install(app)
+    app.add_middleware(Hosts, allowed=(settings.host, *settings.allowed_host))
     app.add_middleware(errors.RequestIds)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

@@ -31,6 +31,7 @@ class NewDataset:
     """A data set whose table is written, to be listed."""
 
     id: str
+    tenant: str
     name: str
     size_bytes: int
     read_as: str
@@ -43,7 +44,7 @@ def digest_of_reading(media_type: str, options: "ReadOptions") -> str:
 
 
 class Catalog:
-    """Data sets, kept in a database; their tables are in `folder`/<id>/table.arrow."""
+    """Data sets, each its tenant's, kept in a database; their tables are in `folder`/<id>/table.arrow."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
@@ -61,32 +62,32 @@ class Catalog:
 
     def _add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
         with self._database.writing() as connection:
-            last = _last_version(connection, new.name)
-            known = _same(connection, new.name, new.table.sha256, new.read_as)
+            last = _last_version(connection, new)
+            known = _same(connection, new.tenant, new.name, new.table.sha256, new.read_as)
             return (known, False) if known is not None else (_insert(connection, new, last + 1), True)
 
-    def same(self, name: str, sha256: str, read_as: str) -> DatasetRow | None:
+    def same(self, tenant: str, name: str, sha256: str, read_as: str) -> DatasetRow | None:
         """The data set that the same bytes under the same name made before, read in the same way."""
         with self._database.reading() as connection:
-            return _same(connection, name, sha256, read_as)
+            return _same(connection, tenant, name, sha256, read_as)
 
-    def find(self, id_or_name: str) -> DatasetRow:
+    def find(self, tenant: str, id_or_name: str) -> DatasetRow:
         """A data set by its id, or the newest version of a name. Raises NotFound."""
         with self._database.reading() as connection:
-            return _find(connection, id_or_name)
+            return _find(connection, tenant, id_or_name)
 
-    def list(self, before: int | None, limit: int) -> Sequence[DatasetRow]:
+    def list(self, tenant: str, before: int | None, limit: int) -> Sequence[DatasetRow]:
         """Data sets, newest first, with a number below `before`."""
-        query = sa.select(datasets).order_by(datasets.c.number.desc()).limit(limit)
+        query = sa.select(datasets).where(datasets.c.tenant == tenant).order_by(datasets.c.number.desc()).limit(limit)
         if before is not None:
             query = query.where(datasets.c.number < before)
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
-    def delete(self, id_or_name: str) -> str:
+    def delete(self, tenant: str, id_or_name: str) -> str:
         """Takes a data set off the list and returns its id. Raises NotFound, or Conflict while a job needs it."""
         with self._database.writing() as connection:
-            found = _find(connection, id_or_name)
+            found = _find(connection, tenant, id_or_name)
             connection.execute(sa.delete(datasets).where(datasets.c.number == found.number))
             # After the row is locked: whoever submits a job on it now waits for us, and then finds it gone.
             uses = sa.or_(jobs.c.dataset_id == found.id, jobs.c.validation_dataset_id == found.id)
@@ -109,11 +110,12 @@ class Catalog:
         )
 
 
-def _find(connection: Connection, id_or_name: str) -> DatasetRow:
+def _find(connection: Connection, tenant: str, id_or_name: str) -> DatasetRow:
+    ours = sa.select(datasets).where(datasets.c.tenant == tenant)
     if not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in id_or_name):
         for query in (
-            sa.select(datasets).where(datasets.c.id == id_or_name),
-            sa.select(datasets).where(datasets.c.name == id_or_name).order_by(datasets.c.version.desc()).limit(1),
+            ours.where(datasets.c.id == id_or_name),
+            ours.where(datasets.c.name == id_or_name).order_by(datasets.c.version.desc()).limit(1),
         ):
             found = connection.execute(query).one_or_none()
             if found is not None:
@@ -121,26 +123,34 @@ def _find(connection: Connection, id_or_name: str) -> DatasetRow:
     raise NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
 
 
-def _same(connection: Connection, name: str, sha256: str, read_as: str) -> DatasetRow | None:
+def _same(connection: Connection, tenant: str, name: str, sha256: str, read_as: str) -> DatasetRow | None:
     query = sa.select(datasets).where(
-        datasets.c.name == name, datasets.c.sha256 == sha256, datasets.c.read_as == read_as
+        datasets.c.tenant == tenant,
+        datasets.c.name == name,
+        datasets.c.sha256 == sha256,
+        datasets.c.read_as == read_as,
     )
     return connection.execute(query.order_by(datasets.c.version.desc()).limit(1)).one_or_none()
 
 
-def _last_version(connection: Connection, name: str) -> int:
-    """The highest version that the name ever had, 0 for a new name. Whoever asks next waits until we are done."""
-    query = sa.select(dataset_names.c.last_version).where(dataset_names.c.name == name)
+def _last_version(connection: Connection, new: NewDataset) -> int:
+    """The highest version that its name ever had, 0 for a new name. Whoever asks next waits until we are done."""
+    query = sa.select(dataset_names.c.last_version).where(*_named(new))
     last: int | None = connection.scalar(query.with_for_update())
     if last is None:
-        connection.execute(sa.insert(dataset_names).values(name=name, last_version=0))
+        connection.execute(sa.insert(dataset_names).values(tenant=new.tenant, name=new.name, last_version=0))
     return last or 0
 
 
+def _named(new: NewDataset) -> tuple[sa.ColumnElement[bool], ...]:
+    return dataset_names.c.tenant == new.tenant, dataset_names.c.name == new.name
+
+
 def _insert(connection: Connection, new: NewDataset, version: int) -> DatasetRow:
-    connection.execute(sa.update(dataset_names).where(dataset_names.c.name == new.name).values(last_version=version))
+    connection.execute(sa.update(dataset_names).where(*_named(new)).values(last_version=version))
     values = {
         "id": new.id,
+        "tenant": new.tenant,
         "name": new.name,
         "version": version,
         "rows": new.table.rows,

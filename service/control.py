@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.catalog import Catalog
+from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.database import Database, reason_of
 from service.events import Bell
@@ -43,14 +44,19 @@ class ClusterState(NamedTuple):
 
 
 class ControlPlane:
-    """One service without its HTTP. `make_cluster` is called once, in the background, as Ray is slow to import.
+    """One service without its HTTP. `make_cluster` is called once, in the background, as Ray is slow to import;
+    `on_open` once the database is open.
 
     Two threads start it, so that neither waits for the other: one brings the database up to date, the other the
     cluster, and stays alive as long as that is to live, for Ray's processes end with the thread that started them.
     """
 
     def __init__(
-        self, settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None
+        self,
+        settings: Settings,
+        make_cluster: Callable[[], Cluster],
+        folder: DataFolder | None = None,
+        on_open: Callable[[Credentials], None] = lambda credentials: None,
     ) -> None:
         self.settings = settings
         self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
@@ -58,13 +64,14 @@ class ControlPlane:
         self.models = Models()
         self.ready = threading.Event()
         """Set once jobs are taken and run."""
-        self._make_cluster = make_cluster
+        self._make_cluster, self._on_open = make_cluster, on_open
         self._problems = {"database": "is being opened", "cluster": "is starting"}
         self._stopping = threading.Event()
         self._opened = threading.Event()
         self._database: Database | None = None
         self._store: Store | None = None
         self._catalog: Catalog | None = None
+        self._credentials: Credentials | None = None
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
@@ -89,6 +96,13 @@ class ControlPlane:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
         return self._catalog
 
+    @property
+    def credentials(self) -> Credentials:
+        """The keys and sessions. Raises Unavailable until the database is open."""
+        if self._credentials is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._credentials
+
     def problems(self) -> list[str]:
         """Why jobs cannot be taken and run now; nothing when they can."""
         found = [f"the {part} {problem}" for part, problem in self._problems.items()]
@@ -112,9 +126,9 @@ class ControlPlane:
         cpus = int(sum(node.cpus for node in nodes))
         return ClusterState(nodes, cpus, max(0, cpus - self._runners.cpus_in_use()))
 
-    def request(self, job_id: str, verb: Verb) -> JobRow:
+    def request(self, tenant: str, job_id: str, verb: Verb) -> JobRow:
         """Cancels, pauses or resumes a job as far as that can be done at once. Raises NotFound, Conflict."""
-        job = self.store.request(job_id, verb)
+        job = self.store.request(tenant, job_id, verb)
         if self._runners is not None and job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
             self._runners.request(job_id, job.requested)
         if job.state == JobState.CANCELLED:
@@ -139,7 +153,8 @@ class ControlPlane:
         while not self._stopping.is_set():
             try:
                 database.migrate()
-                store = Store(database, self.bell.ring)
+                store, credentials = Store(database, self.bell.ring), Credentials(database)
+                credentials.keep_one_admin(self.folder.write_admin_key)
             except SQLAlchemyError as error:
                 self._problems["database"] = f"cannot be opened: {reason_of(error)}"
                 log.warning("the database cannot be opened: %s; trying again in %g s", reason_of(error), TRY_AGAIN_S)
@@ -150,10 +165,11 @@ class ControlPlane:
                 log.exception("the database could not be brought up to date")
                 return
             self._database, self._store = database, store
-            self._catalog = Catalog(database, self.folder.datasets)
+            self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
             del self._problems["database"]
             self._opened.set()
             _import_what_requests_need()
+            self._on_open(credentials)
             return
 
     def _run_cluster(self) -> None:
@@ -201,9 +217,9 @@ class ControlPlane:
 
     def _training_job(self, attempt: Attempt) -> TrainingJob:
         """What the engine must know for an attempt. Raises NotFound when job or data set are gone."""
-        job = self.store.get(attempt.job_id)
+        job = self.store.any_job(attempt.job_id)
         tables = [
-            self.catalog.table(self.catalog.find(dataset_id)) if dataset_id is not None else None
+            self.catalog.table(self.catalog.find(job.tenant, dataset_id)) if dataset_id is not None else None
             for dataset_id in (job.dataset_id, job.validation_dataset_id)
         ]
         folder = self.folder.add_job(attempt.job_id)

@@ -22,7 +22,8 @@ log = logging.getLogger("chainrule")
 
 
 class DataFolder:
-    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet.
+    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet, and
+    `admin.key`.
 
     With `checkpoints`, a URL, the jobs' checkpoints are kept there, each job's below its id. A `shared` folder is one
     for several services at once, all of which say so.
@@ -75,6 +76,14 @@ class DataFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def write_admin_key(self, key: str) -> None:
+        """Keeps a key where only the service's own user can read it. Raises OSError."""
+        partial = self.path / ".admin.key.partial"
+        self._disk.remove(partial)
+        partial.touch(mode=0o600)
+        self._disk.write(partial, [f"{key}\n".encode()])
+        self._disk.publish(partial, self.path / "admin.key")
 
     def add_dataset(self, made: Path, dataset_id: str) -> None:
         """Moves the files of a data set, which are on disk, into place, for good."""

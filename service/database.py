@@ -12,6 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 
 __all__ = [
     "AWAY",
+    "DEFAULT_TENANT",
     "Database",
     "DatabaseTime",
     "control_planes",
@@ -21,13 +22,20 @@ __all__ = [
     "idempotency_keys",
     "job_labels",
     "jobs",
+    "keys",
     "metadata",
     "migrations_of",
     "reason_of",
+    "sessions",
+    "signin_codes",
+    "tenants",
 ]
 
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 """What is raised when the database cannot be reached, or is locked: the same may succeed later."""
+
+DEFAULT_TENANT = "default"
+"""The tenant of the first key, and of all that was there before there were tenants."""
 
 BUSY_TIMEOUT_S = 20
 CONNECTS_WITHIN_S = 5
@@ -46,11 +54,55 @@ Json = sa.JSON(none_as_null=True)
 Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only what it calls INTEGER
 Time = sa.String(27)  # RFC 3339 in UTC with microseconds, which sorts as text
 
+
+def _tenant(*, primary_key: bool = False) -> sa.Column[str]:
+    return sa.Column("tenant", sa.String(63), nullable=False, server_default=DEFAULT_TENANT, primary_key=primary_key)
+
+
+tenants = sa.Table(
+    "tenants",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("created_at", Time, nullable=False),
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(40), nullable=False, unique=True),
+    sa.Column("tenant", sa.String(63), sa.ForeignKey(tenants.c.name), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("scope", sa.String(10), nullable=False),  # the highest, which implies those below
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("expires_at", Time),
+    sa.Column("revoked_at", Time),
+    sqlite_autoincrement=True,
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("key_number", Number, sa.ForeignKey(keys.c.number), nullable=False),
+    sa.Column("expires_at", Time, nullable=False),
+)
+
+signin_codes = sa.Table(
+    "signin_codes",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("key_number", Number, sa.ForeignKey(keys.c.number), nullable=False),
+    sa.Column("expires_at", Time, nullable=False),
+)
+
 datasets = sa.Table(
     "datasets",
     metadata,
     sa.Column("number", Number, primary_key=True, autoincrement=True),
     sa.Column("id", sa.String(40), nullable=False, unique=True),
+    _tenant(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
@@ -60,13 +112,14 @@ datasets = sa.Table(
     sa.Column("columns", Json, nullable=False),
     sa.Column("categories", Json, nullable=False),
     sa.Column("created_at", Time, nullable=False),
-    sa.UniqueConstraint("name", "version"),
+    sa.UniqueConstraint("tenant", "name", "version"),
     sqlite_autoincrement=True,
 )
 
 dataset_names = sa.Table(
     "dataset_names",
     metadata,
+    _tenant(primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("last_version", sa.Integer, nullable=False),  # whose data set may be deleted: no version is used again
 )
@@ -76,6 +129,7 @@ jobs = sa.Table(
     metadata,
     sa.Column("number", Number, primary_key=True, autoincrement=True),
     sa.Column("id", sa.String(40), nullable=False, unique=True),
+    _tenant(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("reason", sa.Text),
@@ -106,6 +160,7 @@ jobs = sa.Table(
     sa.Column("started_at", Time),
     sa.Column("finished_at", Time),
     sa.Index(None, "state", "priority", "number"),
+    sa.Index(None, "tenant", "number"),
     sa.Index(None, "dataset_id"),
     sqlite_autoincrement=True,
 )
@@ -133,6 +188,7 @@ events = sa.Table(
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
+    _tenant(primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("request_sha256", sa.String(64), nullable=False),
     sa.Column("job_number", Number, sa.ForeignKey(jobs.c.number, ondelete="CASCADE"), nullable=False, index=True),

@@ -7,6 +7,8 @@ from fastapi import FastAPI, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
+from service.auth import OPEN
+
 __all__ = ["install"]
 
 PAGE = """<!doctype html>
@@ -40,9 +42,8 @@ def install(app: FastAPI) -> None:
     async def home() -> Response:
         return RedirectResponse("/docs")  # what there is to see, until there is a page
 
-    app.add_api_route("/", home, include_in_schema=False)
-    app.add_api_route("/docs", page, include_in_schema=False)
-    app.add_api_route("/docs/start.js", start, include_in_schema=False)
+    for path, endpoint in {"/": home, "/docs": page, "/docs/start.js": start}.items():
+        app.add_api_route(path, endpoint, dependencies=[OPEN], include_in_schema=False)
     app.mount("/docs/files", StaticFiles(directory=_files()))
 
 

@@ -19,11 +19,13 @@ from service.field_errors import query_errors
 from shared.errors import (
     ChainruleError,
     Conflict,
+    Forbidden,
     InvalidInput,
     MalformedInput,
     NotFound,
     TooLarge,
     TrainingError,
+    Unauthorized,
     Unavailable,
     UnsupportedMedia,
     shown,
@@ -40,6 +42,8 @@ log = logging.getLogger("chainrule")
 STATUS: dict[type[ChainruleError], int] = {  # the first that fits, so children before parents
     MalformedInput: 400,
     InvalidInput: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
@@ -124,8 +128,13 @@ async def _ours(request: Request, error: Exception) -> Response:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if isinstance(error, InvalidInput):
         return _invalid(request, status, error)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
-    return problem(request, status, str(error), headers=headers)
+    return problem(request, status, str(error), headers=_headers(error))
+
+
+def _headers(error: ChainruleError) -> dict[str, str] | None:
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
 
 
 def _invalid(request: Request, status: int, error: InvalidInput) -> Response:

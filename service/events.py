@@ -9,16 +9,17 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Row
 
 from service.database import AWAY
 from service.jobs import JobState
 from service.store import Store
-from shared.errors import NotFound
+from shared.errors import NotFound, Unauthorized
 
 __all__ = ["Bell", "stream"]
 
@@ -73,15 +74,25 @@ class Bell:
                 loop.call_soon_threadsafe(event.set)
 
 
-async def stream(store: Store, bell: Bell, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """The job's events with a number above `after`, until the one of its end; comments keep the connection alive."""
+async def stream(
+    store: Store, bell: Bell, tenant: str, job_id: str, after: int, check: Callable[[], object] = lambda: None
+) -> AsyncIterator[bytes]:
+    """The job's events with a number above `after`, until the one of its end; comments keep the connection alive.
+
+    `check` is asked again and again whether who listens still may, and raises Unauthorized to end the stream.
+    """
+
+    def look() -> tuple[Sequence[Row[Any]], JobState]:
+        check()
+        return store.events_after(tenant, job_id, after, BATCH)
+
     spoke_at = time.monotonic()
     with bell.listen(job_id) as rang:
         while not bell.closed:
             rang.clear()
             try:
-                rows, state = await run_in_threadpool(store.events_after, job_id, after, BATCH)
-            except NotFound:  # deleted while we were listening
+                rows, state = await run_in_threadpool(look)
+            except (NotFound, Unauthorized):  # deleted while we were listening; a key revoked, a session over
                 return
             except AWAY:
                 rows, state = (), JobState.RUNNING  # not known to have ended

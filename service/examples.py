@@ -5,12 +5,13 @@ from typing import Any
 
 from shared.spec import JobSpec
 
-__all__ = ["ANSWERS", "BODIES", "DATASET_ID", "JOB_ID", "ROWS", "SPEC"]
+__all__ = ["ANSWERS", "BODIES", "DATASET_ID", "JOB_ID", "KEY", "KEY_ID", "ROWS", "SIGNIN", "SPEC"]
 
 Json = dict[str, Any]
 
 JOB_ID = "job_01K9T4Z3N7J5W8QH2M6RVYBXCD"
 DATASET_ID = "ds_01K9T4Y8V2C6D0E4F8G2H6J0KM"
+KEY_ID = "key_ab12cd34"
 SHA256 = "9007ff524acf0776b9598a0ed883058df91f59c003e78cb2cddd88f87535fc86"
 SUBMITTED_AT, STARTED_AT = "2026-11-23T10:15:00.000000Z", "2026-11-23T10:15:00.042117Z"
 
@@ -39,6 +40,9 @@ ROWS: Json = {
         {"age": 52, "workclass": None, "education": "Doctorate", "hours_per_week": 50},
     ]
 }
+
+KEY: Json = {"name": "the nightly jobs", "tenant": "risk", "scopes": ["submit"], "expires_in_s": 7776000}
+SIGNIN: Json = {"code": "tQ3oB1vY2mZ7cX0nR5kL8pW4sD6fG9hJ_aE-iUyTqMs"}
 
 # ---------------------------------------------------------------- data sets
 DATASET: Json = {
@@ -172,6 +176,22 @@ NODE: Json = {
     "blas_kernel": "SkylakeX",
 }
 
+# ---------------------------------------------------------------- keys
+MADE_KEY: Json = {
+    "id": KEY_ID,
+    "name": "the nightly jobs",
+    "tenant": "risk",
+    "scopes": ["read", "submit"],
+    "created_at": SUBMITTED_AT,
+    "expires_at": "2027-02-21T10:15:00.000000Z",
+    "revoked_at": None,
+}
+HOLDER: Json = {
+    "tenant": "risk",
+    "scopes": ["read", "submit"],
+    "key": {"id": KEY_ID, "name": "the nightly jobs"},
+}
+
 BODIES: dict[str, Json] = {
     "ClusterInfo": {"nodes": [NODE], "cpus": 2, "cpus_free": 0, "blas_kernel": "SkylakeX"},
     "Dataset": DATASET,
@@ -180,9 +200,13 @@ BODIES: dict[str, Json] = {
     "HistoryPage": {"items": MOVES, "next_cursor": None},
     "Job": JOB,
     "JobPage": {"items": [JOB], "next_cursor": "MTI"},
+    "KeyPage": {"items": [MADE_KEY], "next_cursor": None},
+    "MadeKey": {**MADE_KEY, "key": "chainrule_ab12cd34_…"},
     "MetricPage": {"items": [METRIC], "next_cursor": None},
     "Predictions": PREDICTIONS,
     "Preview": PREVIEW,
+    "Session": HOLDER,
+    "SigninLink": {**SIGNIN, "path": f"/#signin={SIGNIN['code']}", "expires_at": "2026-11-23T10:25:00.000000Z"},
     "Status": {"status": "ready"},
     "VersionInfo": {"version": "0.1.0", "api": "v1", "python": "3.11.9", "ray": "2.60.0"},
 }

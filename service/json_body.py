@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from shared.errors import MalformedInput, TooLarge, UnsupportedMedia
 
-__all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json"]
+__all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_json"]
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ROWS_BYTES = 32 << 20
@@ -36,7 +36,10 @@ def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
     return read
 
 
-JsonBody = Annotated[Any, Depends(_reader(MAX_BODY_BYTES))]
+read_json = _reader(MAX_BODY_BYTES)
+"""The JSON of a request's body."""
+
+JsonBody = Annotated[Any, Depends(read_json)]
 """An endpoint's parameter that takes the body's JSON."""
 
 RowsBody = Annotated[Any, Depends(_reader(MAX_ROWS_BYTES))]

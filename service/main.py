@@ -13,6 +13,7 @@ import uvicorn
 
 from service.data_folder import DataFolder
 from service.opening import App, Opening
+from service.registration import registered
 from service.settings import Settings
 from shared.errors import Unavailable
 from workers.blas import ASKED_FOR, prepare_process
@@ -20,6 +21,7 @@ from workers.storage import check_storage
 
 if TYPE_CHECKING:
     from service.control import ControlPlane
+    from service.credentials import Credentials
     from workers.job import Cluster
 
 __all__ = ["serve"]
@@ -62,13 +64,14 @@ def serve(settings: Settings) -> None:
     except Unavailable as error:
         sys.exit(f"chainrule: {error}")
     listening = _listen(settings.host, settings.port)
-    address = f"http://{settings.host}:{settings.port}"
+    port: int = listening.getsockname()[1]
+    address = _address(settings.host, port)
     log.info("listening on %s, documented at %s/docs; keeps everything in %s", address, address, folder.path)
 
     def make_app() -> App:
         from service.app import create_app  # takes a second or two, in which the service is alive already
 
-        app = create_app(settings, make_cluster, folder)
+        app = create_app(settings, make_cluster, folder, say_how_to_sign_in)
         server.control = app.state.control
         return app
 
@@ -76,6 +79,10 @@ def serve(settings: Settings) -> None:
         from workers.ray_environment import ray_cluster  # brings Ray, which takes seconds to import
 
         return ray_cluster(settings.data_dir, settings.ray_address, settings.cpus, settings.transport)
+
+    def say_how_to_sign_in(credentials: "Credentials") -> None:
+        link = f"{address}/#signin={credentials.admin_signin_code().secret}"
+        print(f"sign in, once, within 10 minutes: {link}", flush=True)  # not into the log, which others may read
 
     def on_failure() -> None:
         server.fail()
@@ -95,7 +102,8 @@ def serve(settings: Settings) -> None:
     # uvicorn raises the signal again when it has ended: an end that was asked for is none to be killed by.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)
-    server.run([listening])
+    with registered(address, port, folder.path):
+        server.run([listening])
     if server.failed or not server.started:
         sys.exit(1)
 
@@ -109,6 +117,12 @@ def _listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             sys.exit(f"chainrule: {host}:{port} is in use by another program; choose another port with --port")
         sys.exit(f"chainrule: cannot listen on {host}:{port}: {error.strerror or error}")
+
+
+def _address(host: str, port: int) -> str:
+    """Where a browser on this machine finds the service."""
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}"
 
 
 def _ended(_signal: int, _frame: FrameType | None) -> None:

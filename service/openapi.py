@@ -11,11 +11,15 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.auth import COOKIE, scope_of
 from service.errors import MEDIA_TYPE, Problem
 from service.examples import ANSWERS, BODIES
+from service.key_views import KeyRequest, SigninRequest
+from service.keys import Scope
 from service.problem_examples import problem_example
 from service.views import REFERS_TO, PredictRequest
 from shared.spec import JobSpec
@@ -25,7 +29,7 @@ __all__ = ["binary_body", "document", "errors", "json_body"]
 
 Json = dict[str, Any]
 
-MODELS: tuple[type[BaseModel], ...] = (JobSpec, Column, PredictRequest, Problem)
+MODELS: tuple[type[BaseModel], ...] = (JobSpec, Column, PredictRequest, KeyRequest, SigninRequest, Problem)
 
 DESCRIPTION = """
 Chainrule trains neural networks: send a table and a spec, watch the job, take the model or ask it for predictions.
@@ -33,10 +37,26 @@ The trained weights are a pure function of spec and data. A job is data: nothing
 
 Times are RFC 3339 in UTC, durations end in `_s`, sizes in `_bytes`. Lists are `{"items": […], "next_cursor": …}`.
 Errors are problem documents (RFC 9457); unknown fields and unknown query parameters are refused.
+
+Send a key as `Authorization: Bearer KEY`, never in a URL. It has the scope `read`, `submit`, which implies `read`, or
+`admin`, which implies both, and belongs to a tenant, whose jobs and data sets are the only ones that it sees. A browser
+signs in at `/v1/session` and is known by a cookie from then on.
 """.strip()
+
+SECURITY: Json = {
+    "key": {"type": "http", "scheme": "bearer", "description": "A key."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "Of a browser that signed in.",
+    },
+}
 
 MEANINGS = {
     400: "The body cannot be read as what it claims to be.",
+    401: "There is no key, or it is unknown, revoked, or expired; a session may be over.",
+    403: "The key may not do this, or a page of another site asks for it.",
     404: "There is no such thing.",
     409: "It is impossible in the present state.",
     413: "The body is larger than the service accepts.",
@@ -49,8 +69,11 @@ MEANINGS = {
 
 def errors(*statuses: int) -> dict[int | str, Json]:
     """The errors of a route, for its `responses`; every route may also fail by itself."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": MEANINGS[status], "content": content} for status in sorted({*statuses, 500})}
+    return {status: {"description": MEANINGS[status], "content": _problem()} for status in sorted({*statuses, 500})}
+
+
+def _problem() -> Json:
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 def json_body(model: type[BaseModel], example: Json) -> Json:
@@ -78,20 +101,33 @@ def document(app: FastAPI) -> Json:
                 {"name": "datasets", "description": "Tables to train on."},
                 {"name": "jobs", "description": "Training, from the spec to the end."},
                 {"name": "models", "description": "What came out of it."},
+                {"name": "keys", "description": "Who may do what, and in whose name."},
                 {"name": "service", "description": "How the service itself is."},
             ],
         )
         template = "#/components/schemas/{model}"
         _, ours = models_json_schema([(model, "validation") for model in MODELS], ref_template=template)
         schemas = made.setdefault("components", {}).setdefault("schemas", {}) | ours["$defs"]
+        made["components"]["securitySchemes"] = SECURITY
+        routes = [context.original_route for context in iter_route_contexts(app.routes)]
+        scopes = {route.name: scope_of(route) for route in routes if isinstance(route, APIRoute)}
         made["components"]["schemas"] = {name: _described(schemas[name]) for name in sorted(schemas)}
-        for operation in (operation for verbs in made["paths"].values() for operation in verbs.values()):
+        for verb, operation in (each for verbs in made["paths"].values() for each in verbs.items()):
+            _say_scope(operation, verb, scopes[operation["operationId"]])
             operation["summary"] = operation.pop("description").rstrip(".")  # the endpoint's docstring, one sentence
             _show_examples(operation)
         for unused in ("HTTPValidationError", "ValidationError"):
             made["components"]["schemas"].pop(unused, None)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _say_scope(operation: Json, verb: str, scope: Scope | None) -> None:
+    """Adds what a route needs, and what it answers without."""
+    operation["security"] = [] if scope is None else [{scheme: [scope]} for scheme in SECURITY]
+    refusals = [] if scope is None else [401] if scope == Scope.READ and verb == "get" else [401, 403]
+    answers = operation["responses"] | {str(status): answer for status, answer in errors(*refusals).items()}
+    operation["responses"] = dict(sorted(answers.items()))
 
 
 def _show_examples(operation: Json) -> None:

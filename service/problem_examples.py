@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.errors import title_of
-from service.examples import DATASET_ID, JOB_ID
+from service.examples import DATASET_ID, JOB_ID, KEY_ID
 
 __all__ = ["problem_example"]
 
@@ -13,6 +13,8 @@ REQUEST_ID = "req_01K9T51Q0C3E5G7J9M1P3R5T7V"
 
 DETAILS: dict[int, str] = {
     400: "the body cannot be read: got Expecting value at line 1, column 1, expected JSON",
+    401: "got no key, expected Authorization: Bearer KEY",
+    403: f"the key {KEY_ID} has the scope read; this needs submit",
     404: f"there is no job {JOB_ID}",
     413: "got a body of 40000000 bytes, expected at most 1,048,576",
     415: "got text/plain, expected Content-Type: application/json",
@@ -26,6 +28,7 @@ OF_DATASETS: dict[int, str] = {
     415: "got application/x-pickle, expected Content-Type: text/csv, application/vnd.apache.parquet or "
     "application/x-npz",
 }
+OF_KEYS: dict[int, str] = {404: f"there is no key {KEY_ID}"}
 CONFLICTS: dict[str, str] = {
     "submit_job": f"data set {DATASET_ID} is missing: its file is gone; upload it again",
     "delete_dataset": f"data set {DATASET_ID} is used by {JOB_ID}, which is running; cancel that first",
@@ -35,10 +38,12 @@ CONFLICTS: dict[str, str] = {
     "resume_job": "the job is queued: it starts by itself when CPUs are free; only a paused job can be resumed",
     "get_model": "the job is running: it has a model only once it has succeeded",
     "predict": "the job is running: it has a model only once it has succeeded",
+    "revoke_key": f"{KEY_ID} is the last admin key: make another one before you revoke it",
 }
 WRONG_FIELDS: dict[str, Json] = {
     "submit_job": {"field": "layers[1].units", "got": -3, "expected": "an integer from 1 to 1,000,000"},
     "add_dataset": {"field": "row 17 (line 18), column 'age'", "got": "oops", "expected": "a finite number"},
+    "add_key": {"field": "scopes", "got": [], "expected": "a list of at least 1 value"},
     "predict": {"field": "rows[3].age", "got": "39", "expected": "an integer, or null where it is missing"},
 }
 WRONG_PARAMETER: Json = {"field": "verbose", "got": "true", "expected": "no parameter"}
@@ -47,7 +52,8 @@ WRONG_BODY: Json = {"field": "body", "got": "Expecting value at line 1, column 1
 
 def problem_example(operation: str, tag: str, status: int) -> Json:
     """What the operation, of the resource `tag`, answers with that status."""
-    details = {**DETAILS, **(OF_DATASETS if tag == "datasets" else {}), 409: CONFLICTS.get(operation)}
+    of_tag = {"datasets": OF_DATASETS, "keys": OF_KEYS}.get(tag, {})
+    details = {**DETAILS, **of_tag, 409: CONFLICTS.get(operation)}
     wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
     example: Json = {
         "type": "about:blank",

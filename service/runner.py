@@ -228,7 +228,7 @@ class Runner:
         if stop is not None:
             running.request(stop)
         else:  # a request may have come before there was a runner to tell
-            asked = self._insist(lambda: self._store.get(self.attempt.job_id).requested, self._abandoned)
+            asked = self._insist(lambda: self._store.any_job(self.attempt.job_id).requested, self._abandoned)
             if asked is not None:
                 self.request("cancel" if asked == "cancel" else "pause")
         if wanted != self.attempt.workers:
@@ -313,7 +313,7 @@ class Runner:
         return lambda requested: after_end(data["outcome"], requested, data, self._gives_way), values
 
     def _lost(self, loss: AttemptLost) -> End:
-        job = self._store.get(self.attempt.job_id)
+        job = self._store.any_job(self.attempt.job_id)
         losses = Losses(job.losses, job.out_of_memory).and_one_by(loss)
         values = {"losses": losses.without_progress, "out_of_memory": losses.out_of_memory}
         return lambda requested: after_attempt_lost(loss, requested, losses), values
@@ -323,7 +323,7 @@ class Runner:
         job = self._store.move(job_id, epoch, JobState.RUNNING, decide, **values)
         if job is None:
             log.warning("%s is no longer ours at attempt %d; its end is not taken in", job_id, number)
-            job = self._store.get(job_id)  # which we may have ended ourselves, if the connection broke at the commit
+            job = self._store.any_job(job_id)  # we may have ended it ourselves, if the connection broke at the commit
         if JobState(job.state).is_terminal:
             self._on_terminal(job_id, JobState(job.state))
 

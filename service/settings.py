@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.job import TransportName
 
@@ -17,6 +17,10 @@ def _bucket(url: str) -> str:
     if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#]+)*/?", url):
         raise PydanticCustomError("bucket", "expected s3://bucket or s3://bucket/prefix")
     return url
+
+
+def _names(value: object) -> object:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -30,6 +34,9 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=8400, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    allowed_host: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    """Further names that the service answers to, besides loopback's and the address to listen on: those of a proxy in
+    front of it. With commas in between, as a variable."""
     data_dir: Path = Path("data")
     """Folder that holds everything the service keeps."""
     database_url: str | None = None

@@ -4,6 +4,8 @@ A job's events are its history (`state`), its metrics and what `GET …/events` 
 epoch counts up with each move and each new owner, and every change of a job that runs is made on the condition that the
 epoch is still what the caller believes, in the statement itself: of two that race exactly one wins, and an owner that
 was given up for dead cannot write. `service/leases.py` says when an owner is.
+
+What users ask for names their tenant, and sees nothing of another one's. What runs jobs works for all tenants.
 """
 
 import logging
@@ -36,6 +38,7 @@ class NewJob:
     """A job to be queued."""
 
     id: str
+    tenant: str
     plan: Plan
     dataset_id: str
     dataset_sha256: str
@@ -97,6 +100,7 @@ class Store:
             sa.insert(jobs)
             .values(
                 id=new.id,
+                tenant=new.tenant,
                 name=spec.name,
                 state=JobState.QUEUED,
                 reason=FIRST_REASON,
@@ -126,34 +130,37 @@ class Store:
         if new.idempotency_key is not None:
             connection.execute(
                 sa.insert(idempotency_keys).values(
-                    key=new.idempotency_key, request_sha256=new.request_sha256, job_number=job.number
+                    tenant=new.tenant,
+                    key=new.idempotency_key,
+                    request_sha256=new.request_sha256,
+                    job_number=job.number,
                 )
             )
         return job
 
-    def known_for(self, idempotency_key: str, request_sha256: str) -> JobRow | None:
+    def known_for(self, tenant: str, idempotency_key: str, request_sha256: str) -> JobRow | None:
         """The job that this request made before. Raises InvalidInput when the key came with another request."""
         with self._database.reading() as connection:
-            return _job_of_key(connection, idempotency_key, request_sha256)
+            return _job_of_key(connection, tenant, idempotency_key, request_sha256)
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, tenant: str, job_id: str) -> None:
         """Removes an ended job and its events. Raises NotFound, or Conflict while it has not ended."""
         with self._database.writing() as connection:
-            job = _one(connection, job_id, lock=True)
+            job = _of_tenant(connection, tenant, job_id, lock=True)
             if not JobState(job.state).is_terminal:
                 raise Conflict(f"the job is {job.state}: only an ended job can be deleted; cancel it first")
             connection.execute(sa.delete(jobs).where(jobs.c.number == job.number))
         self._on_event(job_id)
 
     # ------------------------------------------------------------ reading
-    def get(self, job_id: str) -> JobRow:
+    def get(self, tenant: str, job_id: str) -> JobRow:
         """One job. Raises NotFound."""
         with self._database.reading() as connection:
-            return _one(connection, job_id)
+            return _of_tenant(connection, tenant, job_id)
 
-    def list(self, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
+    def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
         """Jobs, newest first, with a number below `before`."""
-        query = sa.select(jobs).order_by(jobs.c.number.desc()).limit(limit)
+        query = sa.select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
         if before is not None:
             query = query.where(jobs.c.number < before)
         if which.states:
@@ -165,23 +172,47 @@ class Store:
             return connection.execute(query).all()
 
     def events_after(
-        self, job_id: str, seq: int, limit: int, kind: str | None = None
+        self, tenant: str, job_id: str, seq: int, limit: int, kind: str | None = None
     ) -> tuple[Sequence[Row[Any]], JobState]:
         """Events with a number above `seq`, in order, and the job's state just before. Raises NotFound."""
         with self._database.reading() as connection:
-            job = _one(connection, job_id)
+            job = _of_tenant(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.seq > seq)
             if kind is not None:
                 query = query.where(events.c.type == kind)
             # The state is read before the events: once it is terminal, they hold the last one.
             return connection.execute(query.order_by(events.c.seq).limit(limit)).all(), JobState(job.state)
 
-    def metrics_after(self, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
+    def metrics_after(self, tenant: str, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
         """Metrics of steps above `step`, by step. Raises NotFound."""
         with self._database.reading() as connection:
-            job = _one(connection, job_id)
+            job = _of_tenant(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.type == "metrics")
             return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
+
+    # ------------------------------------------------------------ what users ask for
+    def request(self, tenant: str, job_id: str, verb: Verb) -> JobRow:
+        """Does what a user asks for, as far as it can be done at once, and returns the job.
+
+        Raises NotFound, or Conflict where it is impossible.
+        """
+        with self._database.writing() as connection:
+            job = _of_tenant(connection, tenant, job_id, lock=True)
+            answer = respond(verb, JobState(job.state), job.requested)
+            if isinstance(answer, Move):
+                self._move(connection, job, answer)
+            elif isinstance(answer, Flag):
+                values = {"requested": answer.requested, "reason": answer.why, "preempted_by": None}
+                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+            job = _one(connection, job_id)
+        self._on_event(job_id)
+        return job
+
+    # ------------------------------------------------------------ what runs the jobs of all tenants
+    def any_job(self, job_id: str) -> JobRow:
+        """One job, whosever it is: for what runs jobs, never for a user's request. Raises NotFound."""
+        with self._database.reading() as connection:
+            return _one(connection, job_id)
 
     def waiting(self, limit: int, cpus: int | None = None) -> Sequence[JobRow]:
         """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age. Those that need more
@@ -196,24 +227,6 @@ class Store:
             order.insert(0, (jobs.c.cpus_min > cpus).asc())
         with self._database.reading() as connection:
             return connection.execute(query.order_by(*order).limit(limit)).all()
-
-    # ------------------------------------------------------------ moving
-    def request(self, job_id: str, verb: Verb) -> JobRow:
-        """Does what a user asks for, as far as it can be done at once, and returns the job.
-
-        Raises NotFound, or Conflict where it is impossible.
-        """
-        with self._database.writing() as connection:
-            job = _one(connection, job_id, lock=True)
-            answer = respond(verb, JobState(job.state), job.requested)
-            if isinstance(answer, Move):
-                self._move(connection, job, answer)
-            elif isinstance(answer, Flag):
-                values = {"requested": answer.requested, "reason": answer.why, "preempted_by": None}
-                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
-            job = _one(connection, job_id)
-        self._on_event(job_id)
-        return job
 
     def move(self, job_id: str, epoch: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
         """Moves a job that is in `state` at `epoch` where `decide` says; None when it no longer is.
@@ -315,11 +328,6 @@ class Told:
 
 
 # ---------------------------------------------------------------- pieces of transactions
-def _find(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow | None:
-    query = sa.select(jobs).where(jobs.c.id == job_id)
-    return connection.execute(query.with_for_update() if lock else query).one_or_none()
-
-
 def _at(connection: Connection, job_id: str, epoch: int, state: JobState) -> JobRow | None:
     """The job, locked, if it is in that state at that epoch."""
     query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.state == state)
@@ -331,8 +339,18 @@ def _update(job: JobRow) -> sa.Update:
     return sa.update(jobs).where(jobs.c.number == job.number, jobs.c.epoch == job.epoch)
 
 
-def _one(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow:
-    job = _find(connection, job_id, lock=lock)
+def _of_tenant(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> JobRow:
+    """The job, if it is the tenant's. Raises NotFound."""
+    query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    return _found(connection.execute(query.with_for_update() if lock else query).one_or_none(), job_id)
+
+
+def _one(connection: Connection, job_id: str) -> JobRow:
+    """The job, whosever it is. Raises NotFound."""
+    return _found(connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none(), job_id)
+
+
+def _found(job: JobRow | None, job_id: str) -> JobRow:
     if job is None:
         raise NotFound(f"there is no job {job_id[:100]}")
     return job
@@ -341,12 +359,13 @@ def _one(connection: Connection, job_id: str, *, lock: bool = False) -> JobRow:
 def _by_idempotency_key(connection: Connection, new: NewJob) -> JobRow | None:
     if new.idempotency_key is None:
         return None
-    return _job_of_key(connection, new.idempotency_key, new.request_sha256)
+    return _job_of_key(connection, new.tenant, new.idempotency_key, new.request_sha256)
 
 
-def _job_of_key(connection: Connection, key: str, request_sha256: str) -> JobRow | None:
-    query = sa.select(jobs, idempotency_keys.c.request_sha256).join(idempotency_keys)
-    found = connection.execute(query.where(idempotency_keys.c.key == key)).one_or_none()
+def _job_of_key(connection: Connection, tenant: str, key: str, request_sha256: str) -> JobRow | None:
+    sent = idempotency_keys.c.tenant == tenant, idempotency_keys.c.key == key
+    query = sa.select(jobs, idempotency_keys.c.request_sha256).join(idempotency_keys).where(*sent)
+    found = connection.execute(query).one_or_none()
     if found is not None and found.request_sha256 != request_sha256:
         expected = f"a key that was not used before: with this one another spec was sent, which made {found.id}"
         raise InvalidInput.of("Idempotency-Key", key, expected)
@@ -357,8 +376,8 @@ def _check_datasets(connection: Connection, new: NewJob) -> None:
     """Holds the data sets in place until the job that uses them is committed."""
     needed = {"dataset": new.dataset_id, "validation.dataset": new.validation_dataset_id}
     for path, dataset_id in needed.items():
-        query = sa.select(datasets.c.number).where(datasets.c.id == dataset_id).with_for_update(read=True)
-        if dataset_id is not None and connection.execute(query).one_or_none() is None:
+        query = sa.select(datasets.c.number).where(datasets.c.id == dataset_id, datasets.c.tenant == new.tenant)
+        if dataset_id is not None and connection.execute(query.with_for_update(read=True)).one_or_none() is None:
             raise InvalidInput.of(path, dataset_id, "a data set; this one has just been deleted")
 
 

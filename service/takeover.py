@@ -50,7 +50,7 @@ class Takeover:
         epoch = self._store.owner.claim(lease)
         if epoch is None:
             return
-        attempt = Attempt.at(self._store.get(lease.job_id))
+        attempt = Attempt.at(self._store.any_job(lease.job_id))
         running = self._runners.find(attempt)
         if running is not None:
             log.info("%s: attempt %d runs still, and is followed from here", lease.job_id, attempt.number)

@@ -3,6 +3,8 @@
 ChainruleError
 ├── InvalidInput            what a user sent is wrong, field by field      (422)
 │   └── MalformedInput      it cannot even be read as what it claims to be (400)
+├── Unauthorized            no key that is known                           (401)
+├── Forbidden               a key that may not do this                     (403)
 ├── NotFound                no such job, data set or file                  (404)
 ├── Conflict                the move is impossible in the present state    (409)
 ├── TooLarge                more than the service accepts                  (413)
@@ -60,6 +62,14 @@ class InvalidInput(ChainruleError):
 
 class MalformedInput(InvalidInput):
     """The bytes cannot be read as what they claim to be."""
+
+
+class Unauthorized(ChainruleError):
+    """Nothing came along that says who asks: no key, or none that is known."""
+
+
+class Forbidden(ChainruleError):
+    """Who asks is known, and may not do this."""
 
 
 class NotFound(ChainruleError):

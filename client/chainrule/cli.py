@@ -1,5 +1,6 @@
 """The command line: `chainrule COMMAND`. Loads only what the command needs, so that `serve` answers at once."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from typer.core import TyperGroup
 from chainrule import __version__
 from chainrule.commands import jobs, models
 from chainrule.commands.datasets import datasets
+from chainrule.commands.keys import keys, signin
 from chainrule.commands.serve import serve
 from chainrule.errors import ChainruleError
 from chainrule.session import Json, Session, exit_code, print_json, report
@@ -17,7 +19,7 @@ __all__ = ["app", "main"]
 EPILOG = (
     "Exit codes: 0 done · 1 the job failed or was cancelled (train --follow, watch) · 2 wrong usage, or the input was "
     "refused · 3 not found · 4 not possible in the present state · 5 the service does not answer, or not now · "
-    "130 interrupted"
+    "6 no key that may do this · 130 interrupted"
 )
 
 
@@ -55,13 +57,20 @@ def options(
     url: Annotated[
         str | None, typer.Option(envvar="CHAINRULE_URL", help="The service; http://127.0.0.1:8400 by default.")
     ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CHAINRULE_KEY_FILE",
+            help="A file that holds the key; else CHAINRULE_API_KEY is it, else a local service's admin.key.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the client's version.")
     ] = False,
 ) -> None:
     """Train neural networks through a Chainrule service: a table and a spec in, the same bits out."""
-    if url is not None:
-        ctx.ensure_object(Session).url = url
+    session = ctx.ensure_object(Session)
+    session.url, session.key_file = url or session.url, key_file or session.key_file
 
 
 def version(ctx: typer.Context, as_json: Json = False) -> None:
@@ -76,6 +85,8 @@ def version(ctx: typer.Context, as_json: Json = False) -> None:
 
 app.command()(serve)
 app.add_typer(datasets, name="datasets")
+app.add_typer(keys, name="keys")
+app.command()(signin)
 app.command()(jobs.train)
 app.command()(jobs.jobs)
 app.command()(jobs.watch)

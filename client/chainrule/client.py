@@ -16,9 +16,34 @@ from urllib.parse import quote
 import httpx
 
 from chainrule import files, safetensors
-from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, ServiceError, Unavailable, Unreachable
+from chainrule.errors import (
+    ChainruleError,
+    InvalidFile,
+    NotFound,
+    Refused,
+    ServiceError,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
 from chainrule.job import Job
-from chainrule.records import TERMINAL_STATES, Cluster, Dataset, Event, Metric, Move, Page, Plan, Prediction, Version
+from chainrule.keys import EXPECTED, find_key
+from chainrule.records import (
+    TERMINAL_STATES,
+    Cluster,
+    Dataset,
+    Event,
+    Key,
+    MadeKey,
+    Metric,
+    Move,
+    Page,
+    Plan,
+    Prediction,
+    SigninLink,
+    Version,
+    WhoAmI,
+)
 from chainrule.sse import EventParser
 from chainrule.training import Source, learned, source_of, spec_of
 from chainrule.waiting import aside, pause, sent
@@ -42,7 +67,8 @@ Item = TypeVar("Item")
 class Client:
     """Speaks to one Chainrule service; use it in a `with` block, or `close` it.
 
-    The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. `transport` and `sleep` are the
+    The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. The key is `key`, else the
+    environment's CHAINRULE_API_KEY, else, for a service on this machine, its admin key. `transport` and `sleep` are the
     seams for tests. All methods raise `Unreachable` when no answer comes and `ServiceError` when it is an error.
 
     A client may be pickled: a client of the same URL comes out, and nothing secret goes in.
@@ -51,16 +77,21 @@ class Client:
     def __init__(
         self,
         url: str | None = None,
+        key: str | None = None,
         *,
         timeout_s: float = REQUEST_TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = pause,
     ) -> None:
         self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
-        self._sleep = sleep
+        self._key, self._sleep = key, sleep
         # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
         self._http = httpx.Client(
-            base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False
+            base_url=self.url,
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            transport=transport,
+            trust_env=False,
+            auth=self._with_key,
         )
 
     def __enter__(self) -> "Client":
@@ -80,6 +111,18 @@ class Client:
     def close(self) -> None:
         """Closes the connections; repeating is harmless."""
         self._http.close()
+
+    @property
+    def key(self) -> str | None:
+        """The key that is sent; looked for until there is one, as a local service makes its own at its first start."""
+        if self._key is None:
+            self._key = find_key(self.url)
+        return self._key
+
+    def _with_key(self, request: httpx.Request) -> httpx.Request:
+        if self.key is not None:
+            request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
 
     # ------------------------------------------------------------------ data sets
     def add_dataset(
@@ -360,6 +403,35 @@ class Client:
                     return safetensors.metadata(header)
         raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
 
+    # ------------------------------------------------------------------ keys
+    def add_key(
+        self,
+        name: str,
+        scopes: Sequence[str] = ("submit",),
+        *,
+        tenant: str | None = None,
+        expires_in_s: int | None = None,
+    ) -> MadeKey:
+        """Makes a key for a tenant (`default`, if none is named); only the answer holds the key. Needs `admin`."""
+        asked = _given({"name": name, "scopes": list(scopes), "tenant": tenant, "expires_in_s": expires_in_s})
+        return MadeKey.of((self._send("POST", "/v1/keys", **_json(asked))).json())
+
+    def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
+        """One page of the keys of all tenants, newest first. Needs `admin`."""
+        return self._page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revokes a key; repeating is harmless. Raises Conflict for the last admin key. Needs `admin`."""
+        self._repeatable("DELETE", f"/v1/keys/{_segment(key_id)}")
+
+    def whoami(self) -> WhoAmI:
+        """Whose key is sent: its tenant, and what it allows."""
+        return WhoAmI.of(self._get("/v1/session"))
+
+    def signin_link(self) -> SigninLink:
+        """What opens the page signed in with this key, once, within ten minutes."""
+        return SigninLink.of((self._send("POST", "/v1/signin-links")).json())
+
     # ------------------------------------------------------------------ the service
     def ready(self) -> bool:
         """Whether the service takes jobs now. Raises Unreachable when nothing answers."""
@@ -420,7 +492,7 @@ class Client:
             with self._http.stream("GET", path, **request) as response:
                 if response.is_error:
                     response.read()
-                    raise _error(response)
+                    raise self._error(response)
                 yield response
         except httpx.TransportError as broken:
             raise Unreachable(self.url, _why(broken)) from broken
@@ -433,8 +505,20 @@ class Client:
         except httpx.InvalidURL as wrong:
             raise Unreachable(self.url, str(wrong)) from wrong
         if refuse and response.is_error:
-            raise _error(response)
+            raise self._error(response)
         return response
+
+    def _error(self, response: httpx.Response) -> ServiceError:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        retry_after = response.headers.get("Retry-After")
+        error = ServiceError.of(response.status_code, body, response.reason_phrase, retry_after)
+        if isinstance(error, Unauthorized) and self._key is None:
+            detail = f"no key: found none for {self.url}, {EXPECTED}"
+            return Unauthorized(error.status, error.title, detail, request_id=error.request_id)
+        return error
 
 
 def _segment(text: str) -> str:
@@ -465,15 +549,6 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
         size += len(text) + 1
     if batch:
         yield batch
-
-
-def _error(response: httpx.Response) -> ServiceError:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    retry_after = response.headers.get("Retry-After")
-    return ServiceError.of(response.status_code, body, response.reason_phrase, retry_after)
 
 
 def _why(error: httpx.TransportError) -> str:

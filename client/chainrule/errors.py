@@ -6,6 +6,8 @@ ChainruleError
 ├── Unreachable             no answer came from the service
 └── ServiceError            the service answered with an error
     ├── Refused             the request is wrong                               (400, 413, 415, 422, …)
+    ├── Unauthorized        no key was sent, or none that is good              (401)
+    ├── Forbidden           the key may not do this                            (403)
     ├── NotFound            no such job, data set or file                      (404)
     ├── Conflict            the move is impossible in the present state        (409)
     └── Unavailable         the service cannot answer now; try again later     (429, 5xx)
@@ -20,11 +22,13 @@ __all__ = [
     "ChainruleError",
     "Conflict",
     "FieldProblem",
+    "Forbidden",
     "InvalidFile",
     "InvalidInput",
     "NotFound",
     "Refused",
     "ServiceError",
+    "Unauthorized",
     "Unavailable",
     "Unreachable",
 ]
@@ -131,6 +135,14 @@ class Refused(ServiceError):
         return Refused(self.status, self.title, self.detail, fields, self.request_id, self.retry_after_s)
 
 
+class Unauthorized(ServiceError):
+    """No key was sent, or none that is good; the message says where one is looked for."""
+
+
+class Forbidden(ServiceError):
+    """The key may not do this."""
+
+
 class NotFound(ServiceError):
     """No such job, data set or file."""
 
@@ -144,8 +156,5 @@ class Unavailable(ServiceError):
 
 
 def _class_for(status: int) -> type[ServiceError]:
-    if status == 404:
-        return NotFound
-    if status == 409:
-        return Conflict
-    return Unavailable if status == 429 or status >= 500 else Refused
+    known: dict[int, type[ServiceError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict}
+    return known.get(status) or (Unavailable if status == 429 or status >= 500 else Refused)

@@ -18,6 +18,8 @@ __all__ = [
     "JobError",
     "JobRecord",
     "JobState",
+    "Key",
+    "MadeKey",
     "Metric",
     "Move",
     "Node",
@@ -25,7 +27,9 @@ __all__ = [
     "Plan",
     "Prediction",
     "Progress",
+    "SigninLink",
     "Version",
+    "WhoAmI",
 ]
 
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -247,6 +251,55 @@ class Cluster(Record):
     @classmethod
     def of(cls, json: Json) -> Self:
         return cls._of(json, nodes=tuple(Node.of(node) for node in json["nodes"]))
+
+
+# ---------------------------------------------------------------- keys
+@dataclass(frozen=True, kw_only=True)
+class Key(Record):
+    """A key, without the key itself."""
+
+    id: str
+    name: str
+    tenant: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        times = ("created_at", "expires_at", "revoked_at")
+        return cls._of(json, **{name: _time(json[name]) for name in times})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeKey(Key):
+    """A key that was just made, and is told this once."""
+
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhoAmI(Record):
+    """Whose key is sent, and what it allows."""
+
+    tenant: str
+    scopes: list[str]
+    key: dict[str, str]
+    """Its id and name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigninLink(Record):
+    """What opens the page signed in, once."""
+
+    code: str = field(repr=False)
+    path: str
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        return cls._of(json, expires_at=_time(json["expires_at"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,23 @@
 import json
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from chainrule.errors import ChainruleError, Conflict, NotFound, ServiceError, Unavailable, Unreachable
+from chainrule.errors import (
+    ChainruleError,
+    Conflict,
+    Forbidden,
+    InvalidFile,
+    NotFound,
+    ServiceError,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from chainrule.keys import read_key
 from chainrule.text import plain
 
 if TYPE_CHECKING:
@@ -36,6 +48,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 3
     CONFLICT = 4
     UNAVAILABLE = 5  # nothing answers, or not now
+    NOT_ALLOWED = 6  # no key was found, or it is not good, or may not do this
     INTERRUPTED = 130  # Ctrl-C
 
 
@@ -45,12 +58,16 @@ class Session:
 
     url: str | None = None
     transport: "httpx.BaseTransport | None" = None
+    key_file: Path | None = None
 
     def client(self) -> "Client":
-        """A client of the chosen service, to be used in a `with` block."""
+        """A client of the chosen service, to be used in a `with` block. Raises InvalidFile for a file without a key."""
         from chainrule.client import Client  # late, because it loads httpx, which `chainrule serve` does not need
 
-        return Client(self.url, transport=self.transport)
+        key = None if self.key_file is None else read_key(self.key_file)
+        if self.key_file is not None and key is None:
+            raise InvalidFile(f"{self.key_file}: got no key there, expected a file that we may read and that holds one")
+        return Client(self.url, key, transport=self.transport)
 
     def console(self, *, stderr: bool = False) -> "Console":
         """Where results (or, on stderr, notes and progress) are printed."""
@@ -75,6 +92,8 @@ def exit_code(error: ChainruleError) -> ExitCode:
         return ExitCode.NOT_FOUND
     if isinstance(error, Conflict):
         return ExitCode.CONFLICT
+    if isinstance(error, Unauthorized | Forbidden):
+        return ExitCode.NOT_ALLOWED
     return ExitCode.UNAVAILABLE if isinstance(error, Unreachable | Unavailable) else ExitCode.REFUSED
 
 

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Metric, Move, Plan, Progress
+from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Key, Metric, Move, Plan, Progress
 from chainrule.text import plain
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "duration_text",
     "job_details",
     "jobs_table",
+    "keys_table",
     "make_console",
     "number_text",
     "plan_details",
@@ -118,6 +119,15 @@ def datasets_table(datasets: Iterable[Dataset]) -> Table:
             bytes_text(dataset.size_bytes),
             age_text(dataset.created_at),
         )
+    return table
+
+
+def keys_table(keys: Iterable[Key]) -> Table:
+    """One line a key."""
+    table = _table("id", "name", "tenant", "scopes", "age", "ends")
+    for key in keys:
+        ends = f"revoked at {key.json['revoked_at']}" if key.revoked_at else key.json["expires_at"] or "never"
+        table.add_row(key.id, plain(key.name), key.tenant, " ".join(key.scopes), age_text(key.created_at), ends)
     return table
 
 

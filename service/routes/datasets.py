@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 from ulid import ULID
 
+from service.auth import Reader, Submitter
 from service.catalog import DatasetRow, NewDataset, digest_of_reading
 from service.control import ControlPlane
 from service.openapi import binary_body, errors
@@ -51,6 +52,7 @@ BODY = binary_body(
 )
 async def add_dataset(
     request: Request,
+    who: Submitter,
     control: Control,
     name: Annotated[
         str,
@@ -83,12 +85,12 @@ async def add_dataset(
     dataset_id = f"ds_{ULID()}"
     with temporary_folder(control.folder.uploads, dataset_id) as folder:
         received = await receive(request.stream(), folder / "upload", gzipped=gzipped)
-        known = await run_in_threadpool(catalog.same, name, received.sha256, read_as)
+        known = await run_in_threadpool(catalog.same, who.tenant, name, received.sha256, read_as)
         if known is not None:
             return _answer(known, is_new=False)
 
         def take_in() -> tuple[DatasetRow, bool]:
-            return _take_in(control, received, media_type, options, dataset_id, name, folder)
+            return _take_in(control, received, media_type, options, dataset_id, who.tenant, name, folder)
 
         dataset, is_new = await run_in_threadpool(take_in)
     return _answer(dataset, is_new=is_new)
@@ -100,6 +102,7 @@ def _take_in(
     media_type: str,
     options: Any,
     dataset_id: str,
+    tenant: str,
     name: str,
     folder: Path,
 ) -> tuple[DatasetRow, bool]:
@@ -110,7 +113,8 @@ def _take_in(
     made = folder / "table"
     made.mkdir(mode=0o700)
     table = ingest(received.path, media_type, options, made, dataset_id, received.sha256)
-    new = NewDataset(dataset_id, name, received.size_bytes, digest_of_reading(media_type, options), table)
+    read_as = digest_of_reading(media_type, options)
+    new = NewDataset(dataset_id, tenant, name, received.size_bytes, read_as, table)
     is_new = False
     control.folder.add_dataset(made, dataset_id)
     try:
@@ -174,29 +178,30 @@ def _types(text: str | None) -> dict[str, ColumnType]:
 
 # ---------------------------------------------------------------- looking
 @router.get("", responses=errors(422, 503))
-def list_datasets(control: Control, limit: Limit = 50, cursor: Cursor = None) -> DatasetPage:
+def list_datasets(who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None) -> DatasetPage:
     """List data sets, newest first."""
-    rows = control.catalog.list(number_of(cursor), limit)
+    rows = control.catalog.list(who.tenant, number_of(cursor), limit)
     items = [Dataset.of(row) for row in rows]
     return DatasetPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
 
 
 @router.get("/{dataset}", responses=errors(404, 422, 503))
-def get_dataset(dataset: DatasetKey, control: Control) -> Dataset:
+def get_dataset(dataset: DatasetKey, who: Reader, control: Control) -> Dataset:
     """Show a data set with its columns' profiles."""
-    return Dataset.of(control.catalog.find(dataset))
+    return Dataset.of(control.catalog.find(who.tenant, dataset))
 
 
 @router.get("/{dataset}/preview", response_model=Preview, responses=errors(404, 422, 503))
 def preview_dataset(
     dataset: DatasetKey,
+    who: Reader,
     control: Control,
     rows: Annotated[int, Query(ge=1, le=100_000, description="How many; fewer are given where a row is long.")] = 20,
 ) -> Response:
     """Show the first rows of a data set."""
     from service.datasets import preview
 
-    table = control.catalog.table(control.catalog.find(dataset))
+    table = control.catalog.table(control.catalog.find(who.tenant, dataset))
     values_a_row = sum(math.prod(column.shape or [1]) for column in table.columns)
     try:
         head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
@@ -206,6 +211,6 @@ def preview_dataset(
 
 
 @router.delete("/{dataset}", status_code=204, responses=errors(404, 409, 422, 503))
-def delete_dataset(dataset: DatasetKey, control: Control) -> None:
+def delete_dataset(dataset: DatasetKey, who: Submitter, control: Control) -> None:
     """Remove a data set and its file."""
-    control.folder.remove_dataset(control.catalog.delete(dataset))
+    control.folder.remove_dataset(control.catalog.delete(who.tenant, dataset))

@@ -5,11 +5,12 @@ import json
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from ulid import ULID
 
+from service.auth import Reader, Submitter, recheck
 from service.catalog import DatasetRow
 from service.control import ControlPlane
 from service.events import stream
@@ -17,6 +18,7 @@ from service.examples import SPEC
 from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import JsonBody
+from service.keys import Scope
 from service.openapi import errors, json_body
 from service.routes.parameters import Control, Cursor, JobId, Limit
 from service.store import JobFilter, NewJob
@@ -65,6 +67,7 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
 )
 def submit_job(
     data: JsonBody,
+    who: Reader,
     control: Control,
     dry_run: Annotated[bool, Query(description="Only validate and plan: nothing is queued.")] = False,
     idempotency_key: Annotated[
@@ -72,20 +75,23 @@ def submit_job(
         Header(description="1 to 255 printable characters: the same key and spec again give the same job."),
     ] = None,
 ) -> Response:
-    """Submit a job."""
+    """Submit a job; a dry run needs the scope `read` only."""
+    if not dry_run:
+        who.check(Scope.SUBMIT)
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
     spec = validated(JobSpec, data)
     sent = hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     if idempotency_key is not None and not dry_run:
-        known = control.store.known_for(idempotency_key, sent)
+        known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
             return JSONResponse(Job.of(known).model_dump(mode="json"))
-    training, validation, plan = _planned(control, spec)
+    training, validation, plan = _planned(control, who.tenant, spec)
     if dry_run:
         return JSONResponse(plan.model_dump(mode="json"))
     new = NewJob(
         id=f"job_{ULID()}",
+        tenant=who.tenant,
         plan=plan,
         dataset_id=training.id,
         dataset_sha256=training.sha256,
@@ -99,21 +105,21 @@ def submit_job(
     return JSONResponse(Job.of(job).model_dump(mode="json"), 202 if is_new else 200, headers)
 
 
-def _planned(control: ControlPlane, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
+def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
     """The data sets that a spec names, and what it means for them. Raises InvalidInput."""
     from workers.planning import plan
 
-    training = _dataset(control, "dataset", spec.dataset)
+    training = _dataset(control, tenant, "dataset", spec.dataset)
     validation = None
     if isinstance(spec.validation, ValidationDataset):
-        validation = _dataset(control, "validation.dataset", spec.validation.dataset)
+        validation = _dataset(control, tenant, "validation.dataset", spec.validation.dataset)
     tables = control.catalog.table(training), None if validation is None else control.catalog.table(validation)
     return training, validation, plan(spec, *tables)
 
 
-def _dataset(control: ControlPlane, field: str, id_or_name: str) -> DatasetRow:
+def _dataset(control: ControlPlane, tenant: str, field: str, id_or_name: str) -> DatasetRow:
     try:
-        return control.catalog.find(id_or_name)
+        return control.catalog.find(tenant, id_or_name)
     except NotFound:
         expected = "the id or the name of a data set; GET /v1/datasets lists them"
         raise InvalidInput.of(field, id_or_name, expected) from None
@@ -122,6 +128,7 @@ def _dataset(control: ControlPlane, field: str, id_or_name: str) -> DatasetRow:
 # ---------------------------------------------------------------- one job, and all of them
 @router.get("", responses=errors(422, 503))
 def list_jobs(
+    who: Reader,
     control: Control,
     state: Annotated[list[JobState] | None, Query(description="Only jobs in these states; repeatable.")] = None,
     label: Annotated[
@@ -136,7 +143,7 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, newest first."""
     which = JobFilter(states=state or (), labels=[_label(text) for text in label or ()])
-    rows = control.store.list(which, number_of(cursor), limit)
+    rows = control.store.list(who.tenant, which, number_of(cursor), limit)
     items = [Job.of(row) for row in rows]
     return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
 
@@ -150,56 +157,59 @@ def _label(text: str) -> tuple[str, str | None]:
 
 
 @router.get("/{job_id}", responses=errors(404, 422, 503))
-def get_job(job_id: JobId, control: Control) -> Job:
+def get_job(job_id: JobId, who: Reader, control: Control) -> Job:
     """Show a job."""
-    return Job.of(control.store.get(job_id))
+    return Job.of(control.store.get(who.tenant, job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
-def delete_job(job_id: JobId, control: Control) -> None:
+def delete_job(job_id: JobId, who: Submitter, control: Control) -> None:
     """Remove an ended job and its files."""
-    control.store.delete(job_id)
+    control.store.delete(who.tenant, job_id)
     control.models.forget(job_id)
     control.folder.remove_job(job_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))
-def cancel_job(job_id: JobId, control: Control) -> Job:
+def cancel_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a job for good."""
-    return Job.of(control.request(job_id, "cancel"))
+    return Job.of(control.request(who.tenant, job_id, "cancel"))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=errors(404, 409, 422, 503))
-def pause_job(job_id: JobId, control: Control) -> Job:
+def pause_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a running job at its next step; it keeps its place."""
-    return Job.of(control.request(job_id, "pause"))
+    return Job.of(control.request(who.tenant, job_id, "pause"))
 
 
 @router.post("/{job_id}/resume", status_code=202, responses=errors(404, 409, 422, 503))
-def resume_job(job_id: JobId, control: Control) -> Job:
+def resume_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Let a paused job go on, as soon as it is given CPUs; it ends with the same bits as if it had never paused."""
-    return Job.of(control.request(job_id, "resume"))
+    return Job.of(control.request(who.tenant, job_id, "resume"))
 
 
 # ---------------------------------------------------------------- watching
 @router.get("/{job_id}/metrics", response_model_exclude_unset=True, responses=errors(404, 422, 503))
 def get_metrics(
     job_id: JobId,
+    who: Reader,
     control: Control,
     after: Annotated[int, Query(ge=0, le=MAX_STEP, description="Only metrics of steps above this one.")] = 0,
     limit: LongLimit = LONG_PAGE,
     cursor: Cursor = None,
 ) -> MetricPage:
     """List a job's metrics by step: one item an epoch, more for long epochs."""
-    rows = control.store.metrics_after(job_id, max(after, number_of(cursor) or 0), limit)
+    rows = control.store.metrics_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit)
     items = [Metric.model_validate(row.data) for row in rows]
     return MetricPage(items=items, next_cursor=cursor_of(rows, limit, [row.step for row in rows]))
 
 
 @router.get("/{job_id}/history", responses=errors(404, 422, 503))
-def get_history(job_id: JobId, control: Control, limit: LongLimit = LONG_PAGE, cursor: Cursor = None) -> HistoryPage:
+def get_history(
+    job_id: JobId, who: Reader, control: Control, limit: LongLimit = LONG_PAGE, cursor: Cursor = None
+) -> HistoryPage:
     """List a job's moves from state to state, oldest first."""
-    rows, _ = control.store.events_after(job_id, number_of(cursor) or 0, limit, kind="state")
+    rows, _ = control.store.events_after(who.tenant, job_id, number_of(cursor) or 0, limit, kind="state")
     items = [_move(row.data) for row in rows]
     return HistoryPage(items=items, next_cursor=cursor_of(rows, limit, [row.seq for row in rows]))
 
@@ -224,7 +234,9 @@ def _move(data: dict[str, Any]) -> HistoryItem:
     },
 )
 async def watch_job(
+    request: Request,
     job_id: JobId,
+    who: Reader,
     control: Control,
     last_event_id: Annotated[
         str | None, Header(description="The id of the last event received: the stream goes on after it.")
@@ -232,9 +244,9 @@ async def watch_job(
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
     after = _event_number(last_event_id)
-    await run_in_threadpool(control.store.get, job_id)
+    await run_in_threadpool(control.store.get, who.tenant, job_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = stream(control.store, control.bell, job_id, after)
+    events = stream(control.store, control.bell, who.tenant, job_id, after, recheck(request))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
+from service.auth import Reader
 from service.control import ControlPlane
 from service.examples import ROWS
 from service.field_errors import validated
@@ -28,9 +29,9 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
         **errors(404, 409, 422, 503),
     },
 )
-def get_model(job_id: JobId, control: Control) -> FileResponse:
+def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:
     """Download the model of a job that has succeeded."""
-    _check_succeeded(control, job_id)
+    _check_succeeded(control, who.tenant, job_id)
     path = control.folder.model(job_id)
     if not path.is_file():
         raise NotFound(f"the model of {job_id} is gone from the disk")
@@ -43,15 +44,15 @@ def get_model(job_id: JobId, control: Control) -> FileResponse:
     responses=errors(400, 404, 409, 413, 415, 422, 503),
     openapi_extra=json_body(PredictRequest, ROWS),
 )
-def predict(job_id: JobId, data: RowsBody, control: Control) -> Predictions:
+def predict(job_id: JobId, data: RowsBody, who: Reader, control: Control) -> Predictions:
     """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded."""
-    _check_succeeded(control, job_id)
+    _check_succeeded(control, who.tenant, job_id)
     rows = validated(PredictRequest, data).rows
     model = control.models.get(job_id, control.folder.model(job_id))
     return Predictions.model_validate({"predictions": model.predict(rows)})
 
 
-def _check_succeeded(control: ControlPlane, job_id: str) -> None:
-    job = control.store.get(job_id)
+def _check_succeeded(control: ControlPlane, tenant: str, job_id: str) -> None:
+    job = control.store.get(tenant, job_id)
     if job.state != JobState.SUCCEEDED:
         raise Conflict(f"the job is {job.state}: it has a model only once it has succeeded")

@@ -9,8 +9,9 @@ from fastapi.routing import APIRoute
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
-__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "Limit", "known_query"]
+__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "KeyId", "Limit", "known_query"]
 
+KEY_ID = re.compile(r"key_[0-9a-z]{8}")
 JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
 
 
@@ -27,8 +28,15 @@ def _job_id(
     return job_id
 
 
+def _key_id(key_id: Annotated[str, Path(description="The key's id.", examples=["key_ab12cd34"])]) -> str:
+    if not KEY_ID.fullmatch(key_id):
+        raise NotFound(f"there is no key {ascii(key_id[:100])[1:-1]}")
+    return key_id
+
+
 Control = Annotated[ControlPlane, Depends(_control)]
 JobId = Annotated[str, Depends(_job_id)]
+KeyId = Annotated[str, Depends(_key_id)]
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])
 ]

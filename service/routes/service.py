@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
+from service.auth import OPEN, Reader
 from service.openapi import errors
 from service.routes.parameters import Control
 from service.views import ClusterInfo, ClusterNode, Status, VersionInfo
@@ -14,13 +15,13 @@ from shared.errors import Unavailable
 router = APIRouter(tags=["service"])
 
 
-@router.get("/healthz", responses=errors(422))
+@router.get("/healthz", dependencies=[OPEN], responses=errors(422))
 async def healthz() -> Status:
     """Say that the service is alive; it may still be starting."""
     return Status(status="alive")
 
 
-@router.get("/readyz", responses=errors(422, 503))
+@router.get("/readyz", dependencies=[OPEN], responses=errors(422, 503))
 def readyz(control: Control) -> Status:
     """Say whether jobs are taken and run; if not, 503 and why."""
     problems = control.problems()
@@ -30,7 +31,7 @@ def readyz(control: Control) -> Status:
 
 
 @router.get("/v1/cluster", responses=errors(422, 503))
-def get_cluster(control: Control) -> ClusterInfo:
+def get_cluster(_who: Reader, control: Control) -> ClusterInfo:
     """Show the machines that train: nodes, CPUs, how many are free, BLAS kernels."""
     state = control.cluster_state()
     kernels = {node.blas_kernel for node in state.nodes}
@@ -42,7 +43,7 @@ def get_cluster(control: Control) -> ClusterInfo:
     )
 
 
-@router.get("/v1/version", responses=errors(422))
+@router.get("/v1/version", dependencies=[OPEN], responses=errors(422))
 async def get_version() -> VersionInfo:
     """Show which service this is."""
     return VersionInfo(

@@ -299,6 +299,45 @@ def test_a_model_is_downloaded_where_it_is_asked_for(run: Run, service: FakeServ
     assert (refused.exit_code, "cannot be written" in refused.stderr) == (ExitCode.REFUSED, True)
 
 
+# ---------------------------------------------------------------- keys
+def test_keys_are_added_listed_and_revoked(run: Run, service: FakeService) -> None:
+    added = run("keys", "add", "nightly", "--scope", "read", "--tenant", "risk", "--expires", "90d")
+    assert added.stdout == "chainrule_secret\n"
+    assert added.stderr == "key_00000000: read of risk, good until 2027-02-21T10:00:00Z\n"
+    assert json.loads(run("keys", "list", "--json").stdout)["items"] == list(service.made_keys.values())
+    assert all(word in run("keys", "list").stdout for word in ("key_00000000", "nightly", "risk", "2027-02-21"))
+    assert run("keys", "revoke", "key_00000000").stdout == "revoked key_00000000\n"
+    assert "revoked at" in run("keys", "list").stdout
+    assert run("keys", "revoke", "key_1").exit_code == ExitCode.NOT_FOUND
+    assert run("keys", "add", "x", "--expires", "soon").exit_code == 2
+    assert json.loads(run("keys", "add", "x", "--json").stdout)["scopes"] == ["submit"]
+
+
+def test_a_key_is_read_from_a_file_and_never_an_argument(run: Run, service: FakeService, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("chainrule_mine\n")
+    assert run("--key-file", path, "jobs").exit_code == 0
+    assert service.requests[-1].headers["Authorization"] == "Bearer chainrule_mine"
+    nothing = run("--key-file", tmp_path / "nowhere", "jobs")
+    assert (nothing.exit_code, "expected a file that we may read" in nothing.stderr) == (ExitCode.REFUSED, True)
+
+
+def test_a_refused_key_is_exit_code_6_and_says_what_to_do(
+    run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CHAINRULE_API_KEY", raising=False)
+    service.answers = [problem(401, "Unauthorized", "got no key")]
+    result = run("jobs")
+    assert result.exit_code == ExitCode.NOT_ALLOWED
+    assert result.stderr.startswith("error: Unauthorized: no key: found none for http://service, expected one in CHAIN")
+    service.answers = [problem(403, "Forbidden", "the key key_1 has the scope read; this needs submit")]
+    assert run("jobs").exit_code == ExitCode.NOT_ALLOWED
+
+
+def test_a_signin_link_is_printed_with_the_address(run: Run) -> None:
+    assert run("signin").stdout == "http://service/#signin=c0de\n"
+
+
 # ---------------------------------------------------------------- the service
 def test_versions_of_both_sides_are_printed(run: Run) -> None:
     assert run("--version").stdout.startswith("chainrule 0.")

@@ -15,6 +15,7 @@ from chainrule import (
     Conflict,
     Event,
     FieldProblem,
+    Forbidden,
     InvalidFile,
     NotFound,
     Refused,
@@ -99,7 +100,8 @@ def test_a_refusal_carries_every_wrong_field(client: Client) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, Refused) for status in (400, 401, 413, 415, 422)),
+        *((status, Refused) for status in (400, 413, 415, 422)),
+        (403, Forbidden),
         (404, NotFound),
         (409, Conflict),
         *((status, Unavailable) for status in (429, 500, 503)),

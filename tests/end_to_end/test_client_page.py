@@ -14,6 +14,7 @@ def test_every_block_of_the_page_runs(
     service: RunningService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CHAINRULE_URL", str(service.http.base_url))
+    monkeypatch.setenv("CHAINRULE_API_KEY", service.key)
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.chdir(tmp_path)
     Path("examples").mkdir()

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture
 def client(service: RunningService) -> Iterator[Client]:
-    with Client(str(service.http.base_url)) as client:
+    with Client(str(service.http.base_url), service.key) as client:
         yield client
 
 
@@ -40,7 +40,10 @@ def test_scikit_learns_own_checks_pass(client: Client, estimator: Any) -> None:
     assert [one["check_name"] for one in told if one["status"] != "passed"] == ["check_array_api_input"]
 
 
-def test_a_pipeline_is_searched_by_two_processes(client: Client) -> None:
+def test_a_pipeline_is_searched_by_two_processes(
+    client: Client, service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_API_KEY", service.key)  # for the other processes: a pickled client has no key
     x, y = load_iris(return_X_y=True, as_frame=True)
     pipeline = make_pipeline(StandardScaler().set_output(transform="pandas"), MLPClassifier(max_iter=30, client=client))
     grid = {"mlpclassifier__hidden_layer_sizes": [(4,), (20, 10)], "mlpclassifier__learning_rate_init": [0.01]}

@@ -23,7 +23,7 @@ SHORT: dict[str, Any] = {"layers": LAYERS, "epochs": 2, "batch_size": 500, "work
 
 @pytest.fixture(scope="module")
 def client(service: RunningService) -> Iterator[Client]:
-    with Client(str(service.http.base_url)) as client:
+    with Client(str(service.http.base_url), service.key) as client:
         yield client
 
 

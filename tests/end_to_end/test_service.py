@@ -1,12 +1,15 @@
 """The service while it runs: health, the cluster, errors."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from support.running_service import DATA, RunningService, free_port
@@ -23,6 +26,33 @@ def test_health_answers_at_once_and_readiness_says_when_jobs_are_taken(service: 
     cluster = service.http.get("/v1/cluster").json()
     assert cluster["cpus"] == 8
     assert len(cluster["nodes"]) == 1
+
+
+def test_the_command_line_finds_the_key_of_a_running_service_from_any_folder(
+    service: RunningService, tmp_path: Path
+) -> None:
+    command = [
+        Path(sys.executable).with_name("chainrule"),
+        "--url",
+        str(service.http.base_url),
+        "keys",
+        "list",
+        "--json",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=service.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [key["name"] for key in json.loads(done.stdout)["items"]] == ["admin"]
+
+
+def test_the_link_that_the_service_prints_signs_in_once(service: RunningService) -> None:
+    (code,) = re.findall(rf"^sign in, .*: {service.http.base_url}/#signin=([\w-]+)$", service.log(), re.MULTILINE)
+    with httpx.Client(base_url=service.http.base_url, timeout=60.0) as browser:
+        signed_in = browser.post("/v1/session", json={"code": code})
+        assert signed_in.json()["scopes"] == ["read", "submit", "admin"]
+        assert browser.get("/v1/cluster").status_code == 200
+        assert browser.post("/v1/session", json={"code": code}).status_code == 401
 
 
 def test_a_mistake_in_a_spec_is_refused_with_field_got_and_expected(service: RunningService) -> None:

@@ -12,6 +12,7 @@ from service.settings import Settings
 from service.store import Store
 from shared.errors import Unavailable
 from support.clusters import ScriptedCluster, ScriptedJob
+from support.jobs import TENANT
 from support.service_in_process import Service, Start
 from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, loss_by
 from workers.job import NotPlaced, TrainingJob
@@ -172,7 +173,7 @@ def test_a_job_shrinks_for_a_higher_one_which_starts_once_that_is_told(service: 
     attempt.compute_on(1, "a job of higher priority needs the others")
     assert service.cluster.next_job().job.id == high
     assert service.job(low)["workers"] == 1
-    told = [row.data for row in service.control.store.events_after(low, 0, 10, kind="workers")[0]]
+    told = [row.data for row in service.control.store.events_after(TENANT, low, 0, 10, kind="workers")[0]]
     assert told == [{"workers": 1, "cpus": 1, "step": 0, "why": "a job of higher priority needs the others"}]
 
 
@@ -260,7 +261,7 @@ def test_a_job_for_which_the_cluster_has_no_place_waits_without_being_lost_and_h
     big = service.submit(workers={"min": 2, "max": 2})["id"]
     job = service.until(big, "queued", times=2)
     assert job["reason"].startswith("the cluster found no place for it within 60 s")
-    assert service.control.store.get(big).losses == 0
+    assert service.control.store.any_job(big).losses == 0
     small = service.submit()["id"]
     assert service.cluster.next_job().job.id == small
     assert service.job(big)["reason"] == job["reason"]
@@ -402,7 +403,7 @@ def test_a_service_is_not_ready_before_its_cluster_has_started_but_takes_jobs(tm
     settings = Settings(data_dir=tmp_path / "data")
     service = Service(settings, Slow())
     try:
-        while service.http.get("/v1/jobs").status_code == 503:
+        while service.http.get("/v1/jobs").status_code != 200:
             threading.Event().wait(0.01)
         answer = service.http.get("/readyz")
         assert answer.status_code == 503

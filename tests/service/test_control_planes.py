@@ -34,7 +34,7 @@ class Group:
         """An attempt at a new job, the control plane that follows it, and the other one."""
         job_id = self.services[0].submit()["id"]
         attempt = self.cluster.next_job()
-        owner = self.services[0].control.store.get(job_id).owner
+        owner = self.services[0].control.store.any_job(job_id).owner
         follower, other = sorted(self.services, key=lambda service: service.control.store.owner.id != owner)
         return attempt, follower, other
 

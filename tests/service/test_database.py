@@ -1,11 +1,24 @@
 """The database is brought up to date by migrations, and keeps what it was told."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from service.database import Database, dataset_names, datasets, metadata, migrations_of
+from service.database import (
+    DEFAULT_TENANT,
+    Database,
+    dataset_names,
+    datasets,
+    idempotency_keys,
+    jobs,
+    metadata,
+    migrations_of,
+)
+from service.store import Store
+from support.jobs import TENANT, new_job, with_a_dataset
 
 
 def test_the_migrations_make_the_tables_that_the_code_expects(database: Database) -> None:
@@ -16,7 +29,7 @@ def test_the_migrations_make_the_tables_that_the_code_expects(database: Database
 def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.reading() as connection:
-        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0004"
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0005"
 
 
 def test_versions_of_before_the_second_migration_are_not_used_again(database_url: str) -> None:
@@ -28,8 +41,22 @@ def test_versions_of_before_the_second_migration_are_not_used_again(database_url
         connection.execute(sa.insert(datasets), rows)
     database.migrate()
     with database.reading() as connection:
-        assert connection.execute(sa.select(dataset_names)).all() == [("numbers", 3)]
+        assert connection.execute(sa.select(dataset_names)).all() == [(DEFAULT_TENANT, "numbers", 3)]
     database.close()
+
+
+def test_what_was_there_before_tenants_belongs_to_the_default_one(database: Database, tmp_path: Path) -> None:
+    with_a_dataset(database, tmp_path)
+    Store(database).add(new_job("once"))
+    with database.writing() as connection:
+        command.downgrade(migrations_of(connection), "0004")
+        assert connection.execute(sa.text("SELECT name, last_version FROM dataset_names")).all() == [("numbers", 1)]
+    database.migrate()
+    with database.reading() as connection:
+        found = [connection.scalars(sa.select(table.c.tenant)).all() for table in (datasets, jobs, idempotency_keys)]
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    assert found == [[TENANT]] * 3
+    assert Store(database).known_for(TENANT, "once", "r") is not None
 
 
 def test_what_is_committed_in_sqlite_is_on_disk() -> None:

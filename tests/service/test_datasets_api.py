@@ -138,10 +138,9 @@ def test_nothing_is_left_of_an_upload_that_breaks_off(service: Service) -> None:
     before = left(service)
     url = service.http.base_url
     with socket.create_connection((url.host, url.port or 80)) as connection:
-        head = (
-            f"POST /v1/datasets?name=half HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(CSV)}"
-        )
-        connection.sendall(head.encode() + b"\r\n\r\n" + CSV[:100])
+        headers = {"Host": "localhost", "Authorization": f"Bearer {service.key}", "Content-Type": "text/csv"}
+        head = ["POST /v1/datasets?name=half HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        connection.sendall("\r\n".join([*head, f"Content-Length: {len(CSV)}", "", ""]).encode() + CSV[:100])
         until(lambda: len(left(service)) > len(before))
     until(lambda: left(service) == before)
     errors_of(service.http.get("/v1/datasets/half"), 404)

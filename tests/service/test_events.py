@@ -9,6 +9,7 @@ import pytest
 
 from chainrule.sse import EventParser, ServerSentEvent
 from service.events import HEARTBEAT_S, Bell, stream
+from support.jobs import TENANT
 from support.problems import errors_of
 from support.service_in_process import WITHIN_S, Service
 
@@ -78,7 +79,7 @@ def test_a_stream_ends_when_its_job_is_deleted_and_when_the_service_stops(servic
     job_id = finished(service)
 
     async def after_the_end() -> list[bytes]:
-        return [event async for event in stream(service.control.store, service.control.bell, job_id, 6)]
+        return [event async for event in stream(service.control.store, service.control.bell, TENANT, job_id, 6)]
 
     assert asyncio.run(after_the_end()) == []
     service.http.delete(f"/v1/jobs/{job_id}")
@@ -113,7 +114,7 @@ def test_what_happens_elsewhere_is_noticed_too(service: Service) -> None:
     job_id = service.submit()["id"]
 
     async def watch() -> Any:
-        events = stream(service.control.store, Bell(), job_id, 1)
+        events = stream(service.control.store, Bell(), TENANT, job_id, 1)
         return await asyncio.wait_for(anext(events), WITHIN_S)
 
     assert b'"to": "running"' in asyncio.run(watch())

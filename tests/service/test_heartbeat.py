@@ -19,7 +19,7 @@ from service.store import Store
 from service.takeover import INTERRUPTED, Takeover
 from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
-from support.jobs import new_job, with_a_dataset
+from support.jobs import TENANT, new_job, with_a_dataset
 from support.service_in_process import WITHIN_S
 from workers.job import TrainingJob
 
@@ -39,8 +39,8 @@ class ControlPlane:
         self.terminal.append(job_id)
 
     def _job_of(self, attempt: Attempt) -> TrainingJob:
-        plan = Plan.model_validate(self.store.get(attempt.job_id).plan)
-        table = self.catalog.table(self.catalog.find("numbers"))
+        plan = Plan.model_validate(self.store.any_job(attempt.job_id).plan)
+        table = self.catalog.table(self.catalog.find(TENANT, "numbers"))
         return TrainingJob(attempt.job_id, attempt.number, plan, table, None, "", attempt.workers)
 
     def run(self) -> ScriptedJob:
@@ -88,7 +88,7 @@ def expire(database: Database) -> None:
 
 
 def history(plane: ControlPlane, job_id: str) -> list[str]:
-    return [row.data["to"] for row in plane.store.events_after(job_id, 0, 100, kind="state")[0]]
+    return [row.data["to"] for row in plane.store.events_after(TENANT, job_id, 0, 100, kind="state")[0]]
 
 
 # ---------------------------------------------------------------- the owner
@@ -101,7 +101,7 @@ def test_what_was_asked_for_elsewhere_reaches_the_attempt_once(
     attempt = plane.run()
     plane.heartbeat.beat()
     for verb in verbs:
-        other.store.request(attempt.job.id, verb)
+        other.store.request(TENANT, attempt.job.id, verb)
     for _ in range(3):
         plane.heartbeat.beat()  # no renewal is due, the requests are looked at nevertheless
     assert attempt.asked() == stop
@@ -120,7 +120,7 @@ def test_a_lease_that_ended_while_nobody_took_it_is_renewed_and_the_attempt_goes
     assert not attempt.closed.is_set()
     attempt.end("succeeded")
     plane.until_ended()
-    assert plane.store.get(attempt.job.id).state == "succeeded"
+    assert plane.store.any_job(attempt.job.id).state == "succeeded"
 
 
 def test_an_attempt_whose_job_was_taken_is_closed_and_its_end_is_not_taken_in(
@@ -133,7 +133,7 @@ def test_an_attempt_whose_job_was_taken_is_closed_and_its_end_is_not_taken_in(
     assert attempt.closed.wait(WITHIN_S)
     attempt.end("succeeded")
     plane.until_ended()
-    job = plane.store.get(attempt.job.id)
+    job = plane.store.any_job(attempt.job.id)
     assert (job.state, job.owner) == ("running", other.store.owner.id)
 
 
@@ -144,7 +144,7 @@ def test_a_stale_owner_that_has_not_noticed_cannot_write(plane: ControlPlane, ot
     attempt.tell_metrics(1)
     plane.until_ended()
     assert attempt.closed.is_set()
-    assert other.store.metrics_after(attempt.job.id, 0, 10) == []
+    assert other.store.metrics_after(TENANT, attempt.job.id, 0, 10) == []
     assert history(other, attempt.job.id) == ["queued", "running"]
 
 
@@ -161,7 +161,7 @@ def test_attempts_are_closed_when_their_leases_are_about_to_end_and_queued_once_
     plane.heartbeat.guard()
     assert attempt.closed.wait(WITHIN_S)
     plane.until_ended()
-    job = plane.store.get(attempt.job.id)
+    job = plane.store.any_job(attempt.job.id)
     assert (job.state, job.attempt, job.reason, job.losses) == ("queued", 2, UNREACHABLE, 0)
 
 
@@ -189,7 +189,7 @@ def test_a_job_whose_owner_is_gone_is_queued_for_its_next_attempt(
     assert history(other, attempt.job.id) == ["queued", "running"], "its lease has not ended"
     expire(database)
     other.take_over()
-    job = other.store.get(attempt.job.id)
+    job = other.store.any_job(attempt.job.id)
     assert (job.state, job.attempt, job.reason, job.owner) == ("queued", 2, INTERRUPTED, None)
 
 
@@ -197,10 +197,10 @@ def test_a_cancel_that_the_owner_did_not_live_to_see_is_done(
     plane: ControlPlane, other: ControlPlane, database: Database
 ) -> None:
     attempt = plane.run()
-    other.store.request(attempt.job.id, "cancel")
+    other.store.request(TENANT, attempt.job.id, "cancel")
     expire(database)
     other.take_over()
-    assert other.store.get(attempt.job.id).state == "cancelled"
+    assert other.store.any_job(attempt.job.id).state == "cancelled"
     assert other.terminal == [attempt.job.id]
 
 
@@ -210,14 +210,14 @@ def test_an_attempt_that_still_runs_is_adopted_and_goes_on_as_the_same_attempt(
     attempt = plane.run()
     job_id = attempt.job.id
     other.cluster.left[job_id] = attempt
-    other.store.request(job_id, "pause")
+    other.store.request(TENANT, job_id, "pause")
     expire(database)
     other.take_over()
     other.heartbeat.beat()
     assert attempt.asked() == "pause", "also what was asked for meanwhile reaches it"
     attempt.tell_metrics(1).end("succeeded")
     other.until_ended()
-    job = other.store.get(job_id)
+    job = other.store.any_job(job_id)
     assert (job.state, job.attempt) == ("succeeded", 1)
     assert history(other, job_id) == ["queued", "running", "succeeded"]
 
@@ -246,7 +246,7 @@ def test_a_job_of_ones_own_that_nobody_follows_any_more_is_taken_over_too(
     assert plane.store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"), workers=1)
     expire(database)
     plane.take_over()
-    assert plane.store.get(job_id).state == "queued"
+    assert plane.store.any_job(job_id).state == "queued"
 
 
 def test_cpus_of_jobs_that_run_elsewhere_are_in_use(plane: ControlPlane, other: ControlPlane) -> None:

@@ -11,7 +11,7 @@ from service.leases import CLOSE_AFTER_S, LEASE_S, WATCH_S, Lease, must_close, w
 from service.owner import Owner
 from service.store import Store, Told
 from shared.errors import Conflict
-from support.jobs import new_job, with_a_dataset
+from support.jobs import TENANT, new_job, with_a_dataset
 from support.races import LONG, race
 
 CLAIMS = 1_000_000 if LONG else 500
@@ -93,16 +93,16 @@ def test_a_job_that_starts_has_an_owner_and_a_lease_by_the_databases_clock(store
     (held,) = store.owner.leases()
     assert (held.job_id, held.attempt, held.workers, held.epoch) == (job_id, 1, 1, epoch)
     assert LEASE_S - 5 < held.remaining_s <= LEASE_S
-    assert store.get(job_id).owner == store.owner.id
+    assert store.any_job(job_id).owner == store.owner.id
     store.move(job_id, epoch, JobState.RUNNING, lambda _: Move(JobState.QUEUED, "lost"))
-    assert (store.owner.leases(), store.get(job_id).owner) == ([], None)
+    assert (store.owner.leases(), store.any_job(job_id).owner) == ([], None)
 
 
 def test_a_renewal_renews_what_is_still_held_and_brings_what_was_asked_for(store: Store, database: Database) -> None:
     kept, moved = queued(store), queued(store)
     held = {(job_id, started(store, job_id)) for job_id in (kept, moved)}
     expire(database)
-    store.request(kept, "pause")
+    store.request(TENANT, kept, "pause")
     store.move(moved, 1, JobState.RUNNING, lambda _: Move(JobState.QUEUED, "lost"))
     assert store.owner.requests(held) == {(kept, 1): "pause"}
     assert store.owner.renew(held) == ({(kept, 1): "pause"}, True)
@@ -131,8 +131,8 @@ def test_a_new_owner_fences_the_one_before(store: Store, database: Database) -> 
     assert store.move(job_id, old, JobState.RUNNING, lambda _: Move(JobState.SUCCEEDED, "late")) is None
     assert store.owner.renew([(job_id, old)])[0] == {}
     assert successor.record(job_id, new, [Told("progress", {})])
-    assert [row.seq for row in store.events_after(job_id, 0, 10)[0]] == [1, 2, 3]
-    assert (store.get(job_id).owner, store.get(job_id).attempt) == (successor.owner.id, 1)
+    assert [row.seq for row in store.events_after(TENANT, job_id, 0, 10)[0]] == [1, 2, 3]
+    assert (store.any_job(job_id).owner, store.any_job(job_id).attempt) == (successor.owner.id, 1)
 
 
 def test_a_lease_that_was_renewed_after_it_was_looked_at_is_not_taken(store: Store, database: Database) -> None:
@@ -163,7 +163,7 @@ def test_of_control_planes_that_race_for_a_job_one_gets_it(store: Store, databas
 
     outcomes = race(CLAIMS, *[lambda turn, owner=owner: claim(owner, turn) for owner in owners])  # type: ignore[misc]
     assert [sorted(filter(None, each)) for each in outcomes] == [[first + turn + 1] for turn in range(CLAIMS)]
-    assert store.get(job_id).epoch == first + CLAIMS
+    assert store.any_job(job_id).epoch == first + CLAIMS
 
 
 def test_a_cancel_that_races_with_the_end_wins_or_is_told_never_both(store: Store) -> None:
@@ -178,12 +178,12 @@ def test_a_cancel_that_races_with_the_end_wins_or_is_told_never_both(store: Stor
 
     def cancel(turn: int) -> Any:
         try:
-            return store.request(ids[turn], "cancel")
+            return store.request(TENANT, ids[turn], "cancel")
         except Conflict as error:
             return error
 
     for job_id, (ended, answer) in zip(ids, race(INTERLEAVINGS, end, cancel), strict=True):
         told = isinstance(answer, Conflict)
-        history = [row.data["to"] for row in store.events_after(job_id, 0, 10, kind="state")[0]]
+        history = [row.data["to"] for row in store.events_after(TENANT, job_id, 0, 10, kind="state")[0]]
         assert ended.state == ("succeeded" if told else "cancelled")
         assert history == ["queued", "running", ended.state]

@@ -13,6 +13,7 @@ from service.models import MAX_CACHED, Models
 from service.models import load as load_model
 from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
+from support.jobs import TENANT
 from support.problems import errors_of
 from support.service_in_process import CSV, Service
 from workers.data import prepare
@@ -48,8 +49,9 @@ def test_a_regression_predicts_in_the_targets_own_units(training_service: Servic
 
 def network_outputs(service: Service, job: dict[str, Any], folder: Path) -> tuple[Any, FittedPreprocessing]:
     """What the trained network says of each training row, prepared as for training, and how it was prepared."""
-    plan = Plan.model_validate(service.control.store.get(job["id"]).plan)
-    prepared = prepare(plan, service.control.catalog.table(service.control.catalog.find("numbers")), None, folder)
+    plan = Plan.model_validate(service.control.store.any_job(job["id"]).plan)
+    catalog = service.control.catalog
+    prepared = prepare(plan, catalog.table(catalog.find(TENANT, "numbers")), None, folder)
     model = load_model(service.control.folder.model(job["id"]))
     rows = prepared.open_training(model.network.dtype)
     x, y = rows.memory(len(rows))

@@ -48,6 +48,10 @@ def test_everything_that_the_contract_names_is_there() -> None:
         f"DELETE {jobs}",
         *(f"POST {jobs}/{verb}" for verb in ("cancel", "pause", "resume", "predict")),
         *(f"GET {jobs}/{what}" for what in ("metrics", "events", "history", "model")),
+        *(f"{verb} /v1/keys" for verb in ("GET", "POST")),
+        "DELETE /v1/keys/{key_id}",
+        *(f"{verb} /v1/session" for verb in ("GET", "POST", "DELETE")),
+        "POST /v1/signin-links",
         "GET /healthz",
         "GET /readyz",
         "GET /v1/cluster",
@@ -80,8 +84,17 @@ def test_every_operation_is_described_with_its_errors(path: str, verb: str, oper
     for answer in failures.values():
         assert answer["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert ("requestBody" in operation) == (
-        path in ("/v1/datasets", "/v1/jobs") and verb == "post"
+        path in ("/v1/datasets", "/v1/jobs", "/v1/keys", "/v1/session") and verb == "post"
     ) or "predict" in path
+
+
+@pytest.mark.parametrize(("path", "verb", "operation"), OPERATIONS)
+def test_every_operation_says_what_it_needs(path: str, verb: str, operation: dict[str, Any]) -> None:
+    is_open = path in ("/healthz", "/readyz", "/v1/version") or (path, verb) == ("/v1/session", "post")
+    assert (operation["security"] == []) == is_open
+    if not is_open:
+        assert "401" in operation["responses"]
+        assert ("403" in operation["responses"]) == (verb != "get" or path == "/v1/keys")
 
 
 def check(value: Any, name: str) -> None:
@@ -148,12 +161,16 @@ def test_answers_are_what_the_document_says(service: Service) -> None:
         f"/v1/jobs/{job_id}/model": "Problem",
         "/v1/cluster": "ClusterInfo",
         "/v1/version": "VersionInfo",
+        "/v1/keys": "KeyPage",
+        "/v1/session": "Session",
         "/healthz": "Status",
         "/readyz": "Status",
     }.items():
         check(service.http.get(path).json(), name)
     check(service.http.post("/v1/jobs?dry_run=true", json=SPEC).json(), "DryRun")
     check(service.http.post("/v1/jobs", json={}).json(), "Problem")
+    check(service.http.post("/v1/keys", json={"name": "reads", "scopes": ["read"]}).json(), "MadeKey")
+    check(service.http.post("/v1/signin-links").json(), "SigninLink")
 
 
 def test_who_comes_to_the_bare_address_is_shown_the_way(service: Service) -> None:

@@ -16,7 +16,7 @@ from service.leases import LEASE_S, RENEW_S, WATCH_S, Lease, Watched, watch
 from service.owner import Held, Owner
 from service.store import Store, Told
 from shared.errors import Conflict
-from support.jobs import new_job, with_a_dataset
+from support.jobs import TENANT, new_job, with_a_dataset
 from support.races import LONG
 
 PLANES = st.integers(0, 2)
@@ -88,11 +88,11 @@ class Ownership(RuleBasedStateMachine):
     @rule(plane=PLANES, job=JOBS, verb=st.sampled_from(["pause", "resume", "cancel"]))
     def somebody_asks(self, plane: int, job: int, verb: Verb) -> None:
         job_id = self.jobs[job % len(self.jobs)]
-        before = self.planes[plane].store.get(job_id)
+        before = self.planes[plane].store.any_job(job_id)
         try:
-            after = self.planes[plane].store.request(job_id, verb)
+            after = self.planes[plane].store.request(TENANT, job_id, verb)
         except Conflict:
-            assert self.planes[plane].store.get(job_id) == before
+            assert self.planes[plane].store.any_job(job_id) == before
         else:
             assert after.epoch == before.epoch + (after.state != before.state)
 
@@ -179,7 +179,7 @@ class Ownership(RuleBasedStateMachine):
 
     def owns(self, plane: Plane, held: Held) -> bool:
         """Whether the database says so."""
-        job = plane.store.get(held[0])
+        job = plane.store.any_job(held[0])
         return bool(job.state == JobState.RUNNING and job.epoch == held[1] and job.owner == plane.store.owner.id)
 
     # ------------------------------------------------------------ what is always so
@@ -187,8 +187,8 @@ class Ownership(RuleBasedStateMachine):
     def all_is_well(self) -> None:
         store = self.planes[0].store
         for job_id in self.jobs:
-            job = store.get(job_id)
-            rows, _ = store.events_after(job_id, 0, 10_000)
+            job = store.any_job(job_id)
+            rows, _ = store.events_after(TENANT, job_id, 0, 10_000)
             assert [row.seq for row in rows] == list(range(1, job.last_event + 1))
             assert (job.state == JobState.RUNNING) == (job.owner is not None) == (job.lease_until is not None)
             before = self.seen.get(job_id, job)

@@ -28,7 +28,7 @@ def started(world: World, cpus_min: int, cpus_max: int, priority: int = 0) -> Si
 
 
 def states(world: World) -> list[str]:
-    return [world.store.get(job_id).state for job_id in world.jobs]
+    return [world.store.any_job(job_id).state for job_id in world.jobs]
 
 
 def test_a_job_grows_once_cpus_have_been_free_for_a_while(world: World) -> None:
@@ -42,7 +42,7 @@ def test_a_job_grows_once_cpus_have_been_free_for_a_while(world: World) -> None:
     world.scheduler.step()
     assert growing.resized() == 4
     world.settle()
-    assert world.store.get(growing.job.id).workers == 4
+    assert world.store.any_job(growing.job.id).workers == 4
 
 
 def test_a_growth_that_does_not_come_about_is_taken_back_after_a_while(world: World) -> None:
@@ -71,13 +71,13 @@ def lost_twice(world: World) -> str:
 def test_a_lost_job_is_tried_again_at_once_and_then_when_its_time_has_come(world: World) -> None:
     job_id = lost_twice(world)
     assert world.scheduler.step() == 1.0
-    assert world.store.get(job_id).reason == "a worker died; tried again in 1 s from the newest checkpoint"
+    assert world.store.any_job(job_id).reason == "a worker died; tried again in 1 s from the newest checkpoint"
     world.start()  # the service starts anew, and knows
     assert world.scheduler.step() == 1.0
     world.clock += 1.0
     assert world.scheduler.step() == TICK_S
     assert states(world) == ["running"]
-    assert world.store.get(job_id).attempt == 3
+    assert world.store.any_job(job_id).attempt == 3
 
 
 def test_a_clock_that_is_set_back_keeps_no_job_from_being_tried_again(world: World) -> None:
@@ -97,7 +97,7 @@ def test_a_job_that_found_no_place_is_tried_again_after_a_while_and_others_pass_
     world.submit(1, 1, 0)
     world.turn()
     assert states(world) == ["queued", "running"]
-    assert world.store.get(world.jobs[0]).losses == 0
+    assert world.store.any_job(world.jobs[0]).losses == 0
     world.follow()
     for attempt in world.cluster.open():
         attempt.finish("succeeded")
@@ -114,8 +114,8 @@ def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World
     assert (low.resized(), low.resizes.empty(), newer.asked(), newer.requests.empty()) == (1, True, "pause", True)
     newer.finish("paused")
     world.turn()
-    assert world.store.get(high).state == "queued"
+    assert world.store.any_job(high).state == "queued"
     low.compute_on(1)
     world.turn()
-    assert world.store.get(high).state == "running"
-    assert world.store.get(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")
+    assert world.store.any_job(high).state == "running"
+    assert world.store.any_job(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")

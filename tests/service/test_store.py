@@ -11,7 +11,7 @@ from service.database import Database
 from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.store import JobFilter, Store, Told
 from shared.errors import Conflict, InvalidInput, NotFound
-from support.jobs import dataset, new_job, with_a_dataset
+from support.jobs import TENANT, dataset, new_job, with_a_dataset
 
 S = JobState
 
@@ -58,41 +58,41 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 # ---------------------------------------------------------------- submitting
 def test_a_new_job_is_queued_with_its_spec_and_its_first_event(store: Store) -> None:
     job, is_new = store.add(new_job(name="first", labels={"team": "a"}))
-    rows, state = store.events_after(job.id, 0, 10)
+    rows, state = store.events_after(TENANT, job.id, 0, 10)
     assert (is_new, state) == (True, S.QUEUED)
     assert [(row.seq, row.type, row.data["from"], row.data["to"]) for row in rows] == [(1, "state", None, "queued")]
-    assert store.get(job.id).plan["spec"]["labels"] == {"team": "a"}
+    assert store.any_job(job.id).plan["spec"]["labels"] == {"team": "a"}
 
 
 def test_the_same_key_and_request_is_the_same_job(store: Store) -> None:
     first, _ = store.add(new_job("key"))
     again, is_new = store.add(new_job("key"))
     assert (again.id, is_new) == (first.id, False)
-    assert store.known_for("key", "r") is not None
+    assert store.known_for(TENANT, "key", "r") is not None
 
 
 def test_the_same_key_with_another_request_is_refused(store: Store) -> None:
     store.add(new_job("key"))
     with pytest.raises(InvalidInput, match="Idempotency-Key"):
         store.add(new_job("key", "another"))
-    assert len(store.list(JobFilter(), None, 10)) == 1
+    assert len(store.list(TENANT, JobFilter(), None, 10)) == 1
 
 
 def test_one_key_sent_many_times_at_once_makes_one_job(store: Store) -> None:
     outcomes = at_once(*[lambda: store.add(new_job("key"))] * 6)
     assert len({job.id for job, _ in outcomes}) == 1
     assert sum(is_new for _, is_new in outcomes) == 1
-    assert len(store.list(JobFilter(), None, 10)) == 1
+    assert len(store.list(TENANT, JobFilter(), None, 10)) == 1
 
 
 def test_a_job_on_a_data_set_deleted_meanwhile_is_refused(store: Store, catalog: Catalog) -> None:
-    catalog.delete("ds_1")
+    catalog.delete(TENANT, "ds_1")
     with pytest.raises(InvalidInput, match="dataset"):
         store.add(new_job())
 
 
 def test_a_data_set_is_deleted_or_used_never_both(store: Store, catalog: Catalog) -> None:
-    submitted, deleted = at_once(lambda: store.add(new_job()), lambda: catalog.delete("ds_1"))
+    submitted, deleted = at_once(lambda: store.add(new_job()), lambda: catalog.delete(TENANT, "ds_1"))
     assert isinstance(submitted, InvalidInput) != isinstance(deleted, Conflict)
 
 
@@ -102,14 +102,14 @@ def test_a_move_needs_the_state_and_the_epoch_that_the_caller_believes(store: St
     assert store.move(job_id, 2, S.RUNNING, to(S.FAILED)) is None
     assert store.move(job_id, 1, S.PAUSED, to(S.RUNNING)) is None
     assert store.move("job_unknown", 1, S.RUNNING, to(S.FAILED)) is None
-    assert store.get(job_id).state == S.RUNNING
+    assert store.any_job(job_id).state == S.RUNNING
 
 
 def test_a_move_that_is_not_in_the_table_is_a_bug_that_changes_nothing(store: Store) -> None:
     job, _ = store.add(new_job())
     with pytest.raises(AssertionError, match="no move from queued to succeeded"):
         store.move(job.id, 0, S.QUEUED, to(S.SUCCEEDED))
-    assert store.get(job.id).state == S.QUEUED
+    assert store.any_job(job.id).state == S.QUEUED
 
 
 def test_of_two_ends_at_once_one_wins(store: Store) -> None:
@@ -117,28 +117,28 @@ def test_of_two_ends_at_once_one_wins(store: Store) -> None:
     ends = [S.SUCCEEDED, S.FAILED, S.QUEUED, S.CANCELLED]
     outcomes = at_once(*[lambda end=end: store.move(job_id, 1, S.RUNNING, to(end)) for end in ends])  # type: ignore[misc]
     (winner,) = [job for job in outcomes if job is not None]
-    history = [row.data["to"] for row in store.events_after(job_id, 0, 10, kind="state")[0]]
+    history = [row.data["to"] for row in store.events_after(TENANT, job_id, 0, 10, kind="state")[0]]
     assert history == ["queued", "running", winner.state]
 
 
 def test_going_back_to_the_queue_counts_the_attempt_up_and_keeps_the_first_start(store: Store) -> None:
     job_id = running(store)
-    started_at = store.get(job_id).started_at
+    started_at = store.any_job(job_id).started_at
     store.move(job_id, 1, S.RUNNING, to(S.QUEUED))
-    job = store.get(job_id)
+    job = store.any_job(job_id)
     assert (job.attempt, job.workers, job.reason) == (2, 0, "to queued")
     store.move(job_id, 2, S.QUEUED, to(S.RUNNING))
-    assert store.get(job_id).started_at == started_at is not None
+    assert store.any_job(job_id).started_at == started_at is not None
 
 
 def test_a_resume_asked_for_while_pausing_outlives_the_pause(store: Store) -> None:
     job_id = running(store)
-    store.request(job_id, "pause")
-    store.request(job_id, "resume")
+    store.request(TENANT, job_id, "pause")
+    store.request(TENANT, job_id, "resume")
     store.move(job_id, 1, S.RUNNING, lambda requested: after_end("paused", requested, {}))
     assert [job.id for job in store.waiting(10)] == [job_id]
     store.move(job_id, 2, S.PAUSED, to(S.RUNNING))
-    assert store.get(job_id).requested is None
+    assert store.any_job(job_id).requested is None
 
 
 def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: Store) -> None:
@@ -147,12 +147,12 @@ def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: St
     store.move(job_id, 1, S.RUNNING, lambda _: gives_way)
     (waiting,) = store.waiting(10)
     assert (waiting.id, waiting.preempted_by, waiting.reason) == (job_id, "job_2 (priority 5)", gives_way.why)
-    assert store.request(job_id, "resume").reason == gives_way.why
+    assert store.request(TENANT, job_id, "resume").reason == gives_way.why
     store.move(job_id, 2, S.PAUSED, to(S.RUNNING))
-    assert store.get(job_id).preempted_by is None
+    assert store.any_job(job_id).preempted_by is None
     store.move(job_id, 3, S.RUNNING, lambda _: gives_way)
-    store.request(job_id, "pause")
-    job = store.get(job_id)
+    store.request(TENANT, job_id, "pause")
+    job = store.any_job(job_id)
     assert (job.reason, job.preempted_by, list(store.waiting(10))) == ("paused by request", None, [])
 
 
@@ -162,19 +162,19 @@ def test_when_a_job_is_tried_again_is_kept_until_it_starts(database: Database, c
     store.move(job_id, 1, S.RUNNING, lambda _: Move(S.QUEUED, "tried again in 4 s", retry_in_s=4.0))
     assert store.waiting(10)[0].retry_at == "2026-11-25T00:00:02.500000Z"
     store.move(job_id, 2, S.QUEUED, to(S.RUNNING))
-    assert store.get(job_id).retry_at is None
+    assert store.any_job(job_id).retry_at is None
 
 
 def test_only_an_ended_job_is_deleted_and_its_events_with_it(store: Store) -> None:
     job_id = running(store)
     with pytest.raises(Conflict, match="running"):
-        store.delete(job_id)
+        store.delete(TENANT, job_id)
     store.move(job_id, 1, S.RUNNING, to(S.SUCCEEDED))
-    store.delete(job_id)
+    store.delete(TENANT, job_id)
     with pytest.raises(NotFound):
-        store.events_after(job_id, 0, 10)
+        store.events_after(TENANT, job_id, 0, 10)
     with pytest.raises(NotFound):
-        store.delete(job_id)
+        store.delete(TENANT, job_id)
 
 
 # ---------------------------------------------------------------- what attempts tell
@@ -183,23 +183,23 @@ def test_metrics_of_a_step_are_told_once_whatever_is_repeated(store: Store) -> N
     for steps in ([1, 2], [2, 3], [1], [4]):
         told = [Told("metrics", {"step": step}, step) for step in steps]
         assert store.record(job_id, 1, told)
-    rows = store.metrics_after(job_id, 1, 10)
+    rows = store.metrics_after(TENANT, job_id, 1, 10)
     assert [row.step for row in rows] == [2, 3, 4]
-    assert [row.seq for row in store.events_after(job_id, 2, 10)[0]] == [3, 4, 5, 6]
+    assert [row.seq for row in store.events_after(TENANT, job_id, 2, 10)[0]] == [3, 4, 5, 6]
 
 
 def test_what_an_attempt_tells_after_its_end_is_not_taken_in(store: Store) -> None:
     job_id = running(store)
     store.move(job_id, 1, S.RUNNING, to(S.QUEUED))
     assert not store.record(job_id, 1, [Told("progress", {})], progress={"fraction": 1.0})
-    assert store.get(job_id).progress["fraction"] == 0
+    assert store.any_job(job_id).progress["fraction"] == 0
 
 
 def test_events_of_many_writers_at_once_are_numbered_without_gaps(store: Store) -> None:
     job_id = running(store)
     outcomes = at_once(*[lambda: store.record(job_id, 1, [Told("progress", {})] * 3)] * 5)
     assert outcomes == [True] * 5
-    assert [row.seq for row in store.events_after(job_id, 0, 100)[0]] == list(range(1, 18))
+    assert [row.seq for row in store.events_after(TENANT, job_id, 0, 100)[0]] == list(range(1, 18))
 
 
 def test_listeners_are_told_only_of_what_is_committed(database: Database, catalog: Catalog) -> None:
@@ -207,7 +207,7 @@ def test_listeners_are_told_only_of_what_is_committed(database: Database, catalo
     store: Store
 
     def listen(job_id: str) -> None:
-        heard.append((job_id, len(store.events_after(job_id, 0, 10)[0])))
+        heard.append((job_id, len(store.events_after(TENANT, job_id, 0, 10)[0])))
 
     store = Store(database, listen)
     job_id = running(store)
@@ -222,7 +222,7 @@ def test_jobs_are_listed_newest_first_and_filtered(store: Store) -> None:
     three, _ = store.add(new_job())
 
     def listed(before: int | None = None, limit: int = 10, **which: Any) -> list[str]:
-        return [job.id for job in store.list(JobFilter(**which), before, limit)]
+        return [job.id for job in store.list(TENANT, JobFilter(**which), before, limit)]
 
     assert listed() == [three.id, two.id, one]
     assert listed(before=three.number, limit=1) == [two.id]
@@ -248,13 +248,13 @@ def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> Non
     waiting, _ = store.add(new_job())
     moved = running(store)
     store.set_reasons({waiting.id: "waits for a CPU", moved: "waits for a CPU"})
-    assert (store.get(waiting.id).reason, store.get(moved).reason) == ("waits for a CPU", None)
+    assert (store.any_job(waiting.id).reason, store.any_job(moved).reason) == ("waits for a CPU", None)
 
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
 def test_a_job_that_is_not_there_is_not_found(store: Store, verb: Verb) -> None:
     with pytest.raises(NotFound, match="job_1"):
-        store.request("job_1", verb)
+        store.request(TENANT, "job_1", verb)
 
 
 # ---------------------------------------------------------------- data sets
@@ -263,8 +263,8 @@ def test_the_same_bytes_under_the_same_name_are_the_same_data_set_others_the_nex
     assert (again.id, is_new) == ("ds_1", False)
     other, is_new = catalog.add(dataset("ds_3", sha256="b" * 64))
     assert (other.version, is_new) == (2, True)
-    assert catalog.find("numbers").id == "ds_3"
-    assert catalog.find("ds_1").version == 1
+    assert catalog.find(TENANT, "numbers").id == "ds_3"
+    assert catalog.find(TENANT, "ds_1").version == 1
 
 
 def test_versions_of_uploads_at_once_are_numbered_without_gaps(catalog: Catalog) -> None:
@@ -275,8 +275,8 @@ def test_versions_of_uploads_at_once_are_numbered_without_gaps(catalog: Catalog)
 
 def test_the_version_of_a_deleted_data_set_is_not_used_again(catalog: Catalog) -> None:
     catalog.add(dataset("ds_2", sha256="b" * 64))
-    catalog.delete("ds_2")
-    catalog.delete("ds_1")
+    catalog.delete(TENANT, "ds_2")
+    catalog.delete(TENANT, "ds_1")
     again, is_new = catalog.add(dataset("ds_3", sha256="b" * 64))
     assert (again.version, is_new) == (3, True)
 
@@ -291,4 +291,4 @@ def test_the_same_bytes_uploaded_at_once_are_one_data_set(catalog: Catalog) -> N
 @pytest.mark.parametrize("name", ["ds_9", "", "../../etc/passwd", "a\0b", "\ud800", "' OR 1=1 --"])
 def test_what_is_no_data_set_is_not_found(catalog: Catalog, name: str) -> None:
     with pytest.raises(NotFound):
-        catalog.find(name)
+        catalog.find(TENANT, name)

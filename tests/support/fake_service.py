@@ -6,12 +6,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import httpx
 
 CREATED = "2026-11-23T10:00:00Z"
 FEATURES = [{"name": "age", "type": "integer"}, {"name": "workclass", "type": "category"}]
+
+
+def after(seconds: int) -> str:
+    """The time so long after CREATED."""
+    return (datetime.fromisoformat(CREATED) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
 def safetensors_file(metadata: dict[str, str]) -> bytes:
@@ -50,6 +56,7 @@ class FakeService:
     answers: list[httpx.Response | httpx.TransportError] = field(default_factory=list)
     streams: list[Sequence[bytes | httpx.TransportError]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    made_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     end: str | None = None
     page: int = 500
 
@@ -268,6 +275,33 @@ class FakeService:
         predictions = [old if row["age"] is not None and row["age"] > 40 else young for row in rows]
         return self._with(job_id, lambda job: httpx.Response(200, json={"predictions": predictions}))
 
+    # ---------------------------------------------------------------- keys
+    def add_key(self, request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content)
+        made = {
+            "id": f"key_{len(self.made_keys):08}",
+            "name": sent["name"],
+            "tenant": sent.get("tenant", "default"),
+            "scopes": sent["scopes"],
+            "created_at": CREATED,
+            "expires_at": after(sent["expires_in_s"]) if "expires_in_s" in sent else None,
+            "revoked_at": None,
+        }
+        self.made_keys[made["id"]] = made
+        return httpx.Response(201, json={**made, "key": "chainrule_secret"})
+
+    def list_keys(self, request: httpx.Request) -> httpx.Response:
+        return self._page_of(request, list(self.made_keys.values())[::-1])
+
+    def revoke_key(self, request: httpx.Request, key_id: str) -> httpx.Response:
+        if key_id not in self.made_keys:
+            return problem(404, "Not Found", f"there is no key {key_id}")
+        self.made_keys[key_id]["revoked_at"] = CREATED
+        return httpx.Response(204)
+
+    def signin_link(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, json={"code": "c0de", "path": "/#signin=c0de", "expires_at": CREATED})
+
     def ready(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"status": "ready"})
 
@@ -275,6 +309,10 @@ class FakeService:
         return httpx.Response(200, json={"version": "0.1.0"})
 
     routes: ClassVar[tuple[tuple[str, str, Callable[..., httpx.Response]], ...]] = (
+        ("POST", "/v1/keys", add_key),
+        ("GET", "/v1/keys", list_keys),
+        ("DELETE", "/v1/keys/([^/]+)", revoke_key),
+        ("POST", "/v1/signin-links", signin_link),
         ("POST", "/v1/datasets", add_dataset),
         ("GET", "/v1/datasets", list_datasets),
         ("GET", "/v1/datasets/([^/]+)", get_dataset),

@@ -6,17 +6,19 @@ from typing import Any
 from ulid import ULID
 
 from service.catalog import Catalog, NewDataset
-from service.database import Database
+from service.database import DEFAULT_TENANT, Database
 from service.store import NewJob
 from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import Column, TableFile
 
+TENANT = DEFAULT_TENANT
 
-def dataset(dataset_id: str, name: str = "numbers", sha256: str = "a" * 64) -> NewDataset:
+
+def dataset(dataset_id: str, name: str = "numbers", sha256: str = "a" * 64, tenant: str = TENANT) -> NewDataset:
     columns = [Column(name="y", type="number")]
     table = TableFile(dataset_id=dataset_id, path="", rows=3, sha256=sha256, columns=columns)
-    return NewDataset(dataset_id, name, 10, "csv", table)
+    return NewDataset(dataset_id, tenant, name, 10, "csv", table)
 
 
 def with_a_dataset(database: Database, folder: Path) -> Catalog:
@@ -26,7 +28,9 @@ def with_a_dataset(database: Database, folder: Path) -> Catalog:
     return catalog
 
 
-def new_job(key: str | None = None, request: str = "r", dataset_id: str = "ds_1", **spec: Any) -> NewJob:
+def new_job(
+    key: str | None = None, request: str = "r", dataset_id: str = "ds_1", tenant: str = TENANT, **spec: Any
+) -> NewJob:
     counts = dict.fromkeys(
         ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps"), 1
     )
@@ -38,4 +42,4 @@ def new_job(key: str | None = None, request: str = "r", dataset_id: str = "ds_1"
         notes=[],
         **counts,
     )
-    return NewJob(f"job_{ULID()}", plan, dataset_id, "a" * 64, None, key, request)
+    return NewJob(f"job_{ULID()}", tenant, plan, dataset_id, "a" * 64, None, key, request)

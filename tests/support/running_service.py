@@ -33,6 +33,8 @@ class RunningService:
     def __init__(self, folder: Path, cpus: int, options: Sequence[str] = ()) -> None:
         self._folder, self._cpus, self._options = folder, cpus, options
         self.data_dir = folder / "data"
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        """Of the service, and of who is to find it."""
         self._mark = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +44,7 @@ class RunningService:
         log = (self._folder / "service.log").open("ab")
         self._process = subprocess.Popen(
             [command, "serve", "--port", str(port), "--data-dir", self.data_dir, *self._options],
-            env={**os.environ, "CHAINRULE_CPUS": str(self._cpus), "CHAINRULE_TEST_MARK": self._mark},
+            env={**self.environment, "CHAINRULE_CPUS": str(self._cpus), "CHAINRULE_TEST_MARK": self._mark},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -54,7 +56,13 @@ class RunningService:
 
     def until_ready(self) -> "RunningService":
         self._until("/readyz", READY_WITHIN_S)
+        self.http.headers["Authorization"] = f"Bearer {self.key}"
         return self
+
+    @property
+    def key(self) -> str:
+        """Its admin key."""
+        return (self.data_dir / "admin.key").read_text().strip()
 
     def _until(self, path: str, within_s: float) -> None:
         """Asks again until the answer is 200: a process that is starting has no event to wait for."""

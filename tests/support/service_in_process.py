@@ -11,6 +11,7 @@ import uvicorn
 
 from service.app import create_app
 from service.control import ControlPlane
+from service.database import DEFAULT_TENANT
 from service.events import stream
 from service.jobs import JobState
 from service.settings import Settings
@@ -24,19 +25,31 @@ SPEC: dict[str, Any] = {"dataset": "numbers", "target": "y", "epochs": 2, "batch
 
 
 class Service:
-    """A service in this process, on a loopback port, and what tests do with it again and again."""
+    """A service in this process, on a loopback port, and what tests do with it again and again. `http` has its admin
+    key as soon as the service has opened its database."""
 
     def __init__(self, settings: Settings, cluster: Any) -> None:
         self.cluster = cluster
-        app = create_app(settings, lambda: cluster)
-        self.control: ControlPlane = app.state.control
+        self.app = create_app(settings, lambda: cluster)
+        self.control: ControlPlane = self.app.state.control
         listening = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue until the server is there
-        self._server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.app, http="h11", ws="none", log_config=None, access_log=False)
+        )
         self._thread = threading.Thread(target=self._server.run, args=([listening],))
         self._thread.start()
-        self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=WITHIN_S, trust_env=False
-        )
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.http = httpx.Client(base_url=self.url, timeout=WITHIN_S, trust_env=False, auth=self._with_key)
+
+    @property
+    def key(self) -> str:
+        """The admin key that the first start made."""
+        return (self.control.folder.path / "admin.key").read_text().strip()
+
+    def _with_key(self, request: httpx.Request) -> httpx.Request:
+        if (self.control.folder.path / "admin.key").exists():
+            request.headers.setdefault("Authorization", f"Bearer {self.key}")
+        return request
 
     def stop(self) -> None:
         """Ends it as SIGTERM does. Repeating is harmless."""
@@ -74,7 +87,7 @@ class Service:
 
         async def wait() -> None:
             left = times
-            async for event in stream(self.control.store, self.control.bell, job_id, 0):
+            async for event in stream(self.control.store, self.control.bell, DEFAULT_TENANT, job_id, 0):
                 left -= f'"to": "{state}"'.encode() in event
                 if left == 0:
                     return

@@ -21,6 +21,7 @@ from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import Column, TableFile
 from support.clusters import ScriptedCluster, ScriptedJob
+from support.jobs import TENANT
 from workers.job import NotPlaced, TrainingJob
 
 BEGAN_AT = "2026-11-24T00:00:00.000000Z"
@@ -155,7 +156,7 @@ class World:
         """In memory, with a data set."""
         database = Database("sqlite://")
         database.migrate()
-        Catalog(database, None).add(NewDataset("ds_1", "numbers", 10, "csv", TABLE))  # type: ignore[arg-type]
+        Catalog(database, None).add(NewDataset("ds_1", TENANT, "numbers", 10, "csv", TABLE))  # type: ignore[arg-type]
         return database
 
     def start(self) -> None:
@@ -197,13 +198,14 @@ class World:
     def submit(self, cpus_min: int, cpus_max: int, priority: int) -> str:
         workers = {"min": cpus_min, "max": cpus_max}
         spec = JobSpec.model_validate({"dataset": "numbers", "target": "y", "workers": workers, "priority": priority})
-        job, _ = self.store.add(NewJob(f"job_{ULID()}", PLAN.model_copy(update={"spec": spec}), "ds_1", "a" * 64))
+        plan = PLAN.model_copy(update={"spec": spec})
+        job, _ = self.store.add(NewJob(f"job_{ULID()}", TENANT, plan, "ds_1", "a" * 64))
         self.jobs.append(str(job.id))
         return self.jobs[-1]
 
     def request(self, job_id: str, verb: Verb) -> None:
         """As the control plane does it."""
-        job = self.store.request(job_id, verb)
+        job = self.store.request(TENANT, job_id, verb)
         if job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
             self._runners.request(job_id, job.requested)
 
@@ -236,7 +238,7 @@ class World:
     def _check_moves(self, job_id: str) -> None:
         """Each move of a job goes on where the one before ended, as the table allows; attempts are counted."""
         known = self.by_job[job_id]
-        rows, state = self.store.events_after(job_id, len(known) and known[-1]["seq"], 100, kind="state")
+        rows, state = self.store.events_after(TENANT, job_id, len(known) and known[-1]["seq"], 100, kind="state")
         for row in rows:
             move = {**row.data, "seq": row.seq}
             before = known[-1]["to"] if known else None
@@ -280,7 +282,7 @@ class World:
             if not move["reason"].startswith("preempted by "):
                 continue
             by = move["reason"].split()[2]
-            assert self.store.get(by).priority > self.store.get(job_id).priority, (job_id, by)
+            assert self.store.any_job(by).priority > self.store.any_job(job_id).priority, (job_id, by)
             since = last.get((job_id, by))
             assert since is None or any(moved == by for moved, _ in self.moves[since:number]), (job_id, by)
             last[job_id, by] = number
@@ -297,6 +299,6 @@ class World:
             for attempt in self.cluster.open():
                 attempt.finish("succeeded")
         for job_id in self.jobs:
-            job = self.store.get(job_id)
+            job = self.store.any_job(job_id)
             ended = JobState(job.state).is_terminal or (job.reason or "").startswith("paused by request")
             assert ended or job.cpus_min > self.cluster.cpus, f"{job_id} is {job.state}: {job.reason}"

@@ -13,6 +13,13 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on. [env: CHAINRULE_PORT; 8400]")
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further name that the service answers to: a proxy's in front. Repeatable. "
+            "[env: CHAINRULE_ALLOWED_HOST, with commas]"
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder that holds everything the service keeps. [env: CHAINRULE_DATA_DIR]")
     ] = None,
@@ -52,6 +59,7 @@ def serve(
     given: dict[str, Any] = {
         "host": host,
         "port": port,
+        "allowed_host": allowed_host,
         "data_dir": data_dir,
         "database_url": database_url,
         "ray_address": ray_address,

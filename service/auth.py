@@ -1,0 +1,111 @@
+"""Who may do what: every route says which scope it needs, and what comes without a key that has it gets no further."""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, NamedTuple
+from urllib.parse import unquote
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from service.credentials import Credentials
+from service.hosts import SAFE, is_same_origin
+from service.keys import Principal, Scope, holds_key
+from shared.errors import Forbidden, Unauthorized
+
+__all__ = ["COOKIE", "OPEN", "Admin", "Reader", "Submitter", "authenticate", "authorize", "recheck", "scope_of"]
+
+COOKIE = "chainrule_session"
+
+
+class Needs:
+    """What a route declares: the scope that it needs, or None where anybody may come. It is a dependency that gives the
+    endpoint who asks."""
+
+    def __init__(self, scope: Scope | None) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> Principal | None:
+        principal: Principal | None = request.state.principal
+        return principal
+
+
+OPEN = Depends(Needs(None))
+"""Of a route for everybody."""
+Reader = Annotated[Principal, Depends(Needs(Scope.READ))]
+"""An endpoint's parameter: who asks, and may read."""
+Submitter = Annotated[Principal, Depends(Needs(Scope.SUBMIT))]
+"""The same with the scope `submit`."""
+Admin = Annotated[Principal, Depends(Needs(Scope.ADMIN))]
+"""The same with the scope `admin`."""
+
+
+async def authorize(request: Request) -> None:
+    """A dependency of all routes, which comes before all others. Raises Unauthorized, Forbidden."""
+    request.state.principal = None
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    needed = scope_of(route)
+    if needed is not None:
+        request.state.principal = await authenticate(request)
+        request.state.principal.check(needed)
+
+
+def scope_of(route: APIRoute) -> Scope | None:
+    """The scope that a route needs; None for everybody. One that declares nothing is an AssertionError: closed."""
+    declared = [needs.scope for needs in _declared(route.dependant)]
+    assert declared, f"{route.path} does not say which scope it needs"
+    return max((scope for scope in declared if scope is not None), key=list(Scope).index, default=None)
+
+
+def _declared(dependant: Dependant) -> Iterator[Needs]:
+    if isinstance(dependant.call, Needs):
+        yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _declared(inner)
+
+
+async def authenticate(request: Request) -> Principal:
+    """Who asks, by the key in `Authorization`, else by the session in the cookie. Raises Unauthorized; Forbidden for a
+    session that writes and does not come from our own page."""
+    shown = _shown(request)
+    credentials: Credentials = request.app.state.control.credentials
+    known = credentials.remembered(shown.secret)
+    return known if known is not None else await run_in_threadpool(shown.holder, credentials)
+
+
+def recheck(request: Request) -> Callable[[], Principal]:
+    """What finds out anew who asks, for an answer that goes on for long. It raises as `authenticate`."""
+    shown = _shown(request)
+    credentials: Credentials = request.app.state.control.credentials
+    return lambda: credentials.remembered(shown.secret) or shown.holder(credentials)
+
+
+class Shown(NamedTuple):
+    """What came with a request to say who asks: a key, or the token of a session."""
+
+    secret: str
+    is_session: bool
+
+    def holder(self, credentials: Credentials) -> Principal:
+        """Who holds it, by the database. Raises Unauthorized."""
+        return credentials.holder_of_session(self.secret) if self.is_session else credentials.holder_of_key(self.secret)
+
+
+def _shown(request: Request) -> Shown:
+    if holds_key(request.scope["path"]) or holds_key(unquote(request.url.query)):
+        raise Unauthorized("got a key in the URL, where logs keep it: revoke it, and send keys in Authorization only")
+    given = request.headers.get("authorization")
+    if given is not None:
+        scheme, _, key = given.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized(f"got Authorization: {ascii(scheme[:20])[1:-1]}, expected Authorization: Bearer KEY")
+        return Shown(key.strip(), is_session=False)
+    token = request.cookies.get(COOKIE)
+    if token is None:
+        raise Unauthorized("got no key, expected Authorization: Bearer KEY")
+    if request.method not in SAFE and not is_same_origin(request):
+        raise Forbidden("got no Origin: with a session, only the service's own page may change anything")
+    return Shown(token, is_session=True)
