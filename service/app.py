@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from service import docs_page, errors, openapi
+from service import docs_page, errors, openapi, web_page
 from service.control import ControlPlane
 from service.data_folder import DataFolder
-from service.routes import datasets, jobs, models, service
+from service.routes import datasets, evaluation, jobs, models, service
 from service.routes.parameters import known_query
 from service.settings import Settings
 from workers.job import Cluster
@@ -43,8 +43,9 @@ def create_app(settings: Settings, make_cluster: Callable[[], Cluster], folder: 
         dependencies=[Depends(known_query)],
     )
     app.state.control = control
-    for resource in (datasets, jobs, models, service):
+    for resource in (datasets, jobs, models, evaluation, service):
         app.include_router(resource.router)
+    web_page.install(app)
     docs_page.install(app)
     errors.install(app)
     app.add_middleware(errors.RequestIds)

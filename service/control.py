@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.catalog import Catalog
 from service.data_folder import DataFolder
 from service.database import Database, reason_of
+from service.evaluation import Evaluations
 from service.events import Bell
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
@@ -56,6 +57,7 @@ class ControlPlane:
         self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
         self.bell = Bell()
         self.models = Models()
+        self.evaluations = Evaluations()
         self.ready = threading.Event()
         """Set once jobs are taken and run."""
         self._make_cluster = make_cluster

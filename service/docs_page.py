@@ -4,8 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Response
-from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
+
+from service.web_page import SECURITY_HEADERS
 
 __all__ = ["install"]
 
@@ -32,15 +33,11 @@ def install(app: FastAPI) -> None:
     """Adds the page and its files to `app`."""
 
     async def page() -> Response:
-        return Response(PAGE, media_type="text/html")
+        return Response(PAGE, media_type="text/html", headers=SECURITY_HEADERS)
 
     async def start() -> Response:
         return Response(START, media_type="text/javascript")
 
-    async def home() -> Response:
-        return RedirectResponse("/docs")  # what there is to see, until there is a page
-
-    app.add_api_route("/", home, include_in_schema=False)
     app.add_api_route("/docs", page, include_in_schema=False)
     app.add_api_route("/docs/start.js", start, include_in_schema=False)
     app.mount("/docs/files", StaticFiles(directory=_files()))

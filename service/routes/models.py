@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 )
 def get_model(job_id: JobId, control: Control) -> FileResponse:
     """Download the model of a job that has succeeded."""
-    _check_succeeded(control, job_id)
+    check_succeeded(control, job_id)
     path = control.folder.model(job_id)
     if not path.is_file():
         raise NotFound(f"the model of {job_id} is gone from the disk")
@@ -45,13 +45,14 @@ def get_model(job_id: JobId, control: Control) -> FileResponse:
 )
 def predict(job_id: JobId, data: RowsBody, control: Control) -> Predictions:
     """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded."""
-    _check_succeeded(control, job_id)
+    check_succeeded(control, job_id)
     rows = validated(PredictRequest, data).rows
     model = control.models.get(job_id, control.folder.model(job_id))
     return Predictions.model_validate({"predictions": model.predict(rows)})
 
 
-def _check_succeeded(control: ControlPlane, job_id: str) -> None:
+def check_succeeded(control: ControlPlane, job_id: str) -> None:
+    """Raises NotFound, or Conflict while the job has no model."""
     job = control.store.get(job_id)
     if job.state != JobState.SUCCEEDED:
         raise Conflict(f"the job is {job.state}: it has a model only once it has succeeded")
