@@ -13,7 +13,6 @@ from shared.errors import InvalidInput
 
 __all__ = [
     "REFERS_TO",
-    "Checkpoint",
     "CheckpointPage",
     "ClusterInfo",
     "ClusterNode",
@@ -26,6 +25,7 @@ __all__ = [
     "HistoryPage",
     "Job",
     "JobPage",
+    "KeptCheckpoint",
     "Metric",
     "MetricPage",
     "PredictRequest",
@@ -226,7 +226,7 @@ class Metric(View):
     """Coefficient of determination (regression)."""
 
 
-class Checkpoint(View):
+class KeptCheckpoint(View):
     """The state of a training that an attempt can go on from."""
 
     step: Annotated[int, Field(examples=[1068])]
@@ -394,7 +394,7 @@ class MetricPage(View):
 class CheckpointPage(View):
     """A job's checkpoints, newest first."""
 
-    items: list[Checkpoint]
+    items: list[KeptCheckpoint]
     """The newest two that are whole, mostly."""
     next_cursor: NextCursor
 

@@ -6,7 +6,7 @@ from service.evaluation import Evaluation
 from service.openapi import errors
 from service.routes.models import check_succeeded
 from service.routes.parameters import Control, JobId
-from service.views import Checkpoint, CheckpointPage
+from service.views import CheckpointPage, KeptCheckpoint
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.plan import Plan
 
@@ -38,4 +38,4 @@ def get_checkpoints(job_id: JobId, control: Control) -> CheckpointPage:
         kept = control.folder.checkpoints(job_id)
     except OSError as error:
         raise Unavailable(f"the checkpoints cannot be listed now: {error.strerror or error}") from error
-    return CheckpointPage(items=[Checkpoint(step=step, sha256=digest) for step, digest in kept], next_cursor=None)
+    return CheckpointPage(items=[KeptCheckpoint(step=step, sha256=digest) for step, digest in kept], next_cursor=None)
