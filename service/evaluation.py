@@ -83,12 +83,12 @@ class Evaluation(View):
     """A regression's targets."""
 
 
-def evaluation_of(model: Model, spec: JobSpec, file: TableFile) -> Evaluation:
-    """Evaluates a model on the validation rows in `file`. Raises DataMissing, BadData."""
+def evaluation_of(model: Model, spec: JobSpec, file: TableFile, most_rows: int = MOST_ROWS) -> Evaluation:
+    """Evaluates a model on the validation rows in `file`, on `most_rows` at most. Raises DataMissing, BadData."""
     from workers.evaluating import evaluate
 
     network = model.network
-    most = min(MOST_ROWS, MOST_NUMBERS // network.outputs, MOST_PRODUCTS // network.size)
+    most = min(most_rows, MOST_NUMBERS // network.outputs, MOST_PRODUCTS // network.size)
     found = evaluate(spec, network, model.parameters, model.preprocessing, file, max(1, most))
     common = {"task": model.preprocessing.task, "rows": len(found.outputs), "of_rows": found.of_rows}
     more = _regression(model, found) if model.preprocessing.classes is None else _classification(model, found)

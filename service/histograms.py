@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,23 +19,24 @@ MOST_WINDOWS = 16
 MOST_ROWS = 1_000_000
 BARS = 30
 MOST_VALUES = 50
+NONE = np.array([0.0, 1.0]), np.zeros(1, np.int64)
 COUNTED = frozenset({"number", "integer", "boolean", "category"})
 
 
-def histograms(file: TableFile, columns: Sequence[Column]) -> list[Histogram]:
-    """Those of the given columns, as far as they have one. Raises DataMissing, BadData."""
+def histograms(file: TableFile, columns: Sequence[Column], most_rows: int = MOST_ROWS) -> list[Histogram]:
+    """Those of the given columns, as far as they have one, over `most_rows` at most. Raises DataMissing, BadData."""
     wanted = [column for column in columns if column.type in COUNTED]
-    parts = list(_parts(open_table(file).select([column.name for column in wanted])))
+    parts = list(_parts(open_table(file).select([column.name for column in wanted]), most_rows))
     rows = sum(part.num_rows for part in parts)
     return [_of_column(file, column, [part.column(column.name) for part in parts], rows) for column in wanted]
 
 
-def _parts(table: pa.Table) -> Iterator[pa.Table]:
+def _parts(table: pa.Table, most_rows: int) -> Iterator[pa.Table]:
     """The whole table, or stretches of it, evenly spread; they are mapped, and read one column after the other."""
-    if table.num_rows <= MOST_ROWS:
+    if table.num_rows <= most_rows:
         yield table
         return
-    length = MOST_ROWS // MOST_WINDOWS
+    length = most_rows // MOST_WINDOWS
     for start in np.linspace(0, table.num_rows - length, MOST_WINDOWS).astype(int).tolist():
         yield table.slice(start, length)
 
@@ -43,7 +45,7 @@ def _of_column(file: TableFile, column: Column, parts: Sequence[Any], rows: int)
     if column.type in ("number", "integer"):
         values = np.concatenate([as_numbers(part) for part in parts]) if parts else np.empty(0)
         present = values[np.isfinite(values)]
-        edges, counts = histogram(present, _bars(column)) if len(present) else (np.array([0.0, 1.0]), np.zeros(1, int))
+        edges, counts = histogram(present, _bars(present, column)) if len(present) else NONE
         return Histogram(column=column.name, rows=rows, edges=edges.tolist(), counts=counts.tolist())
     names = ["false", "true"] if column.type == "boolean" else file.categories[column.name]
     counted = np.zeros(len(names), np.int64)
@@ -60,8 +62,10 @@ def _of_column(file: TableFile, column: Column, parts: Sequence[Any], rows: int)
     )
 
 
-def _bars(column: Column) -> int:
-    """Whole numbers of a small range get a bar each."""
-    whole = column.type == "integer" and isinstance(column.min, int) and isinstance(column.max, int)
-    distinct = column.max - column.min + 1 if whole else BARS  # type: ignore[operator]
-    return int(min(distinct, BARS))
+def _bars(values: npt.NDArray[np.float64], column: Column) -> int | npt.NDArray[np.float64]:
+    """So many bars; of whole numbers their bounds, so that each bar stands for as many of them."""
+    if column.type != "integer":
+        return BARS
+    low, high = values.min(), values.max()
+    width = np.ceil((high - low + 1) / BARS)
+    return low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1)

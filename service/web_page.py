@@ -63,6 +63,6 @@ def install(app: FastAPI, built: Path = BUILT) -> None:
             return FileResponse(index, media_type="text/html", headers=headers)
         return Response(NOT_BUILT, media_type="text/html", headers=headers)
 
-    app.add_api_route("/", page, include_in_schema=False)
+    app.add_api_route("/", page, methods=["GET", "HEAD"], include_in_schema=False)
     if is_built:
         app.mount("/assets", Assets(built / "assets"))

@@ -59,8 +59,11 @@ def _cumulated(scores: Vector, labels: npt.NDArray[np.integer]) -> tuple[Vector,
     return np.concatenate([[np.inf], -values]), positive, negative
 
 
-def histogram(values: Vector, bins: int) -> tuple[Vector, npt.NDArray[np.int64]]:
-    """Edges (bins + 1) and counts (bins) over the whole range; a single value gets a range of 1 around it."""
+def histogram(values: Vector, bins: int | Vector) -> tuple[Vector, npt.NDArray[np.int64]]:
+    """Edges and counts of so many bins over the whole range, or between the edges given.
+
+    A single value gets a range of 1 around it.
+    """
     counts, edges = np.histogram(values, bins)
     return edges, counts
 

@@ -7,7 +7,7 @@ const paths = ["/v1", "/docs", "/openapi.json", "/readyz", "/healthz"];
 
 export default defineConfig({
   plugins: [svelte()],
-  build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: "es2022" },
+  build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: "es2022", rolldownOptions: { checks: { pluginTimings: false } } },
   server: { proxy: Object.fromEntries(paths.map((path) => [path, service])) },
   test: { include: ["src/**/*.test.ts"] },
 });

@@ -205,7 +205,7 @@ def preview_dataset(
     return JSONResponse({"rows": finite(head)})
 
 
-@router.get("/{dataset}/histograms", response_model_exclude_none=True, responses=errors(404, 409, 422, 503))
+@router.get("/{dataset}/histograms", response_model_exclude_unset=True, responses=errors(404, 409, 422, 503))
 def get_histograms(dataset: DatasetKey, control: Control, limit: Limit = 50, cursor: Cursor = None) -> HistogramPage:
     """Count how the values of each column are spread: `limit` columns a page, those of numbers and categories."""
     from service.histograms import histograms

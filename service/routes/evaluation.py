@@ -13,7 +13,7 @@ from shared.plan import Plan
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 
 
-@router.get("/evaluation", response_model_exclude_none=True, responses=errors(404, 409, 422, 503))
+@router.get("/evaluation", response_model_exclude_unset=True, responses=errors(404, 409, 422, 503))
 def get_evaluation(job_id: JobId, control: Control) -> Evaluation:
     """Judge the model of a job that has succeeded, on the rows that it was validated on."""
     check_succeeded(control, job_id)

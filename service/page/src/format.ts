@@ -18,9 +18,15 @@ export function shortCount(value: number): string {
 export function measured(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return value.toExponential(2).replace("e", "·10^").replace("^+", "^");
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return powerOfTen(value);
   if (size >= 1000) return whole.format(value);
   return value.toPrecision(4);
+}
+
+function powerOfTen(value: number): string {
+  const [digits, power] = value.toExponential(2).split("e") as [string, string];
+  const raised = [...power.replace("+", "")].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)]));
+  return `${digits}·10${raised.join("")}`;
 }
 
 /** A number with no more digits than it has. */
