@@ -48,9 +48,10 @@ def page(browser: Browser, service: RunningService) -> Iterator[Page]:
     """At the list of jobs. What the browser complains of, or asks of anybody else, fails the test."""
     context = browser.new_context(base_url=str(service.http.base_url), viewport={"width": 1280, "height": 800})
     page = context.new_page()
+    page.set_default_timeout(15_000)
     watched = Watched(page, str(service.http.base_url))
     page.goto("/")
-    page.get_by_role("heading", name="Jobs").wait_for()
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     yield page
     context.close()
     assert watched.complaints == []
