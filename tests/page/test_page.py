@@ -27,7 +27,7 @@ def test_axe_finds_nothing_in_any_view(browser: Browser, service: RunningService
         f"#/jobs/{trained}/try": "alcohol",
         "#/datasets": "wine",
         "#/datasets/wine": "fixed_acidity",
-        "#/new": "parameters",
+        "#/new": "training rows",
         f"#/compare?jobs={trained}": "What differs",
         "#/cluster": "Who uses them",
         "#/learn": "Take the step",

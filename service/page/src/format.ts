@@ -58,8 +58,8 @@ function two(large: number, unit: string, small: number, smaller: string): strin
 
 export function bytes(value: number): string {
   if (value < 1000) return `${value} B`;
-  for (const [unit, size] of [["kB", 1e3], ["MB", 1e6], ["GB", 1e9]] as const) {
-    if (value < size * 999.5 || unit === "GB") return `${trimmed((value / size).toPrecision(3))} ${unit}`;
+  for (const [unit, size] of [["kB", 1e3], ["MB", 1e6], ["GB", 1e9], ["TB", 1e12]] as const) {
+    if (value < size * 999.5 || unit === "TB") return `${trimmed((value / size).toPrecision(3))} ${unit}`;
   }
   return "";
 }

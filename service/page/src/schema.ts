@@ -135,6 +135,13 @@ export function emptyOf(shape: Shape): Json {
   return "";
 }
 
+/** Whether a form can show all of it: lists of lists of numbers are for the YAML. */
+export function isForForms(shape: Shape): boolean {
+  if (shape.kind === "record") return shape.fields.every((field) => isForForms(field.shape));
+  if (shape.kind === "variants") return shape.variants.every((variant) => !variant.shape || isForForms(variant.shape));
+  return shape.kind !== "json";
+}
+
 /** What people mostly begin with where the document has no default. */
 const FIRST: Record<string, Json> = { units: 64, rate: 0.2, fraction: 0.1, every_epochs: 10, decay: 0.95 };
 
