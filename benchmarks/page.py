@@ -1,7 +1,7 @@
 """How quick the web page is: its first load, the curves of a job with 100,000 points, and the scrolling of 1,000 jobs.
 
-The real page of a real service in headless Chromium on the same machine, without a GPU. For points and rows, the service's
-answers are made up on their way to the browser: what is measured is what the page does with them.
+The real page of a real service in headless Chromium on the same machine, without a GPU. For points and rows, the
+service's answers are made up on their way to the browser: what is measured is what the page does with them.
 """
 
 import json

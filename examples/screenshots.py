@@ -77,7 +77,7 @@ def submit(client: Client, file: str, name: str, owner: str, **settings: Any) ->
 
 def take(browser: Browser, url: str, scheme: Any, jobs: dict[str, str], folder: Path) -> None:
     """One picture of each view."""
-    context = browser.new_context(base_url=url, color_scheme=scheme, viewport=SIZE)  # type: ignore[arg-type]
+    context = browser.new_context(base_url=url, color_scheme=scheme, viewport=SIZE)
     page = context.new_page()
     views = {
         "jobs": "jobs",

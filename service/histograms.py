@@ -68,4 +68,4 @@ def _bars(values: npt.NDArray[np.float64], column: Column) -> int | npt.NDArray[
         return BARS
     low, high = values.min(), values.max()
     width = np.ceil((high - low + 1) / BARS)
-    return low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1)
+    return np.asarray(low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1))

@@ -32,8 +32,10 @@ class Watched:
             self.complaints.append(f"asked {request.url}")
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds against WCAG 2.2 and good practice, each with the first element that it is about."""
+def violations(page: Page, *rules: str) -> list[str]:
+    """What axe finds by those rules, or by all of WCAG 2.2 and good practice, with the first element of each."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = page.evaluate("async () => (await axe.run()).violations")
+    found: list[dict[str, Any]] = page.evaluate(
+        "async (rules) => (await axe.run(rules.length ? {runOnly: rules} : {})).violations", list(rules)
+    )
     return [f"{each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}" for each in found]
