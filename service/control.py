@@ -12,6 +12,7 @@ from service.catalog import Catalog
 from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.database import Database, reason_of
+from service.evaluation import Evaluations
 from service.events import Bell
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
@@ -62,6 +63,7 @@ class ControlPlane:
         self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
         self.bell = Bell()
         self.models = Models()
+        self.evaluations = Evaluations()
         self.ready = threading.Event()
         """Set once jobs are taken and run."""
         self._make_cluster, self._on_open = make_cluster, on_open

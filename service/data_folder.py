@@ -107,6 +107,12 @@ class DataFolder:
         """Where a job's checkpoints are kept; None for its folder."""
         return None if self._checkpoints is None else f"{self._checkpoints.rstrip('/')}/{job_id}"
 
+    def checkpoints(self, job_id: str) -> list[tuple[int, str]]:
+        """Step and SHA-256 of each checkpoint of a job, the newest first. Raises OSError."""
+        from workers.checkpoint import kept  # brings numba, which takes long to import and starting does not need
+
+        return kept(self._storage(job_id))
+
     def end_job(self, job_id: str, state: JobState) -> None:
         """Removes what only training needed of a job that has ended: its prepared data, and its checkpoints unless it
         failed. Repeating is harmless."""

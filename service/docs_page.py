@@ -4,10 +4,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Response
-from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from service.auth import OPEN
+from service.web_page import SECURITY_HEADERS
 
 __all__ = ["install"]
 
@@ -34,15 +34,12 @@ def install(app: FastAPI) -> None:
     """Adds the page and its files to `app`."""
 
     async def page() -> Response:
-        return Response(PAGE, media_type="text/html")
+        return Response(PAGE, media_type="text/html", headers=SECURITY_HEADERS)
 
     async def start() -> Response:
         return Response(START, media_type="text/javascript")
 
-    async def home() -> Response:
-        return RedirectResponse("/docs")  # what there is to see, until there is a page
-
-    for path, endpoint in {"/": home, "/docs": page, "/docs/start.js": start}.items():
+    for path, endpoint in {"/docs": page, "/docs/start.js": start}.items():
         app.add_api_route(path, endpoint, dependencies=[OPEN], include_in_schema=False)
     app.mount("/docs/files", StaticFiles(directory=_files()))
 

@@ -72,6 +72,11 @@ PREVIEW: Json = {
     ]
 }
 
+HISTOGRAMS: list[Json] = [
+    {"column": "age", "rows": 32561, "edges": [17.0, 35.25, 53.5, 71.75, 90.0], "counts": [14577, 13096, 4357, 531]},
+    {"column": "income", "rows": 32561, "values": ["<=50K", ">50K"], "counts": [24720, 7841], "others": 0},
+]
+
 # ---------------------------------------------------------------- jobs
 COMPLETED: Json = JobSpec.model_validate(
     {**SPEC, "task": "classification", "loss": {"type": "cross_entropy"}}
@@ -99,6 +104,8 @@ JOB: Json = {
     "metrics": METRICS,
     "workers": 2,
     "attempt": 1,
+    "inputs": 27,
+    "outputs": 1,
     "parameters": 3905,
     "parameters_sha256": None,
     "environment": {
@@ -167,6 +174,16 @@ PREDICTIONS: Json = {
     ]
 }
 
+EVALUATION: Json = {
+    "task": "classification",
+    "rows": 3256,
+    "of_rows": 3256,
+    "classes": ["<=50K", ">50K"],
+    "confusion": [[2301, 171], [322, 462]],
+    "roc": {"x": [0.0, 0.07, 1.0], "y": [0.0, 0.59, 1.0], "threshold": [None, 0.0, -6.2], "area": 0.86},
+    "precision_recall": {"x": [0.0, 0.59, 1.0], "y": [1.0, 0.73, 0.24], "threshold": [None, 0.0, -6.2], "area": 0.69},
+}
+
 # ---------------------------------------------------------------- the service
 NODE: Json = {
     "id": "3f2a9c0e5b7d48169a3c2e1f0d4b8a7c6e5f4d3c2b1a09f8e7d6c5b4",
@@ -193,10 +210,13 @@ HOLDER: Json = {
 }
 
 BODIES: dict[str, Json] = {
+    "CheckpointPage": {"items": [{"step": 805, "sha256": SHA256}], "next_cursor": None},
     "ClusterInfo": {"nodes": [NODE], "cpus": 2, "cpus_free": 0, "blas_kernel": "SkylakeX"},
     "Dataset": DATASET,
     "DatasetPage": {"items": [DATASET], "next_cursor": None},
     "DryRun": DRY_RUN,
+    "Evaluation": EVALUATION,
+    "HistogramPage": {"items": HISTOGRAMS, "next_cursor": None},
     "HistoryPage": {"items": MOVES, "next_cursor": None},
     "Job": JOB,
     "JobPage": {"items": [JOB], "next_cursor": "MTI"},

@@ -36,6 +36,8 @@ CONFLICTS: dict[str, str] = {
     "cancel_job": "the job has succeeded: it cannot be cancelled any more",
     "pause_job": "the job is queued: only a running job can be paused; cancel it, or wait until it runs",
     "resume_job": "the job is queued: it starts by itself when CPUs are free; only a paused job can be resumed",
+    "get_histograms": f"data set {DATASET_ID} is missing: its file is gone; upload it again",
+    "get_evaluation": "the job is running: it has a model only once it has succeeded",
     "get_model": "the job is running: it has a model only once it has succeeded",
     "predict": "the job is running: it has a model only once it has succeeded",
     "revoke_key": f"{KEY_ID} is the last admin key: make another one before you revoke it",

@@ -53,6 +53,8 @@ class JobFilter:
 
     states: Sequence[JobState] = ()
     labels: Sequence[tuple[str, str | None]] = field(default_factory=tuple)  # a value of None: any
+    name: str | None = None  # a part of it, in any case
+    parameters_sha256: str | None = None
 
 
 class Store:
@@ -165,6 +167,10 @@ class Store:
             query = query.where(jobs.c.number < before)
         if which.states:
             query = query.where(jobs.c.state.in_(which.states))
+        if which.name is not None:
+            query = query.where(jobs.c.name.icontains(which.name, autoescape=True))
+        if which.parameters_sha256 is not None:
+            query = query.where(jobs.c.parameters_sha256 == which.parameters_sha256)
         for key, value in which.labels:
             has = sa.select(job_labels.c.job_number).where(job_labels.c.key == key)
             query = query.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
@@ -189,6 +195,23 @@ class Store:
             job = _of_tenant(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.type == "metrics")
             return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
+
+    def metrics_spread(self, tenant: str, job_id: str, step: int, points: int) -> Sequence[Row[Any]]:
+        """Metrics of steps above `step`, by step: the first, the last, and so many at most, evenly spread between them.
+
+        Raises NotFound.
+        """
+        with self._database.reading() as connection:
+            job = _of_tenant(connection, tenant, job_id)
+            place = sa.func.row_number().over(order_by=events.c.step).label("place")
+            all_of_them = sa.select(events.c.step, events.c.data, place).where(
+                events.c.job_number == job.number, events.c.type == "metrics", events.c.step > step
+            )
+            found = all_of_them.subquery()
+            count: int = connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0
+            stride = max(1, -(-(count - 1) // max(1, points - 1)))
+            kept = sa.or_((found.c.place - 1) % stride == 0, found.c.place == count)
+            return connection.execute(sa.select(found).where(kept).order_by(found.c.step)).all()
 
     # ------------------------------------------------------------ what users ask for
     def request(self, tenant: str, job_id: str, verb: Verb) -> JobRow:

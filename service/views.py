@@ -13,15 +13,19 @@ from shared.errors import InvalidInput
 
 __all__ = [
     "REFERS_TO",
+    "CheckpointPage",
     "ClusterInfo",
     "ClusterNode",
     "Dataset",
     "DatasetPage",
     "DryRun",
+    "Histogram",
+    "HistogramPage",
     "HistoryItem",
     "HistoryPage",
     "Job",
     "JobPage",
+    "KeptCheckpoint",
     "Metric",
     "MetricPage",
     "PredictRequest",
@@ -29,6 +33,7 @@ __all__ = [
     "Preview",
     "Status",
     "VersionInfo",
+    "View",
     "cursor_of",
     "number_of",
 ]
@@ -108,6 +113,10 @@ class Job(View):
     as CPUs become free or jobs of higher priority need them; never changes the result."""
     attempt: Annotated[int, Field(ge=1, examples=[1])]
     """Counts up when an attempt was lost and the job goes on from its newest checkpoint."""
+    inputs: Annotated[int, Field(examples=[105])]
+    """Width of the network's input: one for a number, one for each category, one for each element of a tensor."""
+    outputs: Annotated[int, Field(examples=[1])]
+    """Width of its output: one for two classes or a regression's target, else one for each class."""
     parameters: Annotated[int, Field(examples=[9025])]
     """Weights and biases of the network."""
     parameters_sha256: Digest | None
@@ -137,9 +146,8 @@ class Job(View):
                 "state": JobState(job.state),
                 "spec": spec,
                 "labels": spec["labels"],
-                "parameters": job.plan["parameters"],
-                "notes": job.plan["notes"],
             }
+            | {name: job.plan[name] for name in ("inputs", "outputs", "parameters", "notes")}
         )
 
 
@@ -218,6 +226,15 @@ class Metric(View):
     """Coefficient of determination (regression)."""
 
 
+class KeptCheckpoint(View):
+    """The state of a training that an attempt can go on from."""
+
+    step: Annotated[int, Field(examples=[1068])]
+    """Steps that were done."""
+    sha256: Digest
+    """SHA-256 of its bytes."""
+
+
 # ---------------------------------------------------------------- data sets
 class Dataset(View):
     """A table that the service keeps."""
@@ -251,6 +268,23 @@ class Preview(View):
 
     rows: Annotated[list[dict[str, Any]], Field(examples=[[{"age": 39, "workclass": "State-gov"}]])]
     """One object a row: null where a value is missing, nested lists for tensors."""
+
+
+class Histogram(View):
+    """How the values of one column are spread; missing ones are not counted."""
+
+    column: Annotated[str, Field(examples=["age"])]
+    """Its name."""
+    rows: Annotated[int, Field(examples=[32561])]
+    """Rows that were looked at: all, or a million, evenly chosen."""
+    edges: Annotated[list[float] | None, Field(examples=[[17.0, 53.5, 90.0]])] = None
+    """Number and integer: bounds of the bars, one more than there are bars."""
+    values: Annotated[list[str] | None, Field(examples=[None])] = None
+    """Category and boolean: the most frequent values, 50 at most, the most frequent first."""
+    counts: Annotated[list[int], Field(examples=[[26900, 5661]])]
+    """Rows in each bar, or with each value."""
+    others: Annotated[int | None, Field(examples=[None])] = None
+    """Category: rows with a value that is not listed."""
 
 
 # ---------------------------------------------------------------- predictions
@@ -353,6 +387,22 @@ class MetricPage(View):
     """A job's metrics, by step."""
 
     items: list[Metric]
+    """One page of them."""
+    next_cursor: NextCursor
+
+
+class CheckpointPage(View):
+    """A job's checkpoints, newest first."""
+
+    items: list[KeptCheckpoint]
+    """The newest two that are whole, mostly."""
+    next_cursor: NextCursor
+
+
+class HistogramPage(View):
+    """Histograms, in the order of the columns; texts, timestamps and tensors have none."""
+
+    items: list[Histogram]
     """One page of them."""
     next_cursor: NextCursor
 

@@ -20,7 +20,7 @@ from workers.disk import Parts
 from workers.parameter_server import ServerState, Vector
 from workers.storage import Storage, StorageAway
 
-__all__ = ["KEPT", "Checkpoint", "header_of", "newest", "superseded", "tensors_of", "write"]
+__all__ = ["KEPT", "Checkpoint", "header_of", "kept", "newest", "superseded", "tensors_of", "write"]
 
 KEPT = 2  # the newest whole checkpoints that stay
 log = logging.getLogger(__name__)
@@ -102,6 +102,11 @@ def newest(storage: Storage) -> tuple[Checkpoint | None, list[int]]:
             log.warning("checkpoint %s is damaged and passed over: %s", name, error)
             damaged.append(_step_and_digest(name)[0])
     return None, damaged
+
+
+def kept(storage: Storage) -> list[tuple[int, str]]:
+    """Step and SHA-256 of each checkpoint, the newest first, as their names say. Raises OSError."""
+    return sorted(map(_step_and_digest, filter(_NAME.fullmatch, storage.names())), reverse=True)
 
 
 def _read(storage: Storage, name: str) -> Checkpoint:

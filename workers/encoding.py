@@ -17,7 +17,7 @@ from workers.columns import Reader, as_numbers, as_tensor, open_table, positions
 from workers.fitting import Chosen, Window, windows
 from workers.threads import in_order, waited
 
-__all__ = ["Part", "write_part"]
+__all__ = ["Part", "reader", "write_part"]
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
@@ -45,7 +45,7 @@ def write_part(
     stored = stored_dtype(file, plan.spec)
     classified = preprocessing.task == "classification"
     y_dtype, y_shape = (np.dtype(np.int32), ()) if classified else (dtype, (plan.outputs,))
-    columns_of = _reader(preprocessing, file)
+    columns_of = reader(preprocessing, file)
 
     def encode(window: Window) -> tuple[Array, Array]:
         numbers = None if chosen is None else np.flatnonzero(chosen(window))
@@ -78,8 +78,11 @@ def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...])
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _reader(preprocessing: FittedPreprocessing, file: TableFile) -> Callable[[Window, Array | None], Columns]:
-    """What reads the rows of a window that have these numbers within it (None: all), as arrays by column."""
+def reader(preprocessing: FittedPreprocessing, file: TableFile) -> Callable[[Window, Array | None], Columns]:
+    """What reads the rows of a window that have these numbers within it (None: all), as arrays by column.
+
+    Raises DataMissing, BadData.
+    """
     table = open_table(file)
     readers = {feature.name: _feature_reader(feature, file) for feature in preprocessing.features}
     readers |= {target.name: _target_reader(target, file) for target in preprocessing.targets}

@@ -17,7 +17,7 @@ from service.openapi import binary_body, errors
 from service.routes.parameters import Control, Cursor, DatasetKey, Limit
 from service.runner import finite
 from service.uploads import MAX_BYTES, Received, receive, temporary_folder
-from service.views import Dataset, DatasetPage, Preview, cursor_of, number_of
+from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
 from shared.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from shared.spec import Name
 from shared.table import ColumnType
@@ -208,6 +208,20 @@ def preview_dataset(
     except FileNotFoundError:
         raise NotFound(f"the file of data set {table.dataset_id} is gone; upload it again") from None
     return JSONResponse({"rows": finite(head)})
+
+
+@router.get("/{dataset}/histograms", response_model_exclude_unset=True, responses=errors(404, 409, 422, 503))
+def get_histograms(
+    dataset: DatasetKey, who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None
+) -> HistogramPage:
+    """Count how the values of each column are spread: `limit` columns a page, those of numbers and categories."""
+    from service.histograms import histograms
+
+    table = control.catalog.table(control.catalog.find(who.tenant, dataset))
+    first = number_of(cursor) or 0
+    columns = table.columns[first : first + limit]
+    next_cursor = cursor_of(columns, limit, range(first + 1, first + limit + 1))
+    return HistogramPage(items=histograms(table, columns), next_cursor=next_cursor)
 
 
 @router.delete("/{dataset}", status_code=204, responses=errors(404, 409, 422, 503))

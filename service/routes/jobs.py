@@ -138,11 +138,20 @@ def list_jobs(
             description="Only jobs with this label, `key=value`, or any value of it, `key`; repeatable: all of them.",
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="Only jobs with this in their name, in any case."),
+    ] = None,
+    parameters_sha256: Annotated[
+        str | None,
+        Query(pattern=r"^[0-9a-f]{64}$", description="Only jobs that ended with these very bits."),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
     """List jobs, newest first."""
-    which = JobFilter(states=state or (), labels=[_label(text) for text in label or ()])
+    labels = [_label(text) for text in label or ()]
+    which = JobFilter(states=state or (), labels=labels, name=name, parameters_sha256=parameters_sha256)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
     items = [Job.of(row) for row in rows]
     return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
@@ -195,10 +204,17 @@ def get_metrics(
     who: Reader,
     control: Control,
     after: Annotated[int, Query(ge=0, le=MAX_STEP, description="Only metrics of steps above this one.")] = 0,
+    points: Annotated[
+        int | None,
+        Query(ge=2, le=LONG_PAGE, description="Only so many at most, evenly spread from the first to the last."),
+    ] = None,
     limit: LongLimit = LONG_PAGE,
     cursor: Cursor = None,
 ) -> MetricPage:
     """List a job's metrics by step: one item an epoch, more for long epochs."""
+    if points is not None:
+        rows = control.store.metrics_spread(who.tenant, job_id, after, points)
+        return MetricPage(items=[Metric.model_validate(row.data) for row in rows], next_cursor=None)
     rows = control.store.metrics_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit)
     items = [Metric.model_validate(row.data) for row in rows]
     return MetricPage(items=items, next_cursor=cursor_of(rows, limit, [row.step for row in rows]))

@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 )
 def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:
     """Download the model of a job that has succeeded."""
-    _check_succeeded(control, who.tenant, job_id)
+    check_succeeded(control, who.tenant, job_id)
     path = control.folder.model(job_id)
     if not path.is_file():
         raise NotFound(f"the model of {job_id} is gone from the disk")
@@ -46,13 +46,14 @@ def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:
 )
 def predict(job_id: JobId, data: RowsBody, who: Reader, control: Control) -> Predictions:
     """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded."""
-    _check_succeeded(control, who.tenant, job_id)
+    check_succeeded(control, who.tenant, job_id)
     rows = validated(PredictRequest, data).rows
     model = control.models.get(job_id, control.folder.model(job_id))
     return Predictions.model_validate({"predictions": model.predict(rows)})
 
 
-def _check_succeeded(control: ControlPlane, tenant: str, job_id: str) -> None:
+def check_succeeded(control: ControlPlane, tenant: str, job_id: str) -> None:
+    """Raises NotFound, or Conflict while the job has no model."""
     job = control.store.get(tenant, job_id)
     if job.state != JobState.SUCCEEDED:
         raise Conflict(f"the job is {job.state}: it has a model only once it has succeeded")

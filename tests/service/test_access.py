@@ -77,15 +77,13 @@ def busy(service: Service) -> Service:
 def test_every_route_says_which_scope_it_needs_and_few_are_open() -> None:
     api = [route for route in ROUTES if isinstance(route, APIRoute)]
     found = {
-        route.path if route.methods == {"GET"} else f"{min(route.methods)} {route.path}"
+        route.path if "GET" in route.methods else f"{min(route.methods)} {route.path}"
         for route in api
         if scope_of(route) is None
     }
     assert found == OPEN
-    assert {getattr(route, "path", None) for route in ROUTES if not isinstance(route, APIRoute)} == {
-        "/openapi.json",
-        "/docs/files",
-    }
+    others = {getattr(route, "path", None) for route in ROUTES if not isinstance(route, APIRoute)}
+    assert others - {"/assets"} == {"/openapi.json", "/docs/files"}  # assets only where the page is built
 
 
 def test_a_route_that_does_not_say_which_scope_it_needs_answers_nobody(service: Service) -> None:

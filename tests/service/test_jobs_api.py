@@ -113,6 +113,44 @@ def test_charset_utf_8_is_taken(service: Service) -> None:
 
 
 # ---------------------------------------------------------------- lists
+def test_jobs_are_found_by_a_part_of_their_name_in_any_case(service: Service) -> None:
+    ids = [service.submit(name=name)["id"] for name in ("Wine, 100%", "beer", "wine_old")]
+    found = {
+        text: [job["id"] for job in service.http.get("/v1/jobs", params={"name": text}).json()["items"]]
+        for text in ("WINE", "100%", "%", "e_o", "port")
+    }
+    assert found == {"WINE": [ids[2], ids[0]], "100%": [ids[0]], "%": [ids[0]], "e_o": [ids[2]], "port": []}
+
+
+def test_jobs_with_the_same_bits_are_found_by_their_digest(service: Service) -> None:
+    digests = ["a" * 64, "b" * 64, "a" * 64]
+    for digest in digests:
+        job_id = service.submit()["id"]
+        service.cluster.next_job().end("succeeded", parameters_sha256=digest)
+        service.until(job_id, "succeeded")
+    found = service.http.get("/v1/jobs", params={"parameters_sha256": "a" * 64}).json()["items"]
+    assert [job["parameters_sha256"] for job in found] == ["a" * 64] * 2
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("parameters_sha256", "A" * 64), ("name", "a\0b")])
+def test_a_filter_that_nothing_can_match_is_refused(service: Service, parameter: str, value: str) -> None:
+    assert [field for field, _ in errors_of(service.http.get("/v1/jobs", params={parameter: value}))] == [parameter]
+
+
+@pytest.mark.parametrize(
+    ("points", "steps"), [(2, [1, 10]), (4, [1, 4, 7, 10]), (5, [1, 4, 7, 10]), (50, list(range(1, 11)))]
+)
+def test_metrics_are_thinned_evenly_from_the_first_to_the_last(service: Service, points: int, steps: list[int]) -> None:
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    for step in range(1, 11):
+        attempt.tell_metrics(step)
+    attempt.end("failed", reason="enough", error="TrainingError")
+    service.until(job_id, "failed")
+    page = service.http.get(f"/v1/jobs/{job_id}/metrics", params={"points": points}).json()
+    assert ([item["step"] for item in page["items"]], page["next_cursor"]) == (steps, None)
+
+
 def test_jobs_are_paged_newest_first_without_gaps_or_doubles(service: Service) -> None:
     ids = [service.submit()["id"] for _ in range(5)]
     seen: list[str] = []

@@ -41,13 +41,14 @@ def test_everything_that_the_contract_names_is_there() -> None:
         "GET /v1/datasets",
         "GET /v1/datasets/{dataset}",
         "GET /v1/datasets/{dataset}/preview",
+        "GET /v1/datasets/{dataset}/histograms",
         "DELETE /v1/datasets/{dataset}",
         "POST /v1/jobs",
         "GET /v1/jobs",
         f"GET {jobs}",
         f"DELETE {jobs}",
         *(f"POST {jobs}/{verb}" for verb in ("cancel", "pause", "resume", "predict")),
-        *(f"GET {jobs}/{what}" for what in ("metrics", "events", "history", "model")),
+        *(f"GET {jobs}/{what}" for what in ("metrics", "events", "history", "model", "evaluation", "checkpoints")),
         *(f"{verb} /v1/keys" for verb in ("GET", "POST")),
         "DELETE /v1/keys/{key_id}",
         *(f"{verb} /v1/session" for verb in ("GET", "POST", "DELETE")),
@@ -155,9 +156,12 @@ def test_answers_are_what_the_document_says(service: Service) -> None:
         "/v1/datasets": "DatasetPage",
         "/v1/datasets/numbers": "Dataset",
         "/v1/datasets/numbers/preview": "Preview",
+        "/v1/datasets/numbers/histograms": "HistogramPage",
         "/v1/jobs": "JobPage",
         f"/v1/jobs/{job_id}/metrics": "MetricPage",
         f"/v1/jobs/{job_id}/history": "HistoryPage",
+        f"/v1/jobs/{job_id}/checkpoints": "CheckpointPage",
+        f"/v1/jobs/{job_id}/evaluation": "Problem",
         f"/v1/jobs/{job_id}/model": "Problem",
         "/v1/cluster": "ClusterInfo",
         "/v1/version": "VersionInfo",
@@ -171,11 +175,6 @@ def test_answers_are_what_the_document_says(service: Service) -> None:
     check(service.http.post("/v1/jobs", json={}).json(), "Problem")
     check(service.http.post("/v1/keys", json={"name": "reads", "scopes": ["read"]}).json(), "MadeKey")
     check(service.http.post("/v1/signin-links").json(), "SigninLink")
-
-
-def test_who_comes_to_the_bare_address_is_shown_the_way(service: Service) -> None:
-    answer = service.http.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
 
 
 def test_the_docs_need_no_internet_and_inline_nothing(service: Service) -> None:

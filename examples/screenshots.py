@@ -1,0 +1,118 @@
+"""Pictures of the web page for its documentation: a service of its own, real jobs, every view in light and dark.
+
+Needs Chromium and what `make setup` installs. Run as `make screenshots`.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+from service_process import ServiceProcess
+
+from chainrule import Client
+from chainrule.specs import read_spec
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+SIZE = {"width": 1280, "height": 800}
+SETTLES_MS = 1500  # until what slides and fades has come to rest
+WIDE: list[dict[str, Any]] = [
+    {"type": "dense", "units": 256, "activation": "relu"},
+    {"type": "dense", "units": 64, "activation": "relu"},
+]
+
+
+def main() -> int:
+    """Writes `<view>-light.png` and `<view>-dark.png` into the folder named by the first argument."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(exist_ok=True)
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("screenshots: no Chromium is installed: apt-get install chromium", file=sys.stderr)
+        return 1
+    with ServiceProcess() as service, Client(service.url) as client, sync_playwright() as playwright:
+        service.wait_until_ready()
+        jobs = fill(client)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        for scheme in ("light", "dark"):
+            take(browser, client, scheme, jobs, folder)
+        browser.close()
+        client.cancel(jobs["live"])
+    return 0
+
+
+def fill(client: Client) -> dict[str, str]:
+    """Data sets and jobs as a small team might have them; the ids of those that are shown."""
+    client.add_dataset(DATA / "digits-train.npz", "digits")
+    client.add_dataset(DATA / "adult-train.csv.gz", "adult")
+    client.add_dataset(DATA / "adult-test.csv.gz", "adult-test")
+    client.add_dataset(DATA / "wine-quality-white.csv", "wine")
+    too_fast = {"optimizer": {"type": "sgd", "learning_rate": 500.0}, "preprocessing": {"standardize": False}}
+    jobs = {
+        "digits": submit(client, "digits", "digits", "ada"),
+        "adult": submit(client, "adult", "adult-income", "grace"),
+        "wine": submit(client, "wine", "wine-quality", "ada"),
+        "again": submit(client, "wine", "wine-quality, one worker", "emmy", workers=1),
+        "wider": submit(client, "wine", "wine, wider", "emmy", layers=WIDE),
+        "sgd": submit(client, "wine", "wine, sgd", "emmy", optimizer={"type": "sgd", "learning_rate": 0.03}),
+        "failed": submit(client, "wine", "wine, too fast", "emmy", **too_fast),
+        "stopped": submit(client, "adult", "adult, early stopping", "grace", early_stopping={"patience": 2}, epochs=40),
+    }
+    for job_id in jobs.values():
+        client.wait(job_id)
+    jobs["live"] = submit(client, "adult", "adult, all night", "grace", epochs=2_000)
+    jobs["queued"] = submit(client, "digits", "digits, larger batches", "ada", batch_size=1024, epochs=50)
+    return jobs
+
+
+def submit(client: Client, file: str, name: str, owner: str, **settings: Any) -> str:
+    """Submits one of the examples with other settings; returns the job's id."""
+    spec = {**read_spec(HERE / f"{file}.yaml"), "name": name, "labels": {"owner": owner}, **settings}
+    return client.submit(spec).id
+
+
+def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], folder: Path) -> None:
+    """One picture of each view."""
+    context = browser.new_context(base_url=client.url, color_scheme=scheme, viewport=SIZE)
+    context.request.post("/v1/session", headers={"Authorization": f"Bearer {client.key}"})
+    page = context.new_page()
+    views = {
+        "jobs": "jobs",
+        "job": f"jobs/{jobs['wider']}",
+        "quality": f"jobs/{jobs['adult']}/quality",
+        "regression": f"jobs/{jobs['wider']}/quality",
+        "network": f"jobs/{jobs['adult']}/network",
+        "history": f"jobs/{jobs['wine']}/history",
+        "try-it": f"jobs/{jobs['digits']}/try",
+        "compare": f"compare?jobs={jobs['wine']},{jobs['wider']},{jobs['sgd']}",
+        "datasets": "datasets",
+        "dataset": "datasets/adult",
+        "new-job": "new?dataset=wine",
+        "cluster": "cluster",
+        "learn": "learn",
+    }
+    for name, address in views.items():
+        page.goto(f"/#/{address}")
+        page.get_by_role("heading", level=1).wait_for()
+        if name == "learn":
+            page.get_by_role("slider", name="Step").fill("14")
+        picture(page, folder / f"{name}-{scheme}.png")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto("/#/jobs")
+    picture(page, folder / f"phone-{scheme}.png")
+    context.close()
+
+
+def picture(page: Page, path: Path) -> None:
+    """The view as it is once it has come to rest."""
+    page.wait_for_load_state()
+    page.get_by_role("status", name="Loading").first.wait_for(state="detached")
+    page.wait_for_timeout(SETTLES_MS)
+    page.screenshot(path=path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

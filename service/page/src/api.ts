@@ -1,0 +1,71 @@
+// The REST API: requests, and its errors as one kind of exception.
+import { signedOut } from "./session.svelte";
+import type { FieldProblem, Page } from "./types";
+
+/** A request that was refused or failed; `status` is 0 where there was no answer. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    detail: string,
+    readonly errors: FieldProblem[] = [],
+    readonly requestId = "",
+  ) {
+    super(detail);
+  }
+}
+
+/** The answer's JSON (undefined for none). Throws Problem. */
+export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, { ...init, credentials: "same-origin" });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new Problem(0, "The service does not answer. It may be starting, or the network is away.");
+  }
+  if (!answer.ok) throw await problemOf(answer);
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
+}
+
+export function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return request<T>(path, signal ? { signal } : {});
+}
+
+/** Sends a body as JSON, if there is one. */
+export function send<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const json = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return request<T>(path, { method, ...(body === undefined ? {} : json), ...(signal ? { signal } : {}) });
+}
+
+/** Each page of a list, until its end or `most` items. */
+export async function* pages<T>(path: string, most: number, signal?: AbortSignal): AsyncGenerator<T[]> {
+  let cursor: string | null = null;
+  let seen = 0;
+  do {
+    const joint = path.includes("?") ? "&" : "?";
+    const page: Page<T> = await get(cursor ? `${path}${joint}cursor=${encodeURIComponent(cursor)}` : path, signal);
+    yield page.items;
+    seen += page.items.length;
+    cursor = page.next_cursor;
+  } while (cursor !== null && seen < most);
+}
+
+async function problemOf(answer: Response): Promise<Problem> {
+  if (answer.status === 401) signedOut();
+  try {
+    const body = await answer.json();
+    return problemFrom(answer.status, body);
+  } catch {
+    return new Problem(answer.status, `The service answered ${answer.status} ${answer.statusText}.`);
+  }
+}
+
+/** The problem that a problem document (RFC 9457) tells of. */
+export function problemFrom(status: number, body: { detail?: string; errors?: FieldProblem[]; request_id?: string }): Problem {
+  return new Problem(status, body.detail ?? `The service answered ${status}.`, body.errors, body.request_id);
+}
+
+/** The text of whatever was thrown. */
+export function said(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

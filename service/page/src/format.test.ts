@@ -1,0 +1,61 @@
+import { expect, test } from "vitest";
+
+import { ago, bytes, duration, measured, metricName, plain, shortCount } from "./format";
+import { joined, nearest, spread } from "./chart/series";
+import { sorted } from "./ordering";
+import type { Job } from "./types";
+import { kindOf, nameOf } from "./upload";
+
+test("measured values have four digits, and powers of ten at the edges", () => {
+  expect([0, 0.30664, 12.3456, 141_000, 2.86e-9, 3e8, null, NaN].map(measured)).toEqual(
+    ["0.000", "0.3066", "12.35", "141,000", "2.86·10⁻⁹", "3.00·10⁸", "–", "–"],
+  );
+});
+
+test("durations have two units at most", () => {
+  expect([0.04, 12.4, 59.7, 200, 3600, 7500, 273_600].map(duration)).toEqual(
+    ["0.0 s", "12 s", "1 min", "3 min 20 s", "1 h", "2 h 5 min", "3 d 4 h"],
+  );
+});
+
+test("sizes and counts are short", () => {
+  expect([999, 1000, 3_551_168, 999_950_000, 2e12].map(bytes)).toEqual(["999 B", "1 kB", "3.55 MB", "1 GB", "2 TB"]);
+  expect([999, 1000, 5_300_000].map(shortCount)).toEqual(["999", "1 k", "5.3 M"]);
+  expect([17, 0.1, 1 / 3].map(plain)).toEqual(["17", "0.1", "0.333333"]);
+});
+
+test("times are told from now", () => {
+  const now = Date.parse("2026-11-24T12:00:00Z");
+  expect(["2026-11-24T11:59:50Z", "2026-11-24T11:56:00Z", "2026-11-24T09:00:00Z", "2026-11-20T09:00:00Z"].map((time) => ago(time, now))).toEqual(
+    ["just now", "4 min ago", "3 h ago", "Nov 20, 2026"],
+  );
+});
+
+test("metrics have names that people know", () => {
+  expect(["train_loss", "validation_auc", "validation_r2"].map(metricName)).toEqual(["training loss", "validation AUC", "validation R²"]);
+});
+
+test("curves of different steps share one axis", () => {
+  const { x, ys } = joined([{ x: [1, 3], y: [10, 30] }, { x: [2, 3], y: [2, null] }]);
+  expect(x).toEqual([1, 2, 3]);
+  expect(ys).toEqual([[10, null, 30], [null, 2, null]]);
+});
+
+test("a value is read where there is one", () => {
+  expect([nearest([1, null, null, 4], 2), nearest([null, null, 3], 0), nearest([null], 0)]).toEqual([0, 2, -1]);
+  expect(spread(100_000, 3)).toEqual([0, 50_000, 99_999]);
+});
+
+test("jobs without a value come last either way", () => {
+  const job = (id: string, loss: number | null): Job => ({ id, metrics: { train_loss: loss }, labels: {} }) as unknown as Job;
+  const jobs = [job("a", 2), job("b", null), job("c", 1)];
+  expect(sorted(jobs, "loss", true).map(({ id }) => id)).toEqual(["a", "c", "b"]);
+  expect(sorted(jobs, "loss", false).map(({ id }) => id)).toEqual(["c", "a", "b"]);
+  expect(sorted(jobs, "created", true).map(({ id }) => id)).toEqual(["c", "b", "a"]);
+});
+
+test("files are known by their names", () => {
+  expect(kindOf("adult.CSV.gz")).toEqual({ mediaType: "text/csv", gzip: true });
+  expect(kindOf("picture.png")).toBeNull();
+  expect([nameOf("adult-train.csv.gz"), nameOf(".csv")]).toEqual(["adult-train", "data"]);
+});

@@ -1,0 +1,93 @@
+// Numbers, durations, sizes and times as people read them.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+/** 9,025; or 535.8 k and 5.2 M where there is little room. */
+export function count(value: number): string {
+  return whole.format(value);
+}
+
+export function shortCount(value: number): string {
+  for (const [unit, size] of [["G", 1e9], ["M", 1e6], ["k", 1e3]] as const) {
+    if (Math.abs(value) >= size * 0.9995) return `${trimmed((value / size).toPrecision(3))} ${unit}`;
+  }
+  return whole.format(value);
+}
+
+/** A measured value: four significant digits, in powers of ten where it is very small or large. */
+export function measured(value: number | null | undefined): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return powerOfTen(value);
+  if (size >= 1000) return whole.format(value);
+  return value.toPrecision(4);
+}
+
+function powerOfTen(value: number): string {
+  const [digits, power] = value.toExponential(2).split("e") as [string, string];
+  const raised = [...power.replace("+", "")].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)]));
+  return `${digits}·10${raised.join("")}`;
+}
+
+/** A number with no more digits than it has. */
+export function plain(value: number): string {
+  return Number.isInteger(value) ? whole.format(value) : trimmed(value.toPrecision(6));
+}
+
+function trimmed(text: string): string {
+  return text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text;
+}
+
+export function percent(fraction: number, digits = 1): string {
+  return `${(fraction * 100).toFixed(digits)} %`;
+}
+
+/** 0.4 s · 12 s · 3 min 20 s · 2 h 5 min · 3 d 4 h */
+export function duration(seconds: number): string {
+  if (seconds < 10) return `${Math.max(0, seconds).toFixed(1)} s`;
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return two(Math.floor(s / 60), "min", s % 60, "s");
+  if (s < 86_400) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
+  return two(Math.floor(s / 86_400), "d", Math.floor((s % 86_400) / 3600), "h");
+}
+
+function two(large: number, unit: string, small: number, smaller: string): string {
+  return small ? `${large} ${unit} ${small} ${smaller}` : `${large} ${unit}`;
+}
+
+export function bytes(value: number): string {
+  if (value < 1000) return `${value} B`;
+  for (const [unit, size] of [["kB", 1e3], ["MB", 1e6], ["GB", 1e9], ["TB", 1e12]] as const) {
+    if (value < size * 999.5 || unit === "TB") return `${trimmed((value / size).toPrecision(3))} ${unit}`;
+  }
+  return "";
+}
+
+/** just now · 4 min ago · 3 h ago · yesterday's date */
+export function ago(time: string, now: number): string {
+  const seconds = (now - Date.parse(time)) / 1000;
+  if (seconds < 45) return "just now";
+  if (seconds < 3600) return `${Math.max(1, Math.round(seconds / 60))} min ago`;
+  if (seconds < 86_400) return `${Math.round(seconds / 3600)} h ago`;
+  return new Date(time).toLocaleDateString("en", { day: "numeric", month: "short", year: "numeric" });
+}
+
+export function clockTime(time: string): string {
+  return new Date(time).toLocaleTimeString("en-GB");
+}
+
+export function fullTime(time: string): string {
+  return new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+}
+
+/** The name of a metric in words: `validation_loss` is "validation loss". */
+export function metricName(name: string): string {
+  const words: Record<string, string> = { auc: "AUC", rmse: "RMSE", mae: "MAE", r2: "R²", train: "training" };
+  return name.split("_").map((word) => words[word] ?? word).join(" ");
+}
+
+/** So many of a thing. */
+export function counted(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}

@@ -1,0 +1,39 @@
+// What changes with time: a clock for "4 min ago", and polling that rests while nobody looks.
+
+export const clock = $state({ now: Date.now() });
+setInterval(() => (clock.now = Date.now()), 1000);
+
+/**
+ * Calls `act` now and then every so many seconds, while the page is visible, and `told` with how that went: null where
+ * all is well. Returns what ends it.
+ */
+export function poll(
+  act: (signal: AbortSignal) => Promise<void>,
+  everyS: number,
+  told: (error: unknown) => void,
+): () => void {
+  const ending = new AbortController();
+  const { signal } = ending;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  async function turn(): Promise<void> {
+    clearTimeout(timer);
+    try {
+      if (!document.hidden) await act(signal);
+      if (!signal.aborted) told(null);
+    } catch (error) {
+      if (!signal.aborted) told(error);
+    }
+    clearTimeout(timer);
+    if (!signal.aborted) timer = setTimeout(turn, everyS * 1000);
+  }
+
+  const onVisible = (): void => void (document.hidden || turn());
+  document.addEventListener("visibilitychange", onVisible);
+  void turn();
+  return () => {
+    ending.abort();
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", onVisible);
+  };
+}

@@ -1,0 +1,7 @@
+// The page's first moment: theme, session, then what is to be seen.
+import { mount } from "svelte";
+
+import "./app.css";
+import App from "./App.svelte";
+
+mount(App, { target: document.getElementById("app")! });

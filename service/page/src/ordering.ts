@@ -1,0 +1,40 @@
+// Jobs in the order that somebody wants to see them in.
+import type { Job } from "./types";
+
+export type SortKey = "created" | "name" | "state" | "progress" | "loss" | "owner";
+
+const STATES = ["running", "paused", "queued", "failed", "succeeded", "cancelled"];
+
+/** What a job is measured by: the validation loss where there is one. */
+export function lossOf(job: Job): number | null {
+  return job.metrics.validation_loss ?? job.metrics.train_loss ?? null;
+}
+
+/** Whose it is: as the service says, or as its label says. */
+export function ownerOf(job: Job): string | null {
+  return job.owner ?? job.labels.owner ?? null;
+}
+
+const VALUES: Record<SortKey, (job: Job) => string | number | null> = {
+  created: (job) => job.id, // a ULID, which sorts by time
+  name: (job) => job.name.toLowerCase(),
+  state: (job) => STATES.indexOf(job.state),
+  progress: (job) => job.progress.fraction,
+  loss: lossOf,
+  owner: ownerOf,
+};
+
+/** A new array, sorted; what has no value comes last, either way. Equal ones are newest first. */
+export function sorted(jobs: readonly Job[], key: SortKey, descending: boolean): Job[] {
+  const value = VALUES[key];
+  const sign = descending ? -1 : 1;
+  return jobs
+    .map((job) => ({ job, by: value(job) }))
+    .sort((a, b) => compare(a.by, b.by, sign) || (a.job.id < b.job.id ? 1 : -1))
+    .map(({ job }) => job);
+}
+
+function compare(a: string | number | null, b: string | number | null, sign: number): number {
+  if (a === null || b === null) return Number(a === null) - Number(b === null);
+  return a < b ? -sign : a > b ? sign : 0;
+}

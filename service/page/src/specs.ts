@@ -1,0 +1,74 @@
+// Specs: how two differ, as curl would send one, and what a network has in it.
+import { isEqual, isObject, textOf } from "./schema";
+import type { Job, Json, JsonObject, Layer, Spec } from "./types";
+
+export interface Difference {
+  path: string;
+  values: (Json | undefined)[];
+}
+
+/** The places where specs are not all the same, in the order of the first; layers are compared one by one. */
+export function differences(specs: JsonObject[], prefix = ""): Difference[] {
+  const keys = [...new Set(specs.flatMap((spec) => Object.keys(spec)))];
+  return keys.flatMap((key) => {
+    const values = specs.map((spec) => spec[key]);
+    const path = prefix ? `${prefix}.${key}` : key;
+    if (values.every((value) => isEqual(value, values[0]))) return [];
+    if (values.every(isObject)) return differences(values as JsonObject[], path);
+    if (key === "layers" && values.every(Array.isArray)) return layerDifferences(values as Json[][]);
+    return [{ path, values }];
+  });
+}
+
+function layerDifferences(lists: Json[][]): Difference[] {
+  const longest = Math.max(...lists.map((list) => list.length));
+  return Array.from({ length: longest }, (_, number) => ({ path: `layers[${number}]`, values: lists.map((list) => list[number]) })).filter(
+    ({ values }) => !values.every((value) => isEqual(value, values[0])),
+  );
+}
+
+export function valueText(value: Json | undefined): string {
+  return value === undefined ? "–" : textOf(value);
+}
+
+/** A completed spec without what follows from its data set: what one would send to have it again. */
+export function sendable(spec: Spec): JsonObject {
+  return JSON.parse(JSON.stringify(spec)) as JsonObject;
+}
+
+/** A command that submits the spec, to be pasted into a POSIX shell. */
+export function asCurl(spec: JsonObject, origin: string, withKey: boolean): string {
+  const quoted = `'${JSON.stringify(spec, null, 2).replaceAll("'", `'\\''`)}'`;
+  const key = withKey ? ` \\\n  -H "Authorization: Bearer $CHAINRULE_KEY"` : "";
+  return `curl -X POST ${origin}/v1/jobs${key} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted}`;
+}
+
+export interface Stage {
+  label: string;
+  width: number;
+  detail: string;
+  parameters: number;
+  isDropout: boolean;
+}
+
+/** The network, from its input to its output, with the parameters of each stage. */
+export function stagesOf(layers: Layer[], inputs: number, outputs: number, target: string): Stage[] {
+  const stages: Stage[] = [{ label: "Input", width: inputs, detail: "", parameters: 0, isDropout: false }];
+  let below = inputs;
+  for (const layer of layers) {
+    if (layer.type === "dropout") {
+      stages.push({ label: "Dropout", width: below, detail: `rate ${layer.rate}`, parameters: 0, isDropout: true });
+      continue;
+    }
+    stages.push({ label: "Dense", width: layer.units, detail: layer.activation, parameters: (below + 1) * layer.units, isDropout: false });
+    below = layer.units;
+  }
+  stages.push({ label: "Output", width: outputs, detail: target, parameters: (below + 1) * outputs, isDropout: false });
+  return stages;
+}
+
+/** What a job's output layer says, in a word or two. */
+export function outputOf(job: Pick<Job, "spec" | "outputs">): string {
+  if (job.spec.task === "regression") return "identity";
+  return job.outputs === 1 ? "sigmoid" : "softmax";
+}

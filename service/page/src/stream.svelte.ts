@@ -1,0 +1,93 @@
+// One job as it happens: the job itself, and all its events from the first on, by the service's event stream.
+import { get } from "./api";
+import { poll } from "./live.svelte";
+import type { Job, Metric, Move, Progress, WorkersChange } from "./types";
+import { isEnded } from "./types";
+
+const LOOK_EVERY_S = 2;
+const SHOW_EVERY_MS = 120;
+const AGAIN_MS = 3000;
+
+export class JobStream {
+  job: Job | null = $state.raw(null);
+  metrics: Metric[] = $state.raw([]);
+  moves: Move[] = $state.raw([]);
+  workers: WorkersChange[] = $state.raw([]);
+  trouble: unknown = $state(null);
+
+  readonly #id: string;
+  #source: EventSource | null = null;
+  #showing: ReturnType<typeof setTimeout> | undefined;
+  #connecting: ReturnType<typeof setTimeout> | undefined;
+  #told = { metrics: [] as Metric[], moves: [] as Move[], workers: [] as WorkersChange[] };
+  #progress: (Progress & { metrics: Job["metrics"] }) | null = null;
+  #hasEnded = false;
+
+  constructor(id: string) {
+    this.#id = id;
+  }
+
+  /** Follows the job until the returned function is called. */
+  open(): () => void {
+    const stop = poll((signal) => this.look(signal), LOOK_EVERY_S, (error) => (this.trouble = error));
+    this.#listen();
+    return () => {
+      stop();
+      clearTimeout(this.#showing);
+      clearTimeout(this.#connecting);
+      this.#source?.close();
+    };
+  }
+
+  /** Asks for the job again, unless it can no longer change. Throws Problem. */
+  async look(signal?: AbortSignal): Promise<void> {
+    if (this.job && isEnded(this.job.state)) return;
+    this.job = await get<Job>(`/v1/jobs/${this.#id}`, signal);
+  }
+
+  #listen(): void {
+    this.#told = { metrics: [], moves: [], workers: [] };
+    const source = (this.#source = new EventSource(`/v1/jobs/${this.#id}/events`));
+    const on = <T>(kind: string, take: (data: T) => void): void => {
+      source.addEventListener(kind, (event) => {
+        take(JSON.parse((event as MessageEvent<string>).data));
+        this.#showSoon();
+      });
+    };
+    on<Metric>("metrics", (metric) => this.#told.metrics.push(metric));
+    on<WorkersChange>("workers", (change) => this.#told.workers.push(change));
+    on<Progress & { metrics: Job["metrics"] }>("progress", (progress) => (this.#progress = progress));
+    on<{ from: Move["from"]; to: Move["to"]; at: string; reason: string; attempt: number }>("state", (told) => {
+      const { from, to, attempt } = told;
+      this.#told.moves.push({ from, to, when: told.at, why: told.reason, attempt });
+      if (isEnded(to)) {
+        this.#hasEnded = true;
+        source.close();
+      }
+    });
+    source.onerror = () => {
+      if (source.readyState !== EventSource.CLOSED) return; // the browser connects again by itself, and misses nothing
+      if (!this.#hasEnded) this.#connecting = setTimeout(() => this.#listen(), AGAIN_MS);
+    };
+  }
+
+  #showSoon(): void {
+    this.#showing ??= setTimeout(() => this.#show(), SHOW_EVERY_MS);
+  }
+
+  #show(): void {
+    this.#showing = undefined;
+    const { metrics, moves, workers } = this.#told;
+    if (metrics.length !== this.metrics.length) this.metrics = [...metrics];
+    if (workers.length !== this.workers.length) this.workers = [...workers];
+    const progress = this.#progress;
+    if (this.job && !isEnded(this.job.state) && progress && progress.step >= this.job.progress.step) {
+      const { metrics: latest, ...where } = progress;
+      this.job = { ...this.job, progress: where, metrics: latest };
+    }
+    if (moves.length !== this.moves.length) {
+      this.moves = [...moves];
+      this.look().catch((error: unknown) => (this.trouble = error));
+    }
+  }
+}

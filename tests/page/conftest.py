@@ -1,0 +1,57 @@
+"""One service and one browser for all tests of the page; they skip with a word where there is no browser or no page."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from service.web_page import BUILT
+from support.browser import FLAGS, Watched, signed_in
+from support.running_service import DATA, RunningService
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """With wines, and a job on them that has succeeded."""
+    if not (BUILT / "index.html").is_file():
+        pytest.skip("the page is not built: make page")
+    running = RunningService(tmp_path_factory.mktemp("service"), cpus=2).start()
+    try:
+        running.until_ready()
+        running.upload("wine", DATA / "wine-quality-white.csv")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="package")
+def trained(service: RunningService) -> str:
+    """The id of a job that has succeeded."""
+    spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 8}], "epochs": 5}
+    return str(service.trained(**spec, name="a wine", validation={"fraction": 0.2})["id"])
+
+
+@pytest.fixture
+def page(browser: Browser, service: RunningService) -> Iterator[Page]:
+    """At the list of jobs. What the browser complains of, or asks of anybody else, fails the test."""
+    context = signed_in(browser, service, viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    watched = Watched(page, str(service.http.base_url))
+    page.goto("/")
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
+    yield page
+    context.close()
+    assert watched.complaints == []

@@ -1,0 +1,153 @@
+"""Jobs in the page: from the form to the end, in a real browser at a real service."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from support.running_service import RunningService
+
+pytestmark = [pytest.mark.page, pytest.mark.ray]
+
+LONG: dict[str, Any] = {"dataset": "wine", "target": "quality", "epochs": 20_000, "validation": {"fraction": 0.2}}
+
+
+def test_a_job_from_the_form_is_watched_paused_resumed_and_cancelled(page: Page) -> None:
+    page.get_by_role("link", name="New job").first.click()
+    page.get_by_role("combobox", name="dataset", exact=True).select_option("wine")
+    page.get_by_role("combobox", name="target", exact=True).select_option("quality")
+    page.get_by_label("epochs", exact=True).fill("20000")
+    page.get_by_label("name", exact=True).fill("from the form")
+    expect(page.get_by_label("As YAML")).to_have_value(re.compile("epochs: 20000"))
+    expect(page.get_by_role("region", name="Plan")).to_contain_text("parameters")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("heading", name="from the form").wait_for()
+    curve = page.get_by_role("slider", name="Loss by step")
+    expect(curve).to_have_attribute("aria-valuemax", re.compile(r"[1-9]"), timeout=30_000)
+    expect(curve).not_to_have_attribute("aria-valuemax", curve.get_attribute("aria-valuemax") or "")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").click(timeout=20_000)
+    page.get_by_role("button", name="Pause").click(trial=True, timeout=20_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Delete")).to_be_visible(timeout=20_000)
+    page.get_by_role("link", name="History").click()
+    words = page.get_by_role("main")
+    for move in ("Submitted.", "paused by request", "cancelled by request"):
+        expect(words).to_contain_text(move)
+
+
+def test_a_mistake_stands_at_its_field_before_anything_is_submitted(page: Page) -> None:
+    page.goto("/#/new")
+    page.get_by_label("batch_size", exact=True).fill("-3")
+    expect(page.get_by_text("expected an integer from 1 to 1,000,000")).to_be_visible()
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    page.get_by_label("As YAML").fill("dataset: wine\ntarget: quality\nbatch_size: 64\n")
+    expect(page.get_by_label("batch_size", exact=True)).to_have_value("64")
+    expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+
+
+def test_a_name_with_markup_in_it_stays_text(page: Page, service: RunningService) -> None:
+    name = "<img src=x onerror=\"document.title='owned'\">"
+    job = service.submit(dataset="wine", target="quality", epochs=1, name=name, labels={"owner": name})
+    for address in ("#/jobs", f"#/jobs/{job['id']}", f"#/compare?jobs={job['id']}", "#/cluster"):
+        page.goto(f"/{address}")
+        if address != "#/cluster":
+            page.get_by_text(name).first.wait_for()
+        assert page.locator("main img").count() == 0
+        assert page.title() != "owned"
+
+
+def test_the_list_is_searched_filtered_and_sorted(page: Page, trained: str) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("A WINE")
+    row = page.get_by_role("row").filter(has_text="a wine")
+    expect(row).to_have_count(1)
+    expect(page.get_by_text("1 job", exact=True)).to_be_visible()
+    page.get_by_role("button", name="failed").click()
+    expect(page.get_by_text("No job is like that")).to_be_visible()
+    page.get_by_role("button", name="Show all jobs").click()
+    page.get_by_role("columnheader", name="Job").get_by_role("button").click()
+    expect(page.get_by_role("columnheader", name="Job")).to_have_attribute("aria-sort", "descending")
+
+
+def test_of_thousands_of_jobs_only_those_in_sight_are_drawn(page: Page, service: RunningService, trained: str) -> None:
+    job = service.http.get(f"/v1/jobs/{trained}").json()
+    jobs = [{**job, "id": f"job_{number:026d}", "name": f"job {number}"} for number in range(3_000, 0, -1)]
+
+    def answer(route: Route) -> None:
+        items = [] if "state=" in route.request.url else jobs
+        route.fulfill(body=json.dumps({"items": items, "next_cursor": None}), content_type="application/json")
+
+    page.route(re.compile(r"/v1/jobs\?"), answer)
+    page.route(re.compile(r"/metrics\?"), lambda route: route.fulfill(body='{"items": [], "next_cursor": null}'))
+    page.reload()
+    page.get_by_text("3,000 jobs").wait_for()
+    assert page.get_by_role("row").count() < 60
+    page.keyboard.press("End")
+    page.get_by_role("link", name="job 1", exact=True).wait_for()
+    assert page.get_by_role("row").count() < 60
+
+
+def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
+    spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 16}], "epochs": 5}
+    service.trained(**spec, name="another wine", validation={"fraction": 0.2})
+    for name in ("a wine", "another wine"):
+        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+    page.get_by_role("link", name="Compare 2").click()
+    expect(page.get_by_role("slider", name="validation loss by epoch")).to_have_attribute(
+        "aria-valuetext", re.compile(r"another wine [\d.]+, a wine [\d.]+|a wine [\d.]+, another wine [\d.]+")
+    )
+    line = page.get_by_role("row").filter(has_text="layers[0]")
+    expect(line).to_contain_text("dense 16 relu")
+    expect(line).to_contain_text("dense 8 relu")
+    expect(page.get_by_role("row").filter(has_text="epochs")).to_have_count(0)
+
+
+def test_everything_to_submit_a_job_can_be_reached_by_keyboard(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Skip to the content")).to_be_focused()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    expect(page.get_by_role("navigation").get_by_role("link", name="New job")).to_be_focused()
+    page.keyboard.press("Enter")
+    submit = page.get_by_role("button", name="Submit")
+    expect(submit).to_be_enabled()
+    for _ in range(150):
+        if submit.evaluate("element => element === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("/ job_").wait_for()
+
+
+def test_a_chart_is_read_and_zoomed_by_keyboard(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    chart = page.get_by_role("slider", name="Loss by step")
+    expect(chart).to_have_attribute("aria-valuemax", re.compile(r"[1-9]"))
+    last = chart.get_attribute("aria-valuetext")
+    chart.focus()
+    page.keyboard.press("Home")
+    expect(chart).not_to_have_attribute("aria-valuetext", last or "")
+    page.keyboard.press("+")
+    reset = page.get_by_role("button", name="Show all of Loss")
+    expect(reset).to_be_visible()
+    page.keyboard.press("0")
+    expect(reset).to_have_count(0)
+
+
+def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/try")
+    value = page.get_by_role("region", name="Prediction").locator(".value")
+    expect(value).to_have_text(re.compile(r"[\d.]+"))
+    before = value.inner_text()
+    page.get_by_label("alcohol").fill("14")
+    expect(value).not_to_have_text(before)
+
+
+def test_an_address_of_nothing_says_so(page: Page) -> None:
+    page.goto("/#/jobs/job_00000000000000000000000000")
+    page.get_by_text("There is no such job").wait_for()
+    page.goto("/#/nothing")
+    page.get_by_text("There is nothing at this address").wait_for()

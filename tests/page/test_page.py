@@ -1,0 +1,135 @@
+"""The page as a whole: open to everybody, small, and the service's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from support.browser import AXE, signed_in, violations
+from support.running_service import RunningService
+
+pytestmark = [pytest.mark.page, pytest.mark.ray]
+
+MAX_BYTES = 300_000
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing_in_any_view(
+    browser: Browser, service: RunningService, trained: str, scheme: Any, rules: list[str]
+) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe is not installed: make page")
+    views = {
+        "#/jobs": "a wine",
+        f"#/jobs/{trained}": "Learning rate",
+        f"#/jobs/{trained}/quality": "residuals",
+        f"#/jobs/{trained}/network": "early_stopping",
+        f"#/jobs/{trained}/history": "Checkpoints",
+        f"#/jobs/{trained}/try": "alcohol",
+        "#/datasets": "wine",
+        "#/datasets/wine": "fixed_acidity",
+        "#/new": "training rows",
+        f"#/compare?jobs={trained}": "What differs",
+        "#/cluster": "Who uses them",
+        "#/learn": "Take the step",
+    }
+    context = signed_in(browser, service, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    found = {}
+    for view, text in views.items():
+        page.goto(f"/{view}")
+        page.get_by_role("main").get_by_text(text).first.wait_for()
+        found[view] = violations(page, *rules)
+    context.close()
+    assert {view: wrong for view, wrong in found.items() if wrong} == {}
+
+
+def test_a_bad_file_is_refused_by_row_and_column_and_a_good_one_is_taken(page: Page, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad.csv", tmp_path / "good.csv"
+    bad.write_text("a,b\n1,2\n3\n5,6\n")
+    good.write_text("a,b\n" + "1,2\n3,4\n" * 20)
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(bad)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("alert")).to_contain_text("row 2")
+    page.get_by_role("button", name="Another file").click()
+    page.locator("input[type=file]").set_input_files(good)
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("heading", name="good").wait_for()
+    expect(page.get_by_role("region", name="Columns").get_by_role("img")).to_have_count(2)
+
+
+def test_a_file_of_another_kind_is_refused_before_it_is_sent(page: Page, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG")
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(picture)
+    expect(page.get_by_role("alert")).to_contain_text("none of .csv")
+
+
+def test_the_first_load_is_small(page: Page) -> None:
+    loaded = page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/')).map(e => e.transferSize)"
+    )
+    assert loaded
+    assert sum(loaded) <= MAX_BYTES, loaded
+
+
+def test_the_lecture_s_numbers_are_what_the_page_shows(page: Page) -> None:
+    page.goto("/#/learn")
+    step = page.get_by_role("region", name="Step")
+    page.get_by_role("slider", name="Step").fill("22")
+    expect(step).to_contain_text("∂L/∂w6 = 212")
+    change = page.get_by_role("region", name="Change it")
+    expect(change).to_contain_text("loss 260.0")
+    page.get_by_label("Value of w7").fill("3")
+    expect(change).not_to_contain_text("loss 260.0")
+
+
+def test_colours_are_those_of_the_system_until_somebody_chooses(page: Page) -> None:
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-theme", "light")
+    page.emulate_media(color_scheme="dark")
+    expect(root).to_have_attribute("data-theme", "dark")
+    page.get_by_role("button", name="Use light colours").click()
+    page.reload()
+    expect(root).to_have_attribute("data-theme", "light")
+
+
+def test_nothing_is_wider_than_a_phone(browser: Browser, service: RunningService, trained: str) -> None:
+    context = signed_in(browser, service, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    wide = []
+    for view in ("jobs", f"jobs/{trained}", f"jobs/{trained}/try", "datasets/wine", "new", "cluster", "learn"):
+        page.goto(f"/#/{view}")
+        page.get_by_role("heading", level=1).wait_for()
+        page.wait_for_load_state("networkidle") if view == "new" else None
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wide.append(view)
+    context.close()
+    assert wide == []
+
+
+def test_the_docs_keep_to_the_same_policy(page: Page) -> None:
+    page.goto("/docs")
+    page.get_by_text("Submit a job").wait_for()
+
+
+def test_a_link_signs_in_once_and_a_key_does_it_too(browser: Browser, service: RunningService) -> None:
+    link = service.http.post("/v1/signin-links").json()["path"]
+    context = browser.new_context(base_url=str(service.http.base_url))
+    page = context.new_page()
+    page.goto(link)
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
+    assert "signin" not in page.url, "the code is nobody's to bookmark"
+    context.clear_cookies()
+    page.goto("about:blank")
+    page.goto(link)
+    expect(page.get_by_text("This link was used already")).to_be_visible()
+    page.get_by_label("Key").fill(service.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Key").wait_for()
+    context.close()

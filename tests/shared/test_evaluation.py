@@ -1,0 +1,57 @@
+"""Confusion, ROC, precision and recall: compared with scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from shared.evaluation import confusion, histogram, precision_recall, roc, spread
+
+RANDOM = np.random.default_rng(7)
+LABELS = (RANDOM.random(500) < 0.3).astype(np.int32)
+SCORES = np.round(RANDOM.normal(LABELS * 1.0, 1.0), 1)  # rounded, so that there are ties
+
+
+def test_a_confusion_matrix_has_a_line_for_each_class_as_it_is() -> None:
+    truth = RANDOM.integers(0, 4, 300).astype(np.int32)
+    predicted = RANDOM.integers(0, 4, 300)
+    np.testing.assert_array_equal(confusion(truth, predicted, 4), metrics.confusion_matrix(truth, predicted))
+
+
+def test_a_class_that_does_not_occur_has_a_line_of_zeros() -> None:
+    assert confusion(np.array([0, 2], np.int32), np.array([2, 2]), 3).tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+def test_the_roc_curve_is_that_of_scikit_learn() -> None:
+    x, y, threshold = metrics.roc_curve(LABELS, SCORES, drop_intermediate=False)
+    curve = roc(SCORES, LABELS)
+    np.testing.assert_allclose(curve.x, x)
+    np.testing.assert_allclose(curve.y, y)
+    np.testing.assert_array_equal(curve.threshold, threshold)
+    assert curve.area == pytest.approx(metrics.roc_auc_score(LABELS, SCORES), rel=1e-12)
+
+
+def test_precision_and_recall_are_those_of_scikit_learn() -> None:
+    precision, recall, _ = metrics.precision_recall_curve(LABELS, SCORES)
+    curve = precision_recall(SCORES, LABELS)
+    np.testing.assert_allclose(curve.x, recall[::-1])
+    np.testing.assert_allclose(curve.y, precision[::-1])
+    assert curve.area == pytest.approx(metrics.average_precision_score(LABELS, SCORES), rel=1e-12)
+
+
+def test_a_long_curve_keeps_its_ends_and_the_area_of_all_its_points() -> None:
+    scores = RANDOM.normal(size=5_000)
+    labels = (scores + RANDOM.normal(size=5_000) > 0).astype(np.int32)
+    curve = roc(scores, labels)
+    assert len(curve.x) == 200
+    assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (0, 0, 1, 1)
+    assert curve.area == pytest.approx(metrics.roc_auc_score(labels, scores), rel=1e-12)
+
+
+def test_a_histogram_counts_every_value() -> None:
+    edges, counts = histogram(np.array([3.0, 3.0, 3.0]), 4)
+    assert (edges[0], edges[-1], counts.sum()) == (2.5, 3.5, 3)
+
+
+@pytest.mark.parametrize(("length", "most", "positions"), [(3, 5, [0, 1, 2]), (101, 3, [0, 50, 100]), (1, 9, [0])])
+def test_positions_are_evenly_spread_from_the_first_to_the_last(length: int, most: int, positions: list[int]) -> None:
+    assert spread(length, most).tolist() == positions
