@@ -44,19 +44,17 @@ Admin = Annotated[Principal, Depends(Needs(Scope.ADMIN))]
 async def authorize(request: Request) -> None:
     """A dependency of all routes, which comes before all others. Raises Unauthorized, Forbidden."""
     request.state.principal = None
-    route = request.scope.get("route")
-    if not isinstance(route, APIRoute):
-        return
-    needed = scope_of(route)
+    needed = scope_of(request.scope["route"])
     if needed is not None:
         request.state.principal = await authenticate(request)
         request.state.principal.check(needed)
 
 
 def scope_of(route: APIRoute) -> Scope | None:
-    """The scope that a route needs; None for everybody. One that declares nothing is an AssertionError: closed."""
+    """The scope that a route needs; None for everybody. Raises LookupError for one that declares nothing: closed."""
     declared = [needs.scope for needs in _declared(route.dependant)]
-    assert declared, f"{route.path} does not say which scope it needs"
+    if not declared:
+        raise LookupError(f"{route.path} does not say which scope it needs")
     return max((scope for scope in declared if scope is not None), key=list(Scope).index, default=None)
 
 

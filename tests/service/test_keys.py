@@ -83,7 +83,7 @@ def test_a_key_is_known_by_its_hash_alone(credentials: Credentials, database: Da
     assert not any(text[-38:] in str(value) for value in row)
 
 
-def test_a_key_of_another_secret_is_not_known(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_another_secret_is_not_known(credentials: Credentials) -> None:
     stranger = make_key().text
     with pytest.raises(Unauthorized, match="not known"):
         credentials.holder_of_key(stranger)

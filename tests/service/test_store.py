@@ -96,6 +96,25 @@ def test_a_data_set_is_deleted_or_used_never_both(store: Store, catalog: Catalog
     assert isinstance(submitted, InvalidInput) != isinstance(deleted, Conflict)
 
 
+def test_each_tenant_has_its_own_names_keys_and_jobs(store: Store, catalog: Catalog) -> None:
+    theirs, is_new = catalog.add(dataset("ds_2", tenant="other"))
+    assert (is_new, theirs.version) == (True, 1)
+    ours, _ = store.add(new_job("key"))
+    job, is_new = store.add(new_job("key", "another", "ds_2", tenant="other"))
+    assert (is_new, [each.id for each in store.list("other", JobFilter(), None, 10)]) == (True, [job.id])
+    with pytest.raises(InvalidInput, match="dataset"):
+        store.add(new_job(dataset_id="ds_2"))
+    for tenant, job_id in ((TENANT, job.id), ("other", ours.id)):
+        for call in (store.get, store.delete):
+            with pytest.raises(NotFound):
+                call(tenant, job_id)
+        with pytest.raises(NotFound):
+            store.request(tenant, job_id, "cancel")
+    with pytest.raises(NotFound):
+        catalog.delete(TENANT, "ds_2")
+    assert {row.id for row in store.waiting(10)} == {ours.id, job.id}
+
+
 # ---------------------------------------------------------------- moving
 def test_a_move_needs_the_state_and_the_epoch_that_the_caller_believes(store: Store) -> None:
     job_id = running(store)
