@@ -52,12 +52,14 @@ def _starve(service: Service, tally: Tally) -> None:
 
 
 def _limit_all_but(run: Run, job_id: str, group: Path) -> None:
-    """Puts Ray's processes into the group, with all that they start from now on, but for those of that job."""
+    """Puts Ray's processes into the group, with all that they start from now on, but for those of that job, which are
+    taken out of it where they were spares before."""
     neighbour = of_job(run, job_id)
     spared = {*neighbour.coordinators, *neighbour.workers}
     for process_id in run.processes():
-        if process_id not in spared and ("ray::" in title(process_id) or "/raylet " in title(process_id)):
-            (group / "cgroup.procs").write_text(str(process_id))
+        if "ray::" in title(process_id) or "/raylet " in title(process_id):
+            chosen = group.parent if process_id in spared else group
+            (chosen / "cgroup.procs").write_text(str(process_id))
 
 
 @contextmanager
