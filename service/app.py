@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from service import docs_page, errors, openapi
 from service.control import ControlPlane
 from service.data_folder import DataFolder
+from service.readers import Readers
 from service.routes import datasets, jobs, models, service
 from service.routes.parameters import known_query
 from service.settings import Settings
@@ -17,13 +18,18 @@ from workers.job import Cluster
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings, make_cluster: Callable[[], Cluster], folder: DataFolder | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    make_cluster: Callable[[], Cluster],
+    folder: DataFolder | None = None,
+    readers: Readers | None = None,
+) -> FastAPI:
     """The application of one service. `make_cluster` is called once, in the background, when the application starts.
 
     `app.state.control` is its ControlPlane. `folder` is the data folder, if it is open already; else starting raises
-    Unavailable when another service has it.
+    Unavailable when another service has it. `readers` read uploaded files; they are the caller's to stop.
     """
-    control = ControlPlane(settings, make_cluster, folder)
+    control = ControlPlane(settings, make_cluster, folder, readers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ import uvicorn
 
 from service.data_folder import DataFolder
 from service.opening import App, Opening
+from service.readers import Readers
 from service.settings import Settings
 from shared.errors import Unavailable
 from workers.blas import ASKED_FOR, prepare_process
@@ -62,13 +63,15 @@ def serve(settings: Settings) -> None:
     except Unavailable as error:
         sys.exit(f"chainrule: {error}")
     listening = _listen(settings.host, settings.port)
+    readers = Readers()
+    readers.start()
     address = f"http://{settings.host}:{settings.port}"
     log.info("listening on %s, documented at %s/docs; keeps everything in %s", address, address, folder.path)
 
     def make_app() -> App:
         from service.app import create_app  # takes a second or two, in which the service is alive already
 
-        app = create_app(settings, make_cluster, folder)
+        app = create_app(settings, make_cluster, folder, readers)
         server.control = app.state.control
         return app
 
@@ -96,6 +99,7 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)
     server.run([listening])
+    readers.stop()
     if server.failed or not server.started:
         sys.exit(1)
 

@@ -13,6 +13,7 @@ from service.app import create_app
 from service.control import ControlPlane
 from service.events import stream
 from service.jobs import JobState
+from service.readers import Readers
 from service.settings import Settings
 
 WITHIN_S = 20.0
@@ -21,6 +22,7 @@ CSV = b"a,b,kind,y\n" + b"".join(
     f"{i},{i * i % 7},{'odd' if i % 2 else 'even'},{3 * i + 1}\n".encode() for i in range(1, 41)
 )
 SPEC: dict[str, Any] = {"dataset": "numbers", "target": "y", "epochs": 2, "batch_size": 10, "workers": 1}
+READERS = Readers()  # of all services in this process; they end with it
 
 
 class Service:
@@ -28,7 +30,7 @@ class Service:
 
     def __init__(self, settings: Settings, cluster: Any) -> None:
         self.cluster = cluster
-        app = create_app(settings, lambda: cluster)
+        app = create_app(settings, lambda: cluster, readers=READERS)
         self.control: ControlPlane = app.state.control
         listening = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue until the server is there
         self._server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False))
