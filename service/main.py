@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service.connection import Connection
 from service.data_folder import DataFolder
 from service.opening import App, Opening
 from service.readers import Readers
@@ -28,6 +30,7 @@ __all__ = ["serve"]
 log = logging.getLogger("chainrule")
 
 STREAMS_END_WITHIN_S = 1  # connections that are still open then are cut
+MAX_FILES = 65_536  # open at once: each connection is one, and many systems allow 1,024 unless asked for more
 
 
 class Server(uvicorn.Server):
@@ -54,6 +57,7 @@ def serve(settings: Settings) -> None:
     if settings.blas_kernel is not None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
+    _allow_many_files()
     os.umask(0o077)  # what users send and train is nobody else's on this machine
     folder = DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
     try:
@@ -87,7 +91,7 @@ def serve(settings: Settings) -> None:
         Opening(make_app, on_failure),
         host=settings.host,
         port=settings.port,
-        http="h11",
+        http=Connection,
         ws="none",
         log_config=None,
         access_log=False,
@@ -102,6 +106,12 @@ def serve(settings: Settings) -> None:
     readers.stop()
     if server.failed or not server.started:
         sys.exit(1)
+
+
+def _allow_many_files() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    allowed = MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,9 +14,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.errors import MEDIA_TYPE, Problem
+from service.errors import Problem
 from service.examples import ANSWERS, BODIES
 from service.problem_examples import problem_example
+from service.problems import MEDIA_TYPE
 from service.views import REFERS_TO, PredictRequest
 from shared.spec import JobSpec
 from shared.table import Column

@@ -49,7 +49,7 @@ class Template:
                         return
                 elif key.data is None:
                     self._end(key.fd)
-                else:
+                elif key.fileobj in self._selector.get_map():  # it may have ended in this very moment
                     self._selector.unregister(key.fileobj)
                     os.kill(key.data, signal.SIGKILL)  # not waited for yet, so the number is still its own
             while self._waiting and len(self._running) < AT_ONCE:
@@ -92,7 +92,7 @@ def _read_and_exit(order: bytes, channel: socket.socket) -> None:
     status = 1
     try:
         os.closerange(3, channel.fileno())
-        os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(channel.fileno() + 1, 1 + max(map(int, os.listdir("/proc/self/fd"))))  # noqa: PTH208
         answer = _answer(Order.model_validate_json(order))
         channel.sendall(json.dumps(answer.model_dump(exclude_unset=True)).encode() + b"\n")
         status = 0

@@ -10,6 +10,7 @@ import httpx
 import uvicorn
 
 from service.app import create_app
+from service.connection import Connection
 from service.control import ControlPlane
 from service.events import stream
 from service.jobs import JobState
@@ -33,7 +34,9 @@ class Service:
         app = create_app(settings, lambda: cluster, readers=READERS)
         self.control: ControlPlane = app.state.control
         listening = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue until the server is there
-        self._server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False))
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, http=Connection, ws="none", log_config=None, access_log=False)
+        )
         self._thread = threading.Thread(target=self._server.run, args=([listening],))
         self._thread.start()
         self.http = httpx.Client(
