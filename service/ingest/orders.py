@@ -26,12 +26,20 @@ class Limits(BaseModel):
     bytes_per_s: int = 4 << 20
     """… and one more for so many bytes of it: a twentieth of the usual pace."""
 
+    table_bytes: int = 2 << 30
+    """The table that is made, and for each byte of the file …"""
+    table_bytes_a_byte: int = 5
+    """… so many more: a CSV of single digits becomes four times as long."""
     told_bytes: int = 64 << 20
     """What there is to tell of a table: names, categories, profiles."""
 
     def cpu_s(self, size_bytes: int) -> int:
         """Seconds of CPU for a file of that size."""
         return self.base_s + size_bytes // self.bytes_per_s
+
+    def made_bytes(self, size_bytes: int) -> int:
+        """Bytes of the table for a file of that size."""
+        return self.table_bytes + self.table_bytes_a_byte * size_bytes
 
 
 class Order(BaseModel):

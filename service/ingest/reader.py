@@ -6,6 +6,7 @@ ended. Who closes the other end has the process killed. When FD is closed, all o
 so that nothing outlives the service, however that ends.
 """
 
+import errno
 import gc
 import json
 import logging
@@ -104,7 +105,8 @@ def _read_and_exit(order: bytes, channel: socket.socket) -> None:
 
 def _answer(order: Order) -> Answer:
     try:
-        _limit(order.limits, order.source.stat().st_size)
+        size_bytes = order.source.stat().st_size
+        _limit(order.limits, size_bytes)
         return Answer(
             table=ingest(order.source, order.media_type, order.options, order.folder, order.dataset_id, order.sha256)
         )
@@ -123,6 +125,9 @@ def _answer(order: Order) -> Answer:
     except OSError as error:
         if error.errno is None:
             raise
+        if error.errno == errno.EFBIG:
+            got = f"a table of more than {order.limits.made_bytes(size_bytes):,} bytes"
+            return Answer(errors=[WrongField(field="body", got=got, expected="a smaller one")])
         return Answer(machine=(error.errno, os.strerror(error.errno)))
 
 
@@ -131,6 +136,8 @@ def _limit(limits: Limits, size_bytes: int) -> None:
     cpu_s = limits.cpu_s(size_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + SECONDS_TO_DIE))
+    made_bytes = limits.made_bytes(size_bytes)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (made_bytes, made_bytes))
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
     signal.alarm(WALL_PER_CPU * cpu_s)
 

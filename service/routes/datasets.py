@@ -22,7 +22,7 @@ from service.routes.parameters import Control, Cursor, DatasetKey, Limit
 from service.runner import finite
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, Preview, cursor_of, number_of
-from shared.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from shared.errors import InvalidInput, TooLarge, UnsupportedMedia
 from shared.spec import Name
 from shared.table import ColumnType, TableFile
 
@@ -216,10 +216,7 @@ def preview_dataset(
 
     table = control.catalog.table(control.catalog.find(dataset))
     values_a_row = sum(math.prod(column.shape or [1]) for column in table.columns)
-    try:
-        head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
-    except FileNotFoundError:
-        raise NotFound(f"the file of data set {table.dataset_id} is gone; upload it again") from None
+    head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
     return JSONResponse({"rows": finite(head)})
 
 

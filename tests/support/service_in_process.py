@@ -50,6 +50,11 @@ class Service:
         self._server.should_exit = True
         self._thread.join(WITHIN_S)
 
+    def left(self) -> list[str]:
+        """What lies in the data folder besides the database, the lock and jobs."""
+        folder = self.control.folder
+        return [path.name for part in (folder.datasets, folder.uploads) for path in part.iterdir()]
+
     def upload(self, name: str = "numbers", content: bytes = CSV, **query: str) -> dict[str, Any]:
         headers = {"Content-Type": "text/csv"}
         answer = self.http.post("/v1/datasets", params={"name": name, **query}, headers=headers, content=content)
