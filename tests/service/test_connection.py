@@ -27,9 +27,11 @@ class HastyConnection(Connection):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Counts the body's bytes; /events sends something now and then, /much more than any buffer holds."""
+    """Counts the body's bytes, /later after a while; /events sends a little at a time, /much more than buffers hold."""
     if scope["type"] != "http":
         return
+    if scope["path"] == "/later":
+        await asyncio.sleep(3 * SOON.body_window_s)
     message, size = {"more_body": True}, 0
     while message.get("more_body"):
         message = await receive()
@@ -144,6 +146,15 @@ def test_a_body_that_comes_slowly_but_steadily_is_taken(address: tuple[str, int]
     assert found.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"10000" in found
     assert took_s > SOON.head_within_s + SOON.body_window_s
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_that_waits_for_the_service_is_not_slow(address: tuple[str, int], expect: bytes) -> None:
+    head = b"POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000\r\n"
+    pieces = (head + b"\r\n" + bytes(1_000_000),) if not expect else (head + expect + b"\r\n", bytes(1_000_000))
+    found, _ = answer_to(address, *pieces, every_s=4 * SOON.body_window_s)
+    assert b"HTTP/1.1 200 OK\r\n" in found
+    assert b"1000000" in found
 
 
 def test_many_requests_over_one_connection_have_their_time_each(address: tuple[str, int]) -> None:
