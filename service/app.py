@@ -12,6 +12,7 @@ from service.control import ControlPlane
 from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.hosts import Hosts
+from service.readers import Readers
 from service.routes import datasets, evaluation, jobs, keys, models, service, sessions
 from service.routes.parameters import known_query
 from service.settings import Settings
@@ -25,14 +26,15 @@ def create_app(
     make_cluster: Callable[[], Cluster],
     folder: DataFolder | None = None,
     on_open: Callable[[Credentials], None] = lambda credentials: None,
+    readers: Readers | None = None,
 ) -> FastAPI:
     """The application of one service. `make_cluster` is called once, in the background, when the application starts,
     and so is `on_open` as soon as the database is open.
 
     `app.state.control` is its ControlPlane. `folder` is the data folder, if it is open already; else starting raises
-    Unavailable when another service has it.
+    Unavailable when another service has it. `readers` read uploaded files; they are the caller's to stop.
     """
-    control = ControlPlane(settings, make_cluster, folder, on_open)
+    control = ControlPlane(settings, make_cluster, folder, on_open, readers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from service.events import Bell
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
 from service.models import Models
+from service.readers import Readers
 from service.runner import Attempt, Runners
 from service.scheduler import Scheduler
 from service.settings import Settings
@@ -58,8 +59,10 @@ class ControlPlane:
         make_cluster: Callable[[], Cluster],
         folder: DataFolder | None = None,
         on_open: Callable[[Credentials], None] = lambda credentials: None,
+        readers: Readers | None = None,
     ) -> None:
         self.settings = settings
+        self.readers = readers or Readers()
         self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
         self.bell = Bell()
         self.models = Models()
@@ -246,7 +249,7 @@ class ControlPlane:
         self.bell.close()
 
     def stop(self) -> None:
-        """Ends everything that `start` started: jobs write a checkpoint and are queued for the next start."""
+        """Ends everything that this has started: jobs write a checkpoint and are queued for the next start."""
         self.begin_stop()
         deadline = time.monotonic() + ENDS_WITHIN_S
         for thread in self._threads:

@@ -11,7 +11,7 @@ from service.ingest.npz_table import write_npz
 from service.ingest.options import ReadOptions
 from service.ingest.parquet_table import write_parquet
 from service.ingest.writer import TableWriter
-from shared.errors import UnsupportedMedia
+from shared.errors import NotFound, UnsupportedMedia
 from shared.table import Column, TableFile
 from workers.disk import DISK, Disk
 
@@ -54,12 +54,28 @@ def ingest(
 def preview(table: TableFile, rows: int) -> list[dict[str, Any]]:
     """The first rows as JSON values: null where missing, timestamps as RFC 3339, tensors as nested lists.
 
-    Raises FileNotFoundError when the file is gone.
+    Raises NotFound when the file is gone or damaged.
     """
-    with pa.memory_map(table.path) as file:
-        head = pa.ipc.open_file(file).read_all().slice(0, rows)
-        columns = {column.name: _shown(column, head.column(column.name), table) for column in table.columns}
+    try:
+        head = _head(Path(table.path), rows)
+    except FileNotFoundError:
+        raise NotFound(f"the file of data set {table.dataset_id} is gone; upload it again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise NotFound(f"the file of data set {table.dataset_id} is damaged ({error}); upload it again") from error
+    columns = {column.name: _shown(column, head.column(column.name), table) for column in table.columns}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _head(path: Path, rows: int) -> Any:
+    """The first rows, read and not mapped: a mapped file that is cut off ends the process that looks at it."""
+    batches: list[Any] = []
+    with pa.OSFile(str(path), "rb") as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            batches.append(reader.get_batch(number))
+            if sum(batch.num_rows for batch in batches) >= rows:
+                break
+        return pa.Table.from_batches(batches, reader.schema).slice(0, rows)
 
 
 def _shown(column: Column, values: Any, table: TableFile) -> list[Any]:

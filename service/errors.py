@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,6 +15,7 @@ from ulid import ULID
 
 from service.database import AWAY, reason_of
 from service.field_errors import query_errors
+from service.problems import MEDIA_TYPE, problem_document
 from shared.errors import (
     ChainruleError,
     Conflict,
@@ -31,9 +31,8 @@ from shared.errors import (
     shown,
 )
 
-__all__ = ["MEDIA_TYPE", "FieldProblem", "Problem", "RequestIds", "install", "problem", "title_of"]
+__all__ = ["FieldProblem", "Problem", "RequestIds", "install", "problem"]
 
-MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2  # of a database that is away
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; for the log
 
@@ -103,24 +102,11 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """The answer that says so."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": title_of(status),
-        "status": status,
-        "detail": detail,
-        "request_id": request.scope.get("chainrule.request_id", ""),
-    }
+    body = problem_document(status, detail, request.scope.get("chainrule.request_id", ""))
     if errors:
         body["errors"] = list(errors)
     # ASCII: what was got may hold what UTF-8 cannot, a lone surrogate.
     return Response(json.dumps(body), status, headers=headers, media_type=MEDIA_TYPE)
-
-
-def title_of(status: int) -> str:
-    """The status in words, as RFC 9110 has them."""
-    if status == 422:
-        return "Unprocessable Content"  # Python calls it by its older name
-    return HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service.connection import Connection
 from service.data_folder import DataFolder
 from service.opening import App, Opening
+from service.readers import Readers
 from service.registration import registered
 from service.settings import Settings
 from shared.errors import Unavailable
@@ -29,6 +32,7 @@ __all__ = ["serve"]
 log = logging.getLogger("chainrule")
 
 STREAMS_END_WITHIN_S = 1  # connections that are still open then are cut
+MAX_FILES = 65_536  # open at once: each connection is one, and many systems allow 1,024 unless asked for more
 
 
 class Server(uvicorn.Server):
@@ -55,6 +59,7 @@ def serve(settings: Settings) -> None:
     if settings.blas_kernel is not None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
+    _allow_many_files()
     os.umask(0o077)  # what users send and train is nobody else's on this machine
     folder = DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
     try:
@@ -64,6 +69,8 @@ def serve(settings: Settings) -> None:
     except Unavailable as error:
         sys.exit(f"chainrule: {error}")
     listening = _listen(settings.host, settings.port)
+    readers = Readers()
+    readers.start()
     port: int = listening.getsockname()[1]
     address = _address(settings.host, port)
     log.info("listening on %s, documented at %s/docs; keeps everything in %s", address, address, folder.path)
@@ -71,7 +78,7 @@ def serve(settings: Settings) -> None:
     def make_app() -> App:
         from service.app import create_app  # takes a second or two, in which the service is alive already
 
-        app = create_app(settings, make_cluster, folder, say_how_to_sign_in)
+        app = create_app(settings, make_cluster, folder, say_how_to_sign_in, readers)
         server.control = app.state.control
         return app
 
@@ -91,7 +98,7 @@ def serve(settings: Settings) -> None:
         Opening(make_app, on_failure),
         host=settings.host,
         port=settings.port,
-        http="h11",
+        http=Connection,
         ws="none",
         log_config=None,
         access_log=False,
@@ -104,8 +111,15 @@ def serve(settings: Settings) -> None:
         signal.signal(number, _ended)
     with registered(address, port, folder.path):
         server.run([listening])
+    readers.stop()
     if server.failed or not server.started:
         sys.exit(1)
+
+
+def _allow_many_files() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    allowed = MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:

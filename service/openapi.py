@@ -16,11 +16,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.auth import COOKIE, scope_of
-from service.errors import MEDIA_TYPE, Problem
+from service.errors import Problem
 from service.examples import ANSWERS, BODIES
 from service.key_views import KeyRequest, SigninRequest
 from service.keys import Scope
 from service.problem_examples import problem_example
+from service.problems import MEDIA_TYPE
 from service.views import REFERS_TO, PredictRequest
 from shared.spec import JobSpec
 from shared.table import Column

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from service.problems import MEDIA_TYPE, problem_document
+
 __all__ = ["Opening"]
 
 Message = MutableMapping[str, Any]
@@ -67,10 +69,9 @@ class Opening:
 
 async def _answer(scope: MutableMapping[str, Any], send: Send) -> None:
     alive = scope["path"] == "/healthz"
-    status, kind = (200, "application/json") if alive else (503, "application/problem+json")
+    status, kind = (200, "application/json") if alive else (503, MEDIA_TYPE)
     detail = "the service is starting; try again in a moment"
-    problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail, "request_id": ""}
-    body = json.dumps({"status": "alive"} if alive else problem).encode()
+    body = json.dumps({"status": "alive"} if alive else problem_document(503, detail)).encode()
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     if not alive:
         headers.append((b"retry-after", b"1"))

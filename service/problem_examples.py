@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from service.errors import title_of
 from service.examples import DATASET_ID, JOB_ID, KEY_ID
+from service.problems import title_of
 
 __all__ = ["problem_example"]
 

@@ -232,17 +232,17 @@ def test_the_build_backend_is_the_locked_one() -> None:
 # ---------------------------------------------------------------- containers and documents
 def test_every_ray_node_in_compose_has_shared_memory_and_the_same_data() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    nodes = {name: service for name, service in services.items() if name != "postgres"}
+    nodes = {name: service for name, service in services.items() if name not in ("postgres", "front")}
     assert set(nodes) == {"control-plane", "ray-head", "ray-worker"}
     assert all("shm_size" in node for node in nodes.values())
     assert len({tuple(node["volumes"]) for node in nodes.values()}) == 1
 
 
-def test_compose_publishes_nothing_beyond_this_machine() -> None:
+def test_compose_publishes_nothing_beyond_this_machine_unless_told_to() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     ports = [str(port) for service in services.values() for port in service.get("ports", [])]
     assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert all(port.startswith(("127.0.0.1:", "${CHAINRULE_FRONT_ADDRESS:-127.0.0.1}:")) for port in ports)
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -67,6 +67,8 @@ class PreparedData:
             mapped = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise DataMissing(f"the job's prepared data are gone: no {name}") from None
+        except ValueError as error:  # it is shorter than it says, and touching what is not there would be a SIGBUS
+            raise DataMissing(f"the job's prepared data are damaged: {name}: {error}") from error
         return np.asarray(mapped)  # the plain array, which numpy and numba take faster than a memmap
 
 

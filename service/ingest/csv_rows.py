@@ -84,6 +84,8 @@ def blocks(source: Path, dialect: Dialect, columns: Sequence[int] | None = None)
                 yield max(first, 1), cells
             first += batch.num_rows
             last = batch.column(batch.num_columns - 1)[-1].as_py() if batch.num_rows else last
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except pa.ArrowException as error:
         raise _refusal(str(error), first, place, dialect) from None
     if wanted[-1] == len(names) - 1 and _never_closed(source, dialect.delimiter, last):

@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,6 +29,8 @@ MAX_AXES = 32
 BATCH_ROWS = 65_536
 BATCH_BYTES = 16 << 20
 NPY_MAGIC = b"\x93NUMPY"
+# What numpy raises for a header: it reads Python's literals, and those of Python 2 by looking at their tokens.
+HEADER_ERRORS = (ValueError, TypeError, IndexError, RecursionError, MemoryError, SyntaxError, tokenize.TokenError)
 KINDS: dict[str, ColumnType] = {"i": "integer", "u": "integer", "f": "number", "b": "boolean", "U": "text", "S": "text"}
 
 
@@ -39,6 +42,8 @@ def write_npz(source: Path, options: ReadOptions, writer: TableWriter) -> None:
         with zipfile.ZipFile(source) as archive:
             members = _members(archive, source.stat().st_size, options)
             _write(archive, members, writer)
+    except UnicodeDecodeError:
+        raise InvalidInput.of("body", "names that are not UTF-8", "a whole npz file") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InvalidInput.of("body", str(error) or type(error).__name__, "a whole npz file") from None
 
@@ -148,7 +153,7 @@ def _header(file: IO[bytes], field: str) -> tuple[tuple[int, ...], bool, np.dtyp
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(header, max_header_size=MAX_HEADER_BYTES)
-    except (ValueError, TypeError, RecursionError, MemoryError):
+    except HEADER_ERRORS:
         raise InvalidInput.of(field, "a header that cannot be read", "an array in npy format 1.0 or 2.0") from None
     return shape, fortran, dtype, 8 + len(length) + size
 

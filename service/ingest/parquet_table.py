@@ -48,6 +48,10 @@ def write_parquet(source: Path, options: ReadOptions, writer: TableWriter) -> No
     try:
         with pq.ParquetFile(source, memory_map=True, arrow_extensions_enabled=False) as file:  # type: ignore[call-arg]
             _write(file, source.stat().st_size, options, writer)
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
+    except UnicodeDecodeError:
+        raise InvalidInput.of("body", "names that are not UTF-8", "a whole Parquet file") from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the machine, not of the file

@@ -1,6 +1,8 @@
 """Data sets: uploading, listing, looking into them."""
 
+import asyncio
 import math
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -8,19 +10,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 from ulid import ULID
 
 from service.auth import Reader, Submitter
 from service.catalog import DatasetRow, NewDataset, digest_of_reading
 from service.control import ControlPlane
+from service.ingest.options import ReadOptions
+from service.ingest.orders import Order
 from service.openapi import binary_body, errors
 from service.routes.parameters import Control, Cursor, DatasetKey, Limit
 from service.runner import finite
-from service.uploads import MAX_BYTES, Received, receive, temporary_folder
+from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
-from shared.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from shared.errors import InvalidInput, TooLarge, UnsupportedMedia
 from shared.spec import Name
-from shared.table import ColumnType
+from shared.table import ColumnType, TableFile
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -75,8 +80,6 @@ async def add_dataset(
     ] = None,
 ) -> Response:
     """Upload a data set: the file as the body, streamed."""
-    from service.datasets import ReadOptions
-
     catalog = control.catalog
     options = ReadOptions(header, delimiter, missing or [], _types(types))
     media_type, gzipped = _media_of(request)
@@ -89,39 +92,52 @@ async def add_dataset(
         if known is not None:
             return _answer(known, is_new=False)
 
-        def take_in() -> tuple[DatasetRow, bool]:
-            return _take_in(control, received, media_type, options, dataset_id, who.tenant, name, folder)
-
-        dataset, is_new = await run_in_threadpool(take_in)
+        made = folder / "table"
+        made.mkdir(mode=0o700)
+        order = Order(
+            source=received.path,
+            media_type=media_type,
+            options=options,
+            folder=made,
+            dataset_id=dataset_id,
+            sha256=received.sha256,
+        )
+        table = await while_connected(request, control.readers.read(order))
+        new = NewDataset(dataset_id, who.tenant, name, received.size_bytes, read_as, table)
+        dataset, is_new = await run_in_threadpool(_list, control, new, made)
     return _answer(dataset, is_new=is_new)
 
 
-def _take_in(
-    control: ControlPlane,
-    received: Received,
-    media_type: str,
-    options: Any,
-    dataset_id: str,
-    tenant: str,
-    name: str,
-    folder: Path,
-) -> tuple[DatasetRow, bool]:
-    """Makes the table and lists it. The table is moved into place before the row is committed, and taken away again
-    when it is not, so that no data set is ever listed without its file."""
-    from service.datasets import ingest
+async def while_connected(request: Request, work: Coroutine[Any, Any, TableFile]) -> TableFile:
+    """What `work` returns. It is cancelled when the client has gone away, with ClientDisconnect."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, waiting):
+            task.cancel()
+        await asyncio.wait({working, waiting})
 
-    made = folder / "table"
-    made.mkdir(mode=0o700)
-    table = ingest(received.path, media_type, options, made, dataset_id, received.sha256)
-    read_as = digest_of_reading(media_type, options)
-    new = NewDataset(dataset_id, tenant, name, received.size_bytes, read_as, table)
+
+async def _disconnected(request: Request) -> None:
+    """Returns when nobody waits for the answer any more; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _list(control: ControlPlane, new: NewDataset, made: Path) -> tuple[DatasetRow, bool]:
+    """Lists what was made. The table is moved into place before the row is committed, and taken away again when it is
+    not, so that no data set is ever listed without its file."""
     is_new = False
-    control.folder.add_dataset(made, dataset_id)
+    control.folder.add_dataset(made, new.id)
     try:
         dataset, is_new = control.catalog.add(new)
     finally:
         if not is_new:
-            control.folder.remove_dataset(dataset_id)
+            control.folder.remove_dataset(new.id)
     return dataset, is_new
 
 
@@ -203,10 +219,7 @@ def preview_dataset(
 
     table = control.catalog.table(control.catalog.find(who.tenant, dataset))
     values_a_row = sum(math.prod(column.shape or [1]) for column in table.columns)
-    try:
-        head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
-    except FileNotFoundError:
-        raise NotFound(f"the file of data set {table.dataset_id} is gone; upload it again") from None
+    head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
     return JSONResponse({"rows": finite(head)})
 
 

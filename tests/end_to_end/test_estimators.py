@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule import Client
+from support.races import LONG
 from support.running_service import RunningService
 
 sklearn = pytest.importorskip("sklearn", reason="the estimators need scikit-learn")
@@ -32,7 +33,15 @@ def client(service: RunningService) -> Iterator[Client]:
 
 @pytest.mark.timeout(900)  # fifty jobs each; a minute, unless other programs have the cores
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPClassifier,
+        pytest.param(
+            MLPRegressor, marks=pytest.mark.skipif(not LONG, reason="half a minute: set CHAINRULE_TEST_LONG=1")
+        ),
+    ],
+)
 def test_scikit_learns_own_checks_pass(client: Client, estimator: Any) -> None:
     """With a hundred epochs, as scikit-learn's tests check its own networks."""
     told = check_estimator(estimator(max_iter=100, client=client))

@@ -16,12 +16,6 @@ from support.service_in_process import CSV, WITHIN_S, Service
 TYPE = {"Content-Type": "text/csv"}
 
 
-def left(service: Service) -> list[str]:
-    """What lies in the data folder besides the database and the lock."""
-    folder = service.control.folder
-    return [path.name for part in (folder.datasets, folder.uploads) for path in part.iterdir()]
-
-
 def until(fact: Callable[[], bool]) -> None:
     """Waits for something that the service does without telling anybody."""
     deadline = time.monotonic() + WITHIN_S
@@ -54,7 +48,7 @@ def test_the_same_bytes_again_are_the_same_data_set_and_others_the_next_version(
     for headers, content in ((TYPE, CSV), ({**TYPE, "Content-Encoding": "gzip"}, gzip.compress(CSV))):
         again = service.http.post("/v1/datasets", params={"name": "numbers"}, headers=headers, content=content)
         assert (again.status_code, again.json()) == (200, first)
-    assert left(service) == [first["id"]]
+    assert service.left() == [first["id"]]
     other = service.upload(content=CSV + b"41,1,odd,124\n")
     assert other["version"] == 2
     assert service.http.get("/v1/datasets/numbers").json()["id"] == other["id"]
@@ -81,7 +75,7 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
     service.until(job_id, "cancelled")
     assert service.http.delete(f"/v1/datasets/{dataset['id']}").status_code == 204
     errors_of(service.http.get("/v1/datasets/numbers"), 404)
-    assert left(service) == []
+    assert service.left() == []
 
 
 @pytest.mark.parametrize(
@@ -112,10 +106,10 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
 def test_nothing_is_left_of_what_is_refused(
     service: Service, content: bytes, headers: dict[str, str], query: dict[str, Any], status: int
 ) -> None:
-    before = left(service)
+    before = service.left()
     answer = service.http.post("/v1/datasets", params={"name": "bad", **query}, headers=headers, content=content)
     errors_of(answer, status)
-    assert left(service) == before
+    assert service.left() == before
     assert [item["name"] for item in service.http.get("/v1/datasets").json()["items"]] == ["numbers"]
 
 
@@ -135,14 +129,14 @@ def test_a_name_that_could_not_be_asked_for_is_refused_with_what_is_allowed(serv
 
 
 def test_nothing_is_left_of_an_upload_that_breaks_off(service: Service) -> None:
-    before = left(service)
+    before = service.left()
     url = service.http.base_url
     with socket.create_connection((url.host, url.port or 80)) as connection:
         headers = {"Host": "localhost", "Authorization": f"Bearer {service.key}", "Content-Type": "text/csv"}
         head = ["POST /v1/datasets?name=half HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         connection.sendall("\r\n".join([*head, f"Content-Length: {len(CSV)}", "", ""]).encode() + CSV[:100])
-        until(lambda: len(left(service)) > len(before))
-    until(lambda: left(service) == before)
+        until(lambda: len(service.left()) > len(before))
+    until(lambda: service.left() == before)
     errors_of(service.http.get("/v1/datasets/half"), 404)
 
 
@@ -156,3 +150,15 @@ def test_a_preview_can_be_as_long_as_the_data_set(service: Service) -> None:
     answer = service.http.get("/v1/datasets/numbers/preview", params={"rows": 100_000})
     assert len(answer.json()["rows"]) == 40
     assert errors_of(service.http.get("/v1/datasets/numbers/preview", params={"rows": 0})) == [("rows", "0")]
+
+
+@pytest.mark.parametrize("size", [0, 100, -20])
+def test_a_preview_of_a_damaged_file_says_so(service: Service, size: int) -> None:
+    dataset = service.http.get("/v1/datasets/numbers").json()
+    file = service.control.folder.datasets / dataset["id"] / "table.arrow"
+    file.write_bytes(file.read_bytes()[:size])
+    answer = service.http.get("/v1/datasets/numbers/preview")
+    errors_of(answer, 404)
+    assert f"data set {dataset['id']} is damaged" in answer.json()["detail"]
+    file.unlink()
+    errors_of(service.http.get("/v1/datasets/numbers/preview"), 404)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -252,6 +253,13 @@ def test_a_ragged_row_far_down_is_named_too(folder: Path) -> None:
 def test_a_row_that_is_too_long_is_refused(folder: Path) -> None:
     error = refusal("a,b\n1,2\n3," + "x" * (3 * MAX_ROW_BYTES) + "\n", folder)
     assert error.got == "a row of more than 4 MiB"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rubbish_is_refused(seed: int, folder: Path) -> None:
+    rubbish = np.random.default_rng(seed).bytes(100_000)
+    assert refusal(rubbish, folder).got == "a NUL byte"
+    assert refusal(rubbish.replace(b"\0", b"x"), folder)
 
 
 def test_too_many_columns_are_refused(folder: Path) -> None:

@@ -162,6 +162,8 @@ def test_an_integer_beyond_64_bits_with_a_sign_is_named_by_its_row(folder: Path)
         npy("(" + "1," * 60 + ")"),
         npy("__import__('os').getpid()"),
         npy("(" * 3000 + ")" * 3000),
+        npy("(1,", b""),
+        npy("(1,)", descr="()"),
         npy("(1,)", descr="'|O'"),
         b"\x80\x04x.",
         b"",
@@ -176,6 +178,8 @@ def test_an_integer_beyond_64_bits_with_a_sign_is_named_by_its_row(folder: Path)
         "axes",
         "code",
         "deep",
+        "never closed",
+        "no type",
         "object",
         "pickle",
         "empty",
@@ -208,6 +212,11 @@ def test_overlapping_members_are_refused(folder: Path) -> None:
 def test_a_damaged_file_is_refused(damage: str, folder: Path) -> None:
     whole = archive(("x.npy", npy("(1,)")))
     content = {"cut": whole[:-30], "changed": whole.replace(b"0000", b"0001"), "rubbish": b"x"}[damage]
+    assert refusal(content, folder, NPZ).field == "body"
+
+
+def test_a_name_that_is_not_utf_8_is_refused(folder: Path) -> None:
+    content = archive(("ä.npy", npy("(1,)"))).replace("ä".encode(), b"\xff\xfe")
     assert refusal(content, folder, NPZ).field == "body"
 
 

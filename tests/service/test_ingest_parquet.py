@@ -83,6 +83,35 @@ def test_other_types_are_refused_by_name(column: object, folder: Path) -> None:
     assert refusal(parquet({"bad": column}), folder, PARQUET).field == "column 'bad'"
 
 
+class Harmful(pa.ExtensionType):
+    """A type whose code would be run for a file that names it."""
+
+    ran = False
+
+    def __init__(self) -> None:
+        super().__init__(pa.int64(), "chainrule.test.harmful")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: object, serialized: bytes) -> "Harmful":
+        cls.ran = True
+        return cls()
+
+
+def test_the_code_of_an_extension_type_never_runs_as_none_is_registered(folder: Path) -> None:
+    content = parquet({"bad": pa.ExtensionArray.from_storage(Harmful(), pa.array([1, 2]))})
+    assert refusal(content, folder, PARQUET).got == "extension type chainrule.test.harmful"
+    assert not Harmful.ran
+    pa.register_extension_type(Harmful())
+    try:
+        pq.read_table(io.BytesIO(content))
+    finally:
+        pa.unregister_extension_type("chainrule.test.harmful")
+    assert Harmful.ran
+
+
 @pytest.mark.parametrize("values", [[[1.0, 2.0], None], [[1.0, 2.0], [1.0, None]], [[1.0, 2.0], [float("nan"), 1.0]]])
 def test_a_tensor_without_a_number_is_named_by_its_row(values: list[object], folder: Path) -> None:
     content = parquet({"v": pa.array(values, pa.list_(pa.float64(), 2))})
@@ -103,6 +132,11 @@ def test_a_file_that_expands_too_far_is_refused_before_it_is_unpacked(folder: Pa
     sink = io.BytesIO()
     pq.write_table(pa.table({"v": pa.array(np.zeros(20_000_000, np.int8))}), sink)
     assert "160,000,000 bytes unpacked" in refusal(sink.getvalue(), folder, PARQUET).got
+
+
+def test_a_column_name_that_is_not_utf_8_is_refused(folder: Path) -> None:
+    content = parquet({"name": [1, 2]}).replace(b"name", b"nam\xff")
+    assert refusal(content, folder, PARQUET).field == "body"
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", parquet({"a": [1, 2]})[:-20]])

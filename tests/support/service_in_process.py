@@ -10,10 +10,12 @@ import httpx
 import uvicorn
 
 from service.app import create_app
+from service.connection import Connection
 from service.control import ControlPlane
 from service.database import DEFAULT_TENANT
 from service.events import stream
 from service.jobs import JobState
+from service.readers import Readers
 from service.settings import Settings
 
 WITHIN_S = 20.0
@@ -22,6 +24,7 @@ CSV = b"a,b,kind,y\n" + b"".join(
     f"{i},{i * i % 7},{'odd' if i % 2 else 'even'},{3 * i + 1}\n".encode() for i in range(1, 41)
 )
 SPEC: dict[str, Any] = {"dataset": "numbers", "target": "y", "epochs": 2, "batch_size": 10, "workers": 1}
+READERS = Readers()  # of all services in this process; they end with it
 
 
 class Service:
@@ -30,11 +33,11 @@ class Service:
 
     def __init__(self, settings: Settings, cluster: Any) -> None:
         self.cluster = cluster
-        self.app = create_app(settings, lambda: cluster)
+        self.app = create_app(settings, lambda: cluster, readers=READERS)
         self.control: ControlPlane = self.app.state.control
         listening = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue until the server is there
         self._server = uvicorn.Server(
-            uvicorn.Config(self.app, http="h11", ws="none", log_config=None, access_log=False)
+            uvicorn.Config(self.app, http=Connection, ws="none", log_config=None, access_log=False)
         )
         self._thread = threading.Thread(target=self._server.run, args=([listening],))
         self._thread.start()
@@ -57,6 +60,11 @@ class Service:
         self.control.begin_stop()
         self._server.should_exit = True
         self._thread.join(WITHIN_S)
+
+    def left(self) -> list[str]:
+        """What lies in the data folder besides the database, the lock and jobs."""
+        folder = self.control.folder
+        return [path.name for part in (folder.datasets, folder.uploads) for path in part.iterdir()]
 
     def upload(self, name: str = "numbers", content: bytes = CSV, **query: str) -> dict[str, Any]:
         headers = {"Content-Type": "text/csv"}

@@ -1,6 +1,9 @@
 """Prepared matrices hold exactly what the columns say, however the file is cut."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from shared.randomness import Split, split
 from shared.spec import JobSpec
 from shared.table import TableFile
 from support.tables import ingest_bytes, write_table
+from workers.columns import open_table
 from workers.data import PreparedData, prepare
 from workers.fitting import WINDOW_ROWS
 from workers.planning import plan
@@ -287,6 +291,27 @@ def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
     Path(table.path).unlink()
     with pytest.raises(DataMissing, match="data set ds_t is missing"):
         prepare(planned, table, None, tmp_path / "p")
+
+
+def test_a_data_set_that_is_cut_off_under_an_attempt_is_damaged_to_the_next_one(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.arrow", {"x": ("number", np.arange(1_000_000.0))})
+    program = (
+        "import os, sys; from shared.table import TableFile; from workers.columns import as_numbers, open_table\n"
+        "table = TableFile.model_validate_json(sys.argv[1]); rows = open_table(table)\n"
+        "os.truncate(table.path, 100_000); as_numbers(rows.column('x').slice(900_000)).sum()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, table.model_dump_json()], check=False)
+    assert ended.returncode == -signal.SIGBUS  # which is a lost attempt, and tried again
+    with pytest.raises(BadData, match="the file of data set ds_t is damaged"):
+        open_table(table)
+
+
+def test_a_prepared_matrix_that_is_cut_off_is_told_before_it_is_looked_at(tmp_path: Path) -> None:
+    data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p")
+    whole = (tmp_path / "p" / "training_x.npy").read_bytes()
+    (tmp_path / "p" / "training_x.npy").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataMissing, match="damaged: training_x"):
+        data.open_training(np.dtype("float32"))
 
 
 @pytest.mark.parametrize(("values", "standardize"), [([1e300] * 100 + [-1e300] * 100, True), ([1e300] * ROWS, False)])

@@ -1,0 +1,274 @@
+"""Clients that send too much of a head, or too slowly, are let go; those that only take their time are not."""
+
+import asyncio
+import os
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import h11
+import httpx
+import pytest
+import uvicorn
+
+from service.connection import MAX_HEADERS_BYTES, MAX_TARGET_BYTES, Connection, Patience
+from support.problems import errors_of
+from support.service_in_process import WITHIN_S, Service
+
+SOON = Patience(head_within_s=0.4, body_window_s=0.4, bytes_per_s=1_000, stalled_s=0.5, looks_every_s=0.05)
+EVENTS = 15  # over twice as long as any patience
+
+
+class HastyConnection(Connection):
+    patience = SOON
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Counts the body's bytes, /later after a while; /events sends a little at a time, /much more than buffers hold."""
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/later":
+        await asyncio.sleep(3 * SOON.body_window_s)
+    message, size = {"more_body": True}, 0
+    while message.get("more_body"):
+        message = await receive()
+        size += len(message.get("body", b""))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/events":
+        for _ in range(EVENTS):
+            await asyncio.sleep(0.1)
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    if scope["path"] == "/much":
+        for _ in range(1_000):
+            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+    await send({"type": "http.response.body", "body": b"%d" % size})
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    """Of a server with little patience."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=HastyConnection, ws="none", lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    yield listening.getsockname()
+    server.should_exit = True
+    thread.join(WITHIN_S)
+
+
+def answer_to(address: tuple[str, int], *pieces: bytes, every_s: float = 0.05, again: int = 1) -> tuple[bytes, float]:
+    """All that comes back for pieces that are sent one after the other, the last of them again and again, and the
+    seconds until the connection was closed."""
+    began = time.monotonic()
+    found = b""
+    with socket.create_connection(address, timeout=WITHIN_S) as client:
+        for piece in (*pieces, *pieces[-1:] * (again - 1)):
+            try:
+                client.sendall(piece)
+            except OSError:  # it was let go
+                break
+            client.settimeout(every_s)
+            try:
+                found += (got := client.recv(1 << 16))
+                if not got:
+                    break
+            except TimeoutError:
+                pass
+            client.settimeout(WITHIN_S)
+        try:
+            while got := client.recv(1 << 16):
+                found += got
+        except ConnectionResetError:
+            pass
+    return found, time.monotonic() - began
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+
+
+# ---------------------------------------------------------------- slow clients
+@pytest.mark.parametrize(
+    ("waits_for", "seconds", "received", "expected"),
+    [
+        (h11.IDLE, 9.9, 0, False),
+        (h11.IDLE, 10.0, 15_000, True),
+        (h11.SEND_BODY, 14.9, 0, False),
+        (h11.SEND_BODY, 15.0, 14_999, True),
+        (h11.SEND_BODY, 15.0, 15_000, False),
+    ],
+)
+def test_patience_ends_after_10_s_for_a_head_and_below_1_kb_a_second_for_a_body(
+    waits_for: Any, seconds: float, received: int, expected: bool
+) -> None:
+    assert Patience().has_ended(waits_for, seconds, received) is expected
+
+
+def test_whoever_is_slow_from_the_beginning_is_let_go_within_20_s() -> None:
+    patience = Patience()
+    assert patience.head_within_s + 2 * patience.looks_every_s < 20
+    assert patience.body_window_s + 2 * patience.looks_every_s < 20
+
+
+def test_a_silent_socket_is_closed_without_a_word(address: tuple[str, int]) -> None:
+    assert answer_to(address)[0] == b""
+
+
+def test_a_head_that_comes_byte_by_byte_is_told_that_it_is_slow(address: tuple[str, int]) -> None:
+    found, took_s = answer_to(address, b"GET / HTTP/1.1\r\nX: ", b"x", again=1_000)
+    assert found.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b'"status": 408' in found
+    assert took_s < WITHIN_S
+
+
+def test_a_body_that_comes_byte_by_byte_is_told_that_it_is_slow(address: tuple[str, int]) -> None:
+    found, _ = answer_to(address, HEAD + b"\r\n", b"x", again=1_000)
+    assert found.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+def test_a_body_that_stops_after_a_fast_beginning_is_told_that_it_is_slow(address: tuple[str, int]) -> None:
+    found, _ = answer_to(address, HEAD + b"\r\n" + bytes(90_000), b"")
+    assert found.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+def test_the_second_request_of_a_connection_has_no_more_time_than_the_first(address: tuple[str, int]) -> None:
+    found, _ = answer_to(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET", b"")
+    assert found.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"HTTP/1.1 408 Request Timeout\r\n" in found
+
+
+def test_a_body_that_comes_slowly_but_steadily_is_taken(address: tuple[str, int]) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10000\r\n\r\n"
+    found, took_s = answer_to(address, head, bytes(500), every_s=0.08, again=20)
+    assert found.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"10000" in found
+    assert took_s > SOON.head_within_s + SOON.body_window_s
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_that_waits_for_the_service_is_not_slow(address: tuple[str, int], expect: bytes) -> None:
+    head = b"POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000\r\n"
+    pieces = (head + b"\r\n" + bytes(1_000_000),) if not expect else (head + expect + b"\r\n", bytes(1_000_000))
+    found, _ = answer_to(address, *pieces, every_s=4 * SOON.body_window_s)
+    assert b"HTTP/1.1 200 OK\r\n" in found
+    assert b"1000000" in found
+
+
+def test_many_requests_over_one_connection_have_their_time_each(address: tuple[str, int]) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{address[1]}", trust_env=False, timeout=WITHIN_S) as client:
+        began = time.monotonic()
+        while time.monotonic() - began < 3 * SOON.head_within_s:
+            assert client.get("/").status_code == 200
+
+
+def test_an_answer_may_last_longer_than_any_patience(address: tuple[str, int]) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{address[1]}/events", trust_env=False, timeout=WITHIN_S)
+    assert answer.content == b"x" * EVENTS + b"0"
+
+
+def test_whoever_takes_nothing_of_an_answer_is_let_go(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=WITHIN_S) as client:
+        client.sendall(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.settimeout(2 * SOON.stalled_s + WITHIN_S)
+        time.sleep(4 * SOON.stalled_s)  # nothing is to be taken meanwhile, so nothing can tell
+        taken = 0
+        try:
+            while got := client.recv(1 << 20):
+                taken += len(got)
+        except ConnectionResetError:
+            pass
+    assert taken < 1_000 << 16
+
+
+@pytest.mark.skipif("CHAINRULE_TEST_LONG" not in os.environ, reason="20 seconds: set CHAINRULE_TEST_LONG=1")
+@pytest.mark.parametrize("pieces", [(), (b"G",), (HEAD + b"\r\n", b"x")], ids=["silent", "head", "body"])
+def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(
+    service: Service, pieces: tuple[bytes, ...]
+) -> None:
+    url = service.http.base_url
+    assert answer_to((url.host, url.port or 80), *pieces, every_s=2.0, again=20)[1] < 20
+
+
+def test_a_thousand_idle_sockets_do_not_hold_up_others(service: Service) -> None:
+    url = service.http.base_url
+    idle = [socket.create_connection((url.host, url.port or 80), timeout=WITHIN_S) for _ in range(1_000)]
+    try:
+        took_s = []
+        for _ in range(30):
+            began = time.perf_counter()
+            assert service.http.get("/healthz").status_code == 200
+            took_s.append(time.perf_counter() - began)
+    finally:
+        for client in idle:
+            client.close()
+    assert statistics.median(took_s) < 0.1
+
+
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head(service: Service) -> None:
+    took_s = []
+    for _ in range(30):
+        began = time.perf_counter()
+        service.http.get("/healthz")
+        took_s.append(time.perf_counter() - began)
+    assert min(took_s) < 0.035  # Linux delays an acknowledgement by 40 ms
+
+
+# ---------------------------------------------------------------- too much of a head
+def raw(service: Service, *pieces: bytes) -> httpx.Response:
+    """The answer to bytes, as a response."""
+    url = service.http.base_url
+    found, _ = answer_to((url.host, url.port or 80), *pieces)
+    head, _, body = found.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = [tuple(line.split(": ", 1)) for line in lines]
+    return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sizes", [(1, 400), (200, 100)])
+def test_headers_of_more_than_16_kib_are_refused(service: Service, sizes: tuple[int, int]) -> None:
+    count, size = sizes
+    headers = [
+        (f"x-{number}", "x" * (size * MAX_HEADERS_BYTES // 400 if count == 1 else size)) for number in range(count)
+    ]
+    assert errors_of(service.http.get("/healthz", headers=headers), 431) == []
+
+
+def test_headers_that_never_end_are_refused(service: Service) -> None:
+    answer = raw(service, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"x" * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES))
+    assert errors_of(answer, 431) == []
+
+
+def test_an_address_of_more_than_8_kib_is_refused(service: Service) -> None:
+    assert service.http.get("/healthz?" + "x" * (MAX_TARGET_BYTES - 100)).status_code == 422
+    assert errors_of(service.http.get("/" + "x" * MAX_TARGET_BYTES), 414) == []
+
+
+def test_an_address_that_never_ends_is_refused(service: Service) -> None:
+    assert errors_of(raw(service, b"GET /", b"x" * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)), 414) == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"rubbish\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n bad\0: y\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\r\n",
+    ],
+    ids=["rubbish", "no Host", "NUL", "TLS"],
+)
+def test_what_is_no_request_is_refused(service: Service, head: bytes) -> None:
+    assert errors_of(raw(service, head), 400) == []
+
+
+def test_a_service_ends_while_it_refuses_somebody(service: Service) -> None:
+    url = service.http.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=WITHIN_S) as client:
+        client.sendall(b"GET /" + b"x" * MAX_TARGET_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(20).startswith(b"HTTP/1.1 414")
+        began = time.monotonic()
+        service.stop()
+        assert time.monotonic() - began < WITHIN_S / 2
