@@ -5,7 +5,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,15 +24,16 @@ SERVER_USER = "postgres"  # the server refuses to run as root
 class Postgres:
     """A server with an empty database, that may be stopped and started; a context manager that ends it.
 
-    Raises Skipped where PostgreSQL is not installed.
+    It runs with `environment` beside that of this process. Raises Skipped where PostgreSQL is not installed.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, environment: Mapping[str, str] | None = None) -> None:
         self._binaries = max(BINARIES.glob("*/bin"), key=lambda path: float(path.parent.name), default=None)
         if self._binaries is None:
             raise Skipped(f"PostgreSQL is not installed: there is no {BINARIES}/*/bin")
         self._data, self._port = run.folder / "postgres", free_port()
         self._user = SERVER_USER if os.getuid() == 0 else None
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"postgresql://chainrule@127.0.0.1:{self._port}/postgres"
 
@@ -59,6 +60,7 @@ class Postgres:
         self._process = subprocess.Popen(
             command,
             user=self._user,
+            env=self._environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

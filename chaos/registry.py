@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from chaos import (
     cancels,
+    clocks,
     control_planes,
     control_planes_apart,
     coordinators,
@@ -40,6 +41,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "disk_full": disk_full.measure,
     "database_locked": database_locked.measure,
     "database_stopped": database_stopped.measure,
+    "clocks": clocks.measure,
     "partition": partition.measure,
     "hangs": hangs.measure,
     "memory": memory.measure,
