@@ -1,8 +1,8 @@
 """What a checkpoint costs the steps: how long they wait for the copy, and the longest step while it is written.
 
 Two processes train over the direct transport, as in a job, and every step is timed by itself. The state, three vectors
-with Adam, is copied between two steps, and hashed, written to disk and flushed by a thread of the server's process
-while the steps go on; it gives way to them, so it takes what they leave of the CPUs. The longest step while it writes
+with Adam, is copied between two steps, and hashed, written to disk and flushed by a process of its own while the steps
+go on; it gives way to them, so it takes what they leave of the CPUs. The longest step while it writes
 is set against the usual one, and beside it stands how much longer than usual the longest of as many steps is without a
 checkpoint: what the machine does by itself.
 """
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from benchmarks.records import BenchmarkFailed, Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
 from shared.plan import Plan
 from workers.checkpoint import Checkpoint
+from workers.checkpoint_process import CheckpointProcess
 from workers.checkpoint_writer import CheckpointWriter
 from workers.crew import FixedCrew
 from workers.direct import DirectTransport
@@ -78,13 +80,14 @@ def _costs(count: int, widths: tuple[int, ...]) -> list[Cost]:
         with _training(plan, data) as transport, _switching(SWITCH_INTERVAL_S):
             steps = _Steps(transport)
             steps.take(WARM_UP)
-            return [_cost(steps, Folder(folder / "checkpoints")) for _ in range(count)]
+            return [_cost(steps, folder / "checkpoints") for _ in range(count)]
 
 
-def _cost(steps: "_Steps", storage: Folder) -> Cost:
+def _cost(steps: "_Steps", folder: Path) -> Cost:
     """One checkpoint, of a writer of its own whose buffers are made, as from an attempt's first checkpoint on."""
     told: list[str] = []
-    writer = CheckpointWriter(storage, None, 0.0, lambda kind, **data: told.append(kind), time.monotonic)
+    starts = partial(CheckpointProcess, None, folder)
+    writer = CheckpointWriter(Folder(folder), None, 0.0, lambda kind, **_: told.append(kind), time.monotonic, starts)
     try:
         while not writer.is_due(steps.transport.state()):
             steps.take(1)

@@ -10,6 +10,7 @@ from typing import IO
 
 from service.jobs import JobState
 from shared.errors import Unavailable
+from workers.checkpoint_files import kept
 from workers.disk import DISK, Disk
 from workers.storage import Storage, storage_at
 
@@ -109,8 +110,6 @@ class DataFolder:
 
     def checkpoints(self, job_id: str) -> list[tuple[int, str]]:
         """Step and SHA-256 of each checkpoint of a job, the newest first. Raises OSError."""
-        from workers.checkpoint import kept  # brings numba, which takes long to import and starting does not need
-
         return kept(self._storage(job_id))
 
     def end_job(self, job_id: str, state: JobState) -> None:

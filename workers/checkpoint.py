@@ -1,14 +1,9 @@
-"""Checkpoints: complete or absent, and verified when read.
-
-A checkpoint is one safetensors file, whose name carries its step and the SHA-256 of its content, so that a damaged one
-is seen and the one before it used. Where it is kept is a `Storage`.
-"""
+"""Checkpoints: a job's whole state in one safetensors file, verified when read."""
 
 import hashlib
 import json
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +11,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from workers.checkpoint_files import names_of, step_and_digest
 from workers.disk import Parts
 from workers.parameter_server import ServerState, Vector
 from workers.storage import Storage, StorageAway
 
-__all__ = ["KEPT", "Checkpoint", "header_of", "kept", "newest", "superseded", "tensors_of", "write"]
+__all__ = ["Checkpoint", "header_of", "newest", "parts_of", "tensors_of"]
 
-KEPT = 2  # the newest whole checkpoints that stay
 log = logging.getLogger(__name__)
-_NAME = re.compile(r"step-(\d{12})-([0-9a-f]{64})\.safetensors")
 _DTYPES = {"float32": "F32", "float64": "F64"}
 
 
@@ -38,39 +32,15 @@ class Checkpoint:
 
 
 # ---------------------------------------------------------------- writing
-def write(storage: Storage, step: int, header: bytes, tensors: Sequence[Vector]) -> None:
-    """Writes a checkpoint and then removes all but the newest KEPT. Raises OSError; what was there then still is.
-
-    `header` is that of `tensors`. None of the work on them holds the interpreter, so that other threads can go on:
-    `safetensors.save` would, for as long as it takes to copy them.
-    """
-    parts: Parts = [header, *(tensor.view(np.uint8).data for tensor in tensors)]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    name = f"step-{step:012d}-{digest.hexdigest()}.safetensors"
-    storage.write(name, parts)
-    try:
-        for old in superseded(storage.names(), name):
-            storage.remove(old)
-    except OSError:
-        log.warning("old checkpoints could not be removed; tried again after the next one", exc_info=True)
-
-
-def superseded(names: Sequence[str], written: str) -> list[str]:
-    """Which checkpoints are to be removed now that one is written: all but this and the newest KEPT - 1 before it.
-
-    Newer ones are removed too: that they were passed over for an older one says that they are damaged.
-    """
-    before = sorted((name for name in names if _NAME.fullmatch(name) and name < written), reverse=True)
-    after = [name for name in names if _NAME.fullmatch(name) and name > written]
-    return before[KEPT - 1 :] + after
-
-
 def tensors_of(state: ServerState) -> dict[str, Vector]:
     """The vectors of a state by their names in the file."""
     tensors = {"parameters": state.parameters, **{f"slots.{name}": slot for name, slot in state.slots.items()}}
     return tensors if state.best is None else tensors | {"best": state.best}
+
+
+def parts_of(header: bytes, tensors: Iterable[Vector]) -> Parts:
+    """The file's content: none of the work on it holds the interpreter, as all of `safetensors.save` does."""
+    return [header, *(tensor.view(np.uint8).data for tensor in tensors)]
 
 
 def header_of(step: int, tensors: Mapping[str, Vector], memory: Mapping[str, Any]) -> bytes:
@@ -93,24 +63,19 @@ def newest(storage: Storage) -> tuple[Checkpoint | None, list[int]]:
     Raises StorageAway where it cannot be known.
     """
     damaged: list[int] = []
-    for name in sorted(filter(_NAME.fullmatch, storage.names()), reverse=True):
+    for name in names_of(storage):
         try:
             return _read(storage, name), damaged
         except StorageAway:
             raise
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             log.warning("checkpoint %s is damaged and passed over: %s", name, error)
-            damaged.append(_step_and_digest(name)[0])
+            damaged.append(step_and_digest(name)[0])
     return None, damaged
 
 
-def kept(storage: Storage) -> list[tuple[int, str]]:
-    """Step and SHA-256 of each checkpoint, the newest first, as their names say. Raises OSError."""
-    return sorted(map(_step_and_digest, filter(_NAME.fullmatch, storage.names())), reverse=True)
-
-
 def _read(storage: Storage, name: str) -> Checkpoint:
-    step, expected = _step_and_digest(name)
+    step, expected = step_and_digest(name)
     content = storage.read(name)
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected:
@@ -120,9 +85,3 @@ def _read(storage: Storage, name: str) -> Checkpoint:
     slots = {name.removeprefix("slots."): value for name, value in tensors.items() if name.startswith("slots.")}
     state = ServerState(tensors["parameters"], slots, tensors.get("best"))
     return Checkpoint(step, state, json.loads(metadata["memory"]))
-
-
-def _step_and_digest(name: str) -> tuple[int, str]:
-    match = _NAME.fullmatch(name)
-    assert match is not None, "only names of checkpoints are read"
-    return int(match[1]), match[2]

@@ -1,15 +1,14 @@
 """Writes a job's checkpoints beside its steps, which wait for no more than a copy of the state."""
 
 import logging
-import os
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from workers import checkpoint
-from workers.checkpoint import Checkpoint
+from workers import checkpoint_files
+from workers.checkpoint import Checkpoint, header_of, parts_of, tensors_of
+from workers.checkpoint_process import CheckpointProcess
 from workers.failures import retry_write_after_s, words_of
 from workers.parameter_server import ServerState, Vector
 from workers.storage import Storage
@@ -19,24 +18,36 @@ __all__ = ["CheckpointWriter"]
 log = logging.getLogger(__name__)
 
 LOOK_UP_EVERY_S = 0.1  # while a checkpoint is waited for: somebody may want to cancel
-GIVES_WAY_BY = 10  # niceness of the thread that writes, above the steps': they come first where CPUs are short
+
+
+StartsProcess = Callable[[Mapping[str, int]], CheckpointProcess]
+"""Starts a process that writes, by the vectors' sizes. Raises OSError."""
 
 
 class CheckpointWriter:
-    """One thread that writes one checkpoint at a time. What falls due while it writes waits for the next look.
+    """One thread that has one checkpoint written at a time. What falls due meanwhile waits for the next look.
 
     Args:
         kept: the step of the newest checkpoint that there is, if any.
         every_s: how long after one checkpoint the next falls due.
         tell: called with the type and the data of a report, in that thread: `checkpoint` when one is there for good,
             `trouble` when the first of several could not be written, or for another reason than the one before.
+        starts: what starts the process that writes beside the steps; without, and where nobody waits, the thread does.
     """
 
     def __init__(
-        self, storage: Storage, kept: int | None, every_s: float, tell: Callable[..., None], clock: Callable[[], float]
+        self,
+        storage: Storage,
+        kept: int | None,
+        every_s: float,
+        tell: Callable[..., None],
+        clock: Callable[[], float],
+        starts: StartsProcess | None = None,
     ) -> None:
+        self._starts = starts
+        self._process: CheckpointProcess | None = None
         self._storage, self._kept, self._every_s, self._tell, self._clock = storage, kept, every_s, tell, clock
-        self._pool = ThreadPoolExecutor(1, "checkpoint", _give_way)
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._working: Future[None] | None = None
         self._buffers: dict[str, Vector] = {}  # what is written lies here, while the steps go on
         self._due_at = clock() + every_s
@@ -47,16 +58,17 @@ class CheckpointWriter:
         """Whether `begin` should be called now. The first time it has buffers made, and says no until they are."""
         if self._clock() < self._due_at or not self._is_idle():
             return False
-        missing = {name: vector for name, vector in checkpoint.tensors_of(state).items() if name not in self._buffers}
-        if missing:  # memory that nobody has touched yet takes twenty times as long to copy to
-            self._working = self._pool.submit(self._make_buffers, missing)
-        return not missing
+        tensors = tensors_of(state)
+        lacks = not tensors.keys() <= self._buffers.keys() or (self._process is not None and self._process.has_ended)
+        if lacks:  # memory that nobody has touched yet takes twenty times as long to copy to
+            self._working = self._pool.submit(self._make_buffers, tensors)
+        return not lacks
 
     def begin(self, found: Checkpoint) -> None:
         """Copies the state, and begins to write it; nothing else may be being written."""
         assert self._is_idle(), "one checkpoint at a time"
-        tensors = checkpoint.tensors_of(found.server)
-        header = checkpoint.header_of(found.step, tensors, found.memory)
+        tensors = tensors_of(found.server)
+        header = header_of(found.step, tensors, found.memory)
         for name, vector in tensors.items():
             np.copyto(self._buffers.setdefault(name, np.empty_like(vector)), vector)
         copied = {name: self._buffers[name] for name in tensors}
@@ -71,8 +83,14 @@ class CheckpointWriter:
         return self._error
 
     def close(self) -> None:
-        """Waits for what is being written, and ends the thread. Repeating is harmless."""
+        """Waits for what is being written, and ends the thread and the process. Repeating is harmless."""
         self._pool.shutdown()
+        self._end_process()
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
     def _is_idle(self) -> bool:
         """Raises what ended the work before, if that was a mistake of ours or a lack of memory."""
@@ -85,15 +103,36 @@ class CheckpointWriter:
 
     # ------------------------------------------------------------ in the thread
     def _make_buffers(self, vectors: Mapping[str, Vector]) -> None:
-        for name, vector in vectors.items():
-            self._buffers[name] = np.full_like(vector, 0)
+        self._end_process()
+        self._process = self._started({name: vector.nbytes for name, vector in vectors.items()})
+        if self._process is None:
+            self._buffers = {name: np.empty_like(vector) for name, vector in vectors.items()}
+        else:
+            memory = self._process.memory
+            self._buffers = {name: np.frombuffer(memory[name], vector.dtype) for name, vector in vectors.items()}
+        for buffer in self._buffers.values():
+            buffer.fill(0)
+
+    def _started(self, sizes: Mapping[str, int]) -> CheckpointProcess | None:
+        if self._starts is None:
+            return None
+        try:
+            return self._starts(sizes)
+        except OSError:
+            log.warning("no process that writes checkpoints can be started: a thread writes them", exc_info=True)
+            self._starts = None
+            return None
 
     def _write(self, step: int, header: bytes, tensors: Mapping[str, Vector]) -> None:
         if not np.isfinite(tensors["parameters"]).all():  # the next step's loss will say so, to the user too
             log.warning("the parameters of step %d are not finite: no checkpoint", step)
             return
         try:
-            checkpoint.write(self._storage, step, header, list(tensors.values()))
+            process = self._process
+            if process is None or process.has_ended or not tensors.keys() <= process.memory.keys():
+                checkpoint_files.write(self._storage, step, parts_of(header, tensors.values()))
+            else:
+                process.write(step, header, list(tensors))
         except OSError as error:
             self._failed(error)
         else:
@@ -111,9 +150,3 @@ class CheckpointWriter:
             kept = "there is none yet" if self._kept is None else f"that of step {self._kept} is kept"
             reason = f"checkpoints cannot be written ({words}): {kept}; tried again while it trains"
             self._tell("trouble", reason=reason)
-
-
-def _give_way() -> None:
-    """Lets the process's other threads go first. A niceness above 19 is taken for 19."""
-    thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + GIVES_WAY_BY)

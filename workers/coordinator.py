@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from shared.metrics import summarize
 from shared.schedules import learning_rate_at
 from workers.blas import describe, kernel_in_use
 from workers.checkpoint import Checkpoint, newest
+from workers.checkpoint_process import CheckpointProcess
 from workers.checkpoint_writer import CheckpointWriter
 from workers.data import prepare
 from workers.disk import DISK, Disk
@@ -66,7 +68,11 @@ class Stopped(Exception):
 
 
 class Coordinator:
-    """Runs one attempt. `run` blocks; `reports` and `request` may be called from other threads meanwhile."""
+    """Runs one attempt. `run` blocks; `reports` and `request` may be called from other threads meanwhile.
+
+    Args:
+        writes_beside: whether checkpoints that fall due are written by a process of their own, rather than by a thread.
+    """
 
     def __init__(
         self,
@@ -75,8 +81,11 @@ class Coordinator:
         notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         disk: Disk = DISK,
+        *,
+        writes_beside: bool = False,
     ) -> None:
         self._job, self._plan, self._spec = job, job.plan, job.plan.spec
+        self._writes_beside = writes_beside
         self._transport, self._notes, self._clock = transport, list(notes), clock
         self._folder, self._disk = Path(job.folder), disk
         self._writer: CheckpointWriter | None = None
@@ -136,7 +145,8 @@ class Coordinator:
     def _open(self) -> None:
         """Starts from the newest whole checkpoint, or from the initial weights."""
         kernel = kernel_in_use()
-        storage = storage_at(self._job.checkpoints, self._folder / "checkpoints", self._disk)
+        place = self._job.checkpoints, self._folder / "checkpoints"
+        storage = storage_at(*place, self._disk)
         try:
             found, damaged = newest(storage)
         except StorageAway as error:
@@ -148,7 +158,8 @@ class Coordinator:
             state, self._memory, self._step = found.server, Memory(**found.memory), found.step
         self._transport.open(self._plan, self._prepared.folder, state, self._step)
         kept, every_s = None if found is None else found.step, self._spec.checkpoint.every_s
-        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock)
+        starts = partial(CheckpointProcess, *place) if self._writes_beside else None
+        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock, starts)
         self._step_s = LOOK_UP_EVERY_S
         told = describe()
         if len(kernels := self._transport.kernels()) > 1:

@@ -114,8 +114,9 @@ def test_a_resumed_job_stays_paused_until_it_has_cpus(service: Service) -> None:
 
 def test_a_pause_withdraws_a_resume_that_waits(service: Service) -> None:
     job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
     service.act(job_id, "pause")
-    service.cluster.next_job().end("paused")
+    attempt.end("paused")
     service.until(job_id, "paused")
     for _ in range(2):
         service.submit()

@@ -101,6 +101,7 @@ def test_a_job_of_a_control_plane_that_stops_goes_on_at_another(group: Group) ->
     assert other.history(attempt.job.id) == ["queued", "running", "queued", "running"]
 
 
+@pytest.mark.timeout(3600 if LONG else 240)
 def test_each_of_many_keys_sent_100_times_at_once_to_all_is_one_job(group: Group) -> None:
     keys = [f"key-{number}" for number in range(KEYS)]
 

@@ -166,6 +166,7 @@ def test_of_control_planes_that_race_for_a_job_one_gets_it(store: Store, databas
     assert store.any_job(job_id).epoch == first + CLAIMS
 
 
+@pytest.mark.timeout(3600 if LONG else 240)
 def test_a_cancel_that_races_with_the_end_wins_or_is_told_never_both(store: Store) -> None:
     ids = [queued(store) for _ in range(INTERLEAVINGS)]
     epochs = [started(store, job_id) for job_id in ids]

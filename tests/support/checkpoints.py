@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workers import checkpoint
-from workers.checkpoint import Checkpoint, header_of, tensors_of
+from workers import checkpoint_files
+from workers.checkpoint import Checkpoint, header_of, parts_of, tensors_of
 from workers.disk import Disk, Parts
 from workers.parameter_server import ServerState
 from workers.storage import Storage
@@ -23,7 +23,8 @@ def at(step: int, *, best: bool = True, dtype: str = "float32") -> Checkpoint:
 
 def write(storage: Storage, what: Checkpoint) -> None:
     tensors = tensors_of(what.server)
-    checkpoint.write(storage, what.step, header_of(what.step, tensors, what.memory), list(tensors.values()))
+    header = header_of(what.step, tensors, what.memory)
+    checkpoint_files.write(storage, what.step, parts_of(header, tensors.values()))
 
 
 def same(found: Checkpoint | None, expected: Checkpoint) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from safetensors import safe_open
 
 from support.checkpoints import at, same, steps_in, write
-from workers.checkpoint import newest, superseded
+from workers.checkpoint import newest
+from workers.checkpoint_files import superseded
 from workers.disk import write_atomically
 from workers.storage import Folder
 

@@ -142,7 +142,7 @@ class _Process:
         try:
             with self._computing():
                 self._crew = RayCrew(members)
-                coordinator = Coordinator(job, *_transport(transport, job, self._crew))
+                coordinator = Coordinator(job, *_transport(transport, job, self._crew), writes_beside=True)
                 with self._changed:
                     self._part = coordinator
                     self._changed.notify_all()

@@ -1,0 +1,155 @@
+"""A process that writes checkpoints, so that steps wait neither for its work nor for the interpreter.
+
+A thread of the coordinator's process could not give way to the steps: whenever it wants the interpreter back, whoever
+computes waits until it has had it, and the less of a CPU it is given, the longer that takes. This process runs on what
+the steps leave of the CPUs. It shares the memory that the state is copied to, imports little, and ends when its
+coordinator does.
+
+    python -P -m workers.checkpoint_process SOCKET
+
+Both sides send lines of JSON: the place and the memory first, then an order for each checkpoint, with its header after
+it; each is answered by null, or by what went wrong.
+"""
+
+import errno
+import json
+import logging
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from workers.checkpoint_files import write
+from workers.storage import StorageAway, storage_at
+
+__all__ = ["CheckpointProcess"]
+
+ENDS_WITHIN_S = 60.0  # from what it writes now
+
+
+class CheckpointProcess:
+    """One process, for one job, and the memory that it writes from; `close` ends it.
+
+    Args:
+        url: where the checkpoints are kept; None: in `folder`.
+        sizes: of each vector of the state, in bytes, by name.
+
+    Raises OSError when it cannot be started.
+    """
+
+    def __init__(self, url: str | None, folder: Path, sizes: Mapping[str, int]) -> None:
+        files = {name: os.memfd_create("chainrule-checkpoint") for name in sizes}
+        try:
+            self.memory = {name: _mapped(file, sizes[name]) for name, file in files.items()}
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "workers.checkpoint_process", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), *files.values()],
+                    stdin=subprocess.DEVNULL,
+                )
+        finally:
+            for file in files.values():
+                os.close(file)
+        self._lines = self._socket.makefile("rb")
+        vectors = {name: (file, sizes[name]) for name, file in files.items()}
+        try:
+            self._ask({"url": url, "folder": str(folder), "vectors": vectors})
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def write(self, step: int, header: bytes, names: Sequence[str]) -> None:
+        """Writes the checkpoint that those vectors make, as they lie in the memory, and removes superseded ones.
+
+        Raises OSError, also when the process was killed, and RuntimeError for a mistake of ours.
+        """
+        self._ask({"step": step, "header_bytes": len(header), "vectors": list(names)}, header)
+
+    def close(self) -> None:
+        """Ends the process once it has written what it was told to. Repeating is harmless."""
+        self._lines.close()
+        self._socket.close()
+        try:
+            self._process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, order: dict[str, Any], content: bytes = b"") -> None:
+        try:
+            self._socket.sendall(json.dumps(order).encode() + b"\n" + content)
+            answer = self._lines.readline()
+        except ConnectionError:
+            answer = b""
+        if not answer:
+            raise _end(self._process.wait())
+        trouble = json.loads(answer)
+        if trouble is not None:
+            number, words, is_away = trouble
+            raise StorageAway(words) if is_away else OSError(number, words)
+
+
+def _mapped(file: int, size: int) -> mmap.mmap:
+    os.ftruncate(file, size)
+    return mmap.mmap(file, size)
+
+
+def _end(status: int) -> Exception:
+    """What it means that the process is gone."""
+    if status < 0:
+        return OSError(errno.EIO, f"what writes them was ended by {signal.Signals(-status).name}")
+    return RuntimeError(f"the process that writes checkpoints ended with status {status}; its log says why")
+
+
+# ---------------------------------------------------------------- in the process
+def main(channel: socket.socket) -> None:
+    """Writes what it is told to, until nobody is there to tell it."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    lines = channel.makefile("rb")
+    place = json.loads(lines.readline())
+    try:
+        vectors = {name: _shared(file, size) for name, (file, size) in place["vectors"].items()}
+        storage = storage_at(place["url"], Path(place["folder"]))
+    except OSError as error:
+        channel.sendall(_trouble(error))
+        return
+    channel.sendall(b"null\n")
+    while line := lines.readline():
+        order = json.loads(line)
+        header = lines.read(order["header_bytes"])
+        try:
+            write(storage, order["step"], [header, *(vectors[name] for name in order["vectors"])])
+        except OSError as error:
+            channel.sendall(_trouble(error))
+        else:
+            channel.sendall(b"null\n")
+
+
+def _trouble(error: OSError) -> bytes:
+    words = error.strerror or type(error).__name__
+    return json.dumps([error.errno, words, isinstance(error, StorageAway)]).encode() + b"\n"
+
+
+def _shared(file: int, size: int) -> memoryview:
+    """The memory, which is allocated here: that takes long, and nobody waits for this process."""
+    os.posix_fallocate(file, 0, size)
+    memory = memoryview(mmap.mmap(file, size))
+    os.close(file)
+    return memory
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with suppress(ConnectionError):  # nobody is there to be told
+        main(socket.socket(fileno=int(sys.argv[1])))
