@@ -282,8 +282,9 @@ class ValidationDataset(Record):
 class EarlyStopping(Record):
     """Stops when the metric has not improved for `patience` epochs, and keeps the best epoch's weights."""
 
-    metric: Literal["loss", "accuracy", "auc", "rmse", "mae", "r2"] = "loss"
-    """Which validation metric is watched."""
+    metric: Literal["loss", "accuracy", "auc", "rmse", "mae", "r2", "train_loss"] = "loss"
+    """Which validation metric is watched; `train_loss` is an epoch's loss over the training rows, and needs no
+    validation."""
     patience: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 3
     """Epochs without improvement after which the job stops."""
     min_delta: NotNegative = 0.0
@@ -391,10 +392,11 @@ class JobSpec(Record):
 
     @model_validator(mode="after")
     def _early_stopping_needs_validation(self) -> "JobSpec":
-        if self.early_stopping is not None and self.validation is None:
+        rule = self.early_stopping
+        if rule is not None and rule.metric != "train_loss" and self.validation is None:
             raise PydanticCustomError(
                 "field",
-                "a spec with validation",
+                "a spec with validation, or the metric train_loss",
                 {"field": "early_stopping", "got": "early_stopping without validation"},
             )
         return self

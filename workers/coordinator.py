@@ -51,6 +51,8 @@ class Memory:
     elapsed_s: float = 0.0
     loss_sum: float = 0.0  # of the losses since the last item of metrics, each times its batch's rows
     loss_rows: int = 0
+    epoch_loss_sum: float = 0.0  # the same since the epoch began
+    epoch_loss_rows: int = 0
     item_elapsed_s: float = 0.0  # when the last item was made
     latest: dict[str, float] = field(default_factory=dict)  # the newest value of each metric
     best: dict[str, float] = field(default_factory=dict)  # the metrics of the best epoch; has "epoch"
@@ -216,7 +218,7 @@ class Coordinator:
     def _steps_until_look_up(self) -> int:
         """As many steps as take about LOOK_UP_EVERY_S, but none past an epoch's end where something is due then."""
         count = min(max(1, int(LOOK_UP_EVERY_S / self._step_s)), self._plan.steps - self._step)
-        if self._plan.validation_rows or self._orders.needed:
+        if self._plan.validation_rows or self._spec.early_stopping is not None or self._orders.needed:
             count = min(count, self._plan.steps_per_epoch - self._step % self._plan.steps_per_epoch)
         return count
 
@@ -229,12 +231,14 @@ class Coordinator:
             rows = min(self._spec.batch_size, self._plan.training_rows - batch * self._spec.batch_size)
             memory.loss_sum += loss * rows
             memory.loss_rows += rows
+            memory.epoch_loss_sum += loss * rows
+            memory.epoch_loss_rows += rows
             self._step += 1
             epoch_ends = batch + 1 == per_epoch
             if epoch_ends or (batch + 1) % ITEM_EVERY_STEPS == 0:
-                self._make_item(validate=epoch_ends)
+                self._make_item(epoch_ends=epoch_ends)
 
-    def _make_item(self, *, validate: bool) -> None:
+    def _make_item(self, *, epoch_ends: bool) -> None:
         memory, epoch = self._memory, -(-self._step // self._plan.steps_per_epoch)
         elapsed = max(memory.elapsed_s - memory.item_elapsed_s, self._step_s)
         metrics = {
@@ -243,13 +247,15 @@ class Coordinator:
             "samples_per_s": round(memory.loss_rows / elapsed, 1),
         }
         memory.loss_sum, memory.loss_rows, memory.item_elapsed_s = 0.0, 0, memory.elapsed_s
-        if validate and self._plan.validation_rows:
+        if epoch_ends and self._plan.validation_rows:
             began = self._clock()
             metrics |= self._validate()
             memory.elapsed_s += self._clock() - began
             memory.item_elapsed_s = memory.elapsed_s
+        if epoch_ends:
             if self._spec.early_stopping is not None:
-                self._judge(metrics, epoch)
+                self._judge(metrics | {"train_loss": memory.epoch_loss_sum / memory.epoch_loss_rows}, epoch)
+            memory.epoch_loss_sum, memory.epoch_loss_rows = 0.0, 0
         memory.latest |= metrics
         self._log.add("metrics", step=self._step, epoch=epoch, elapsed_s=round(memory.elapsed_s, 6), **metrics)
 
@@ -272,7 +278,7 @@ class Coordinator:
         """Early stopping: keeps the best weights, and stops when nothing has improved for too long."""
         rule, memory = self._spec.early_stopping, self._memory
         assert rule is not None
-        name = f"validation_{rule.metric}"
+        name = rule.metric if rule.metric == "train_loss" else f"validation_{rule.metric}"
         sign = -1.0 if rule.metric in HIGHER_IS_BETTER else 1.0
         # AUC is not defined while one class is absent, nor R² for a constant target: such an epoch is no improvement.
         gain = sign * (memory.best.get(name, sign * math.inf) - metrics.get(name, sign * math.inf))
@@ -358,7 +364,8 @@ class Coordinator:
             return f"trained to its end; {kept}"
         epoch, waited = self._progress()["epoch"], memory.epochs_without_improvement
         by = f" by more than {rule.min_delta:g}" if rule.min_delta else ""
-        what = f"validation {rule.metric} had not improved{by} for {waited} {'epoch' if waited == 1 else 'epochs'}"
+        watched = "training loss" if rule.metric == "train_loss" else f"validation {rule.metric}"
+        what = f"{watched} had not improved{by} for {waited} {'epoch' if waited == 1 else 'epochs'}"
         return f"trained; stopped early after epoch {epoch}: {what}; {kept}"
 
     def _end(self, *, outcome: str, reason: str | None = None, **data: Any) -> None:

@@ -75,12 +75,12 @@ def _check_classes(spec: JobSpec, validation: TableFile, classes: Sequence[Any])
 
 def check_early_stopping(spec: JobSpec, classes: Sequence[Any] | None, file: TableFile, chosen: Chosen | None) -> None:
     """Raises InvalidInput for a metric that the validation rows, those of `file` that are chosen, do not have."""
-    if spec.early_stopping is None:
+    if spec.early_stopping is None or spec.early_stopping.metric == "train_loss":
         return
     assert spec.task != "auto", "the spec is completed"
     metric, known = spec.early_stopping.metric, METRICS[spec.task]
     if metric not in known or (metric == "auc" and len(classes or ()) != 2):
-        possible = [name for name in known if name != "auc" or len(classes or ()) == 2]
+        possible = [name for name in (*known, "train_loss") if name != "auc" or len(classes or ()) == 2]
         kind = spec.task if classes is None else f"{spec.task} of {len(classes)} classes"
         raise InvalidInput.of("early_stopping.metric", metric, f"{', '.join(possible)}: this is a {kind}")
     if metric in ("auc", "r2"):

@@ -4,7 +4,8 @@ They take scikit-learn's own parameters, with its own meaning and defaults, as f
 not is refused or left out:
 
 - `solver="lbfgs"`, and `learning_rate="invscaling"` or `"adaptive"`;
-- stopping by the training loss: without `early_stopping`, all of `max_iter` epochs are trained;
+- the weights of the last epoch: those of the best one are kept, and `tol` is what an epoch must improve on the best
+  before it, not on the one just before;
 - `warm_start`, `partial_fit`, sparse matrices, sample weights, several labels a row;
 - scikit-learn's very random numbers: equal seeds give equal models here, but not those that scikit-learn makes.
 """
@@ -126,9 +127,12 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             "dtype": "float32" if x.dtype == np.float32 else "float64",
             "preprocessing": {"standardize": False},
         }
+        # scikit-learn goes on for one epoch more than that without improvement
+        stopping = {"metric": self._monitored, "patience": self.n_iter_no_change + 1, "min_delta": max(self.tol, 0.0)}
         if not self.early_stopping:
-            return spec
-        stopping = {"metric": self._monitored, "patience": self.n_iter_no_change, "min_delta": self.tol}
+            return spec | {
+                "early_stopping": stopping | {"metric": "train_loss", "min_delta": scale * max(self.tol, 0.0)}
+            }
         return spec | {"validation": {"fraction": self.validation_fraction}, "early_stopping": stopping}
 
     def _optimizer(self, scale: float) -> dict[str, Any]:
@@ -161,6 +165,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         by_epoch = {metric["epoch"]: metric for metric in metrics}.values()  # the last of an epoch that has several
         self.loss_curve_ = [metric["train_loss"] for metric in by_epoch]
         self.loss_ = self.loss_curve_[-1]
+        self.best_loss_ = None if self.early_stopping else min(self.loss_curve_)
         score = f"validation_{self._monitored}"
         self.validation_scores_ = [metric[score] for metric in by_epoch] if self.early_stopping else None
         self.best_validation_score_ = max(self.validation_scores_) if self.validation_scores_ else None
@@ -233,6 +238,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         self.out_activation_ = "identity"
         self.loss_curve_ = [loss / 2 for loss in self.loss_curve_]  # scikit-learn halves the squared error
         self.loss_ = self.loss_curve_[-1]
+        self.best_loss_ = None if self.early_stopping else min(self.loss_curve_)
         return self
 
     def _loss_scale(self, targets: int) -> float:

@@ -75,9 +75,10 @@ def test_a_classifier_is_as_good_as_scikit_learns(client: Client, solver: str) -
         "max_iter": 40,
         "learning_rate_init": 0.01,
         "random_state": 0,
+        "n_iter_no_change": 100,
     }
     ours = MLPClassifier(**given, client=client).fit(x_train, y_train)
-    theirs = neural_network.MLPClassifier(**given, n_iter_no_change=100).fit(x_train, y_train)
+    theirs = neural_network.MLPClassifier(**given).fit(x_train, y_train)
     assert ours.score(x_test, y_test) >= theirs.score(x_test, y_test) - 0.03
     assert ours.loss_ == pytest.approx(theirs.loss_, abs=0.05)
     for name in ("n_iter_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
@@ -94,10 +95,27 @@ def test_a_regressor_descends_the_loss_that_scikit_learn_descends(client: Client
     x, y = StandardScaler().fit_transform(x), (y - y.mean()) / y.std()
     given: dict[str, Any] = {"hidden_layer_sizes": (), "solver": "sgd", "alpha": 20.0, "learning_rate_init": 0.05}
     given |= {"max_iter": 400, "batch_size": len(x), "shuffle": False, "random_state": 0}
+    given |= {"n_iter_no_change": 400, "tol": 0}
     ours = MLPRegressor(**given, client=client).fit(x, np.column_stack([y, -y]))
-    theirs = neural_network.MLPRegressor(**given, n_iter_no_change=400, tol=0).fit(x, np.column_stack([y, -y]))
+    theirs = neural_network.MLPRegressor(**given).fit(x, np.column_stack([y, -y]))
     np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], atol=1e-4)
     np.testing.assert_allclose(ours.predict(x), theirs.predict(x), atol=1e-3)
+
+
+def test_training_ends_once_the_training_loss_improves_no_more(client: Client) -> None:
+    x, y = load_diabetes(return_X_y=True)
+    x, y = StandardScaler().fit_transform(x), (y - y.mean()) / y.std()
+    given = {
+        "hidden_layer_sizes": (),
+        "solver": "sgd",
+        "learning_rate_init": 0.1,
+        "batch_size": len(x),
+        "max_iter": 500,
+    }
+    ours = MLPRegressor(**given, client=client).fit(x, y)
+    theirs = neural_network.MLPRegressor(**given).fit(x, y)
+    assert theirs.n_iter_ <= ours.n_iter_ < 500, "what improves slowly is summed up here"
+    assert ours.best_loss_ == pytest.approx(theirs.best_loss_, abs=1e-3)
 
 
 def test_early_stopping_keeps_the_best_epoch(client: Client) -> None:

@@ -127,11 +127,11 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"validation": 0.1}, "validation", "an object with fraction or an object with dataset, or null"),
     ({"validation": {}}, "validation", "an object with fraction or an object with dataset, or null"),
     ({"validation": {"fraction": 0.1, "dataset": "x"}}, "validation", "an object with fraction or an object with"),
-    ({"early_stopping": {}}, "early_stopping", "a spec with validation"),
+    ({"early_stopping": {}}, "early_stopping", "a spec with validation, or the metric train_loss"),
     (
         {"validation": {"fraction": 0.1}, "early_stopping": {"metric": "f1"}},
         "early_stopping.metric",
-        "one of loss, accuracy, auc, rmse, mae, r2",
+        "one of loss, accuracy, auc, rmse, mae, r2, train_loss",
     ),
     (
         {"validation": {"fraction": 0.1}, "early_stopping": {"patience": 0}},

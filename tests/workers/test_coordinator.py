@@ -162,6 +162,18 @@ def test_early_stopping_waits_for_its_patience_and_keeps_the_best_epochs_weights
     np.testing.assert_array_equal(kept.ravel(), transport.best[1].parameters[: kept.size])
 
 
+def test_the_training_loss_stops_a_job_without_validation_by_the_mean_of_each_epoch(tmp_path: Path) -> None:
+    changes = {"validation": None, "epochs": 200, "optimizer": {"type": "sgd", "learning_rate": 1e-6}}
+    rule = {"metric": "train_loss", "patience": 3, "min_delta": 0.5}
+    reports = run(job_of(tmp_path / "job", early_stopping=rule, **changes))
+    assert [item["epoch"] for item in items(reports)] == [1, 2, 3, 4]
+    assert ended(reports)["reason"] == (
+        "trained; stopped early after epoch 4: training loss had not improved by more than 0.5 for 3 epochs; "
+        "weights of epoch 1 kept"
+    )
+    assert ended(reports)["metrics"]["train_loss"] == pytest.approx(items(reports)[0]["train_loss"])
+
+
 def test_a_job_that_is_not_stopped_early_says_which_weights_it_keeps(tmp_path: Path) -> None:
     patient = run(job_of(tmp_path / "job", early_stopping={"patience": 3}), Scripted([0.5, 0.3, 0.4, 0.4]))
     assert ended(patient)["reason"] == "trained to its end; weights of epoch 2 kept"
