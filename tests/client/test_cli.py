@@ -26,7 +26,7 @@ def run(service: FakeService) -> Run:
 
     def run(*arguments: object) -> Any:
         session = Session("http://service", service.transport())
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments], obj=session)
+        result = CliRunner(env={"COLUMNS": None}).invoke(app, [str(argument) for argument in arguments], obj=session)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(service: FakeService) -> None
         return service.handle(request)
 
     session = Session("http://service", httpx.MockTransport(interrupted))
-    result = CliRunner().invoke(app, ["watch", "job_01"], obj=session)
+    result = CliRunner(env={"COLUMNS": None}).invoke(app, ["watch", "job_01"], obj=session)
     assert result.exit_code == ExitCode.INTERRUPTED
     assert "job_01 goes on without being watched" in result.stderr
     assert service.jobs["job_01"]["state"] == "running"

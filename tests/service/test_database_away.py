@@ -63,12 +63,20 @@ def until(answer: Callable[[], httpx.Response], status: int) -> httpx.Response:
     return last
 
 
+def until_taken_in(service: Service, job_id: str) -> None:
+    """Waits until what the job's attempt told is taken in: from then on it is listened to."""
+    deadline = time.monotonic() + WITHIN_S
+    while not service.http.get(f"/v1/jobs/{job_id}/metrics").json()["items"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_job_trains_on_while_the_database_is_away_and_all_that_it_told_is_written_then(
     service: Service, outage: Locked | Stopped
 ) -> None:
     job_id = service.submit()["id"]
     attempt = service.cluster.next_job().tell_metrics(1)
-    until(lambda: service.http.get(f"/v1/jobs/{job_id}/metrics"), 200)
+    until_taken_in(service, job_id)
     outage.begin()
     try:
         for step in range(2, 50):
@@ -122,7 +130,8 @@ def test_a_job_that_starts_or_ends_without_a_database_does_so_when_it_is_back(
     service: Service, outage: Locked | Stopped
 ) -> None:
     running, waiting = (service.submit(workers={"min": 2, "max": 2})["id"] for _ in range(2))
-    attempt = service.cluster.next_job()
+    attempt = service.cluster.next_job().tell_metrics(1)
+    until_taken_in(service, running)
     outage.begin()
     try:
         attempt.lose("a worker died")

@@ -93,6 +93,7 @@ class ScriptedCluster:
         """Attempts by job id that still run though their control plane is gone."""
         self._launched: queue.Queue[ScriptedJob] = queue.Queue()
         self._jobs: list[ScriptedJob] = []
+        self._is_let_go = False
 
     def next_job(self) -> ScriptedJob:
         return self._launched.get(timeout=WITHIN_S)
@@ -101,7 +102,8 @@ class ScriptedCluster:
         return self._launched.empty()
 
     def let_go(self) -> None:
-        """The test is over: attempts heed the requests to come by themselves."""
+        """The test is over: attempts heed the requests to come by themselves, those that are still to start as well."""
+        self._is_let_go = True
         for job in self._jobs:
             job.obeys.set()
 
@@ -117,6 +119,8 @@ class ScriptedCluster:
     def launch(self, job: TrainingJob) -> ScriptedJob:
         launched = ScriptedJob(job)
         self._jobs.append(launched)
+        if self._is_let_go:
+            launched.obeys.set()
         self._launched.put(launched)
         return launched
 
