@@ -61,7 +61,9 @@ class RayNodes:
         command = [*inside, str(Path(sys.executable).with_name("ray")), "start", "--node-ip-address", ip, *options]
         command += ["--num-gpus", "0", "--min-worker-port", "0", "--max-worker-port", "0", "--disable-usage-stats"]
         command += ["--include-log-monitor", "false"]
-        environment = {**os.environ, variable: value, "RAY_TMPDIR": str(self._run.folder / "ray")}
+        # whatever token somebody keeps in ~/.ray, which a head takes by itself and nodes do not
+        environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        environment |= {variable: value, "RAY_TMPDIR": str(self._run.folder / "ray")}
         done = subprocess.run(
             command, check=False, env=environment, capture_output=True, text=True, timeout=STARTS_WITHIN_S
         )
