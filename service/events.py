@@ -53,6 +53,12 @@ class Bell:
         """Whether the service ends."""
         return self._closed
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        with self._lock:
+            return sum(map(len, self._listeners.values()))
+
     @contextmanager
     def listen(self, job_id: str) -> Iterator[asyncio.Event]:
         """An event, for this thread's event loop, that is set whenever the bell rings for the job."""

@@ -209,6 +209,12 @@ HOLDER: Json = {
     "key": {"id": KEY_ID, "name": "the nightly jobs"},
 }
 
+TELEMETRY = """# HELP chainrule_jobs Jobs in each state, of all control planes.
+# TYPE chainrule_jobs gauge
+chainrule_jobs{state="queued"} 3.0
+chainrule_jobs{state="running"} 2.0
+"""
+
 BODIES: dict[str, Json] = {
     "CheckpointPage": {"items": [{"step": 805, "sha256": SHA256}], "next_cursor": None},
     "ClusterInfo": {"nodes": [NODE], "cpus": 2, "cpus_free": 0, "blas_kernel": "SkylakeX"},
@@ -239,6 +245,7 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs"},
     ("watch_job", "200"): EVENTS,
     ("get_model", "200"): MODEL_FILE,
+    ("get_telemetry", "200"): TELEMETRY,
     ("healthz", "200"): {"status": "alive"},
 }
 """By operation and status: an example of an answer that is of no schema, or tells more than that of its schema."""

@@ -13,9 +13,20 @@ from service.allocation import Running
 from service.database import AWAY, reason_of
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
 from service.store import JobRow, Store, Told
+from service.telemetry import Telemetry
 from shared.errors import Unavailable
 from workers.failures import Losses
-from workers.job import AttemptLost, Cluster, Report, RunningJob, StopRequest, TrainingJob
+from workers.job import (
+    AttemptLost,
+    Cluster,
+    InternalError,
+    NotPlaced,
+    OutOfMemory,
+    Report,
+    RunningJob,
+    StopRequest,
+    TrainingJob,
+)
 
 __all__ = ["Attempt", "Runner", "Runners"]
 
@@ -54,6 +65,13 @@ Decide = Callable[[Requested], Move]
 End = tuple[Decide, dict[str, Any]]
 """What the end of an attempt means, and columns of the job to set along."""
 T = TypeVar("T")
+ENDED_AS = {
+    OutOfMemory: "out_of_memory",
+    InternalError: "internal_error",
+    NotPlaced: "not_placed",
+    AttemptLost: "lost",
+}
+"""What the telemetry calls a loss; the first that fits, so children before parents."""
 
 
 class Runner:
@@ -71,13 +89,18 @@ class Runner:
         on_end: Callable[["Runner"], None],
         on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float],
+        telemetry: Telemetry,
         found: RunningJob | None = None,
     ) -> None:
         self.attempt = attempt
+        self.samples_per_s = 0.0
+        """Rows that it trained on a second, when it last told."""
         self.renewed_at = clock()
         """When its lease was last given or renewed, by the clock of this process."""
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
         self._on_cpus, self._on_terminal, self._clock = on_cpus, on_terminal, clock
+        self._telemetry, self._ended_as = telemetry, "interrupted"  # the latter: a word of ATTEMPT_ENDS
+        self._members: set[int] = set()  # the numbers of its workers
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._found = found
@@ -201,7 +224,9 @@ class Runner:
         if self._goes_on():
             self._store.owner.give_back(self.attempt.job_id, self.attempt.epoch)
         else:
-            self._move(*end())
+            job = self._move(*end())
+            goes_on = job.state == JobState.QUEUED and self._ended_as in ENDED_AS.values()
+            self._telemetry.attempt_ended(self._ended_as, goes_on=goes_on)
 
     def _insist(self, use: Callable[[], T], give_up: threading.Event) -> T:
         """What a use of the database returns; tried again and again while that is away, until `give_up`."""
@@ -249,6 +274,7 @@ class Runner:
         self._last_report = reports[-1].number
         if reports[-1].type != "ended":
             return None
+        self._ended_as = reports[-1].data["outcome"]
         end = self._end_of(finite(reports[-1].data))
         return lambda: end
 
@@ -265,6 +291,7 @@ class Runner:
         else:
             log.error("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id, exc_info=error)
             loss = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
+        self._ended_as = next((end for kind, end in ENDED_AS.items() if isinstance(loss, kind)), "lost")
         return lambda: self._lost(loss)
 
     def _take_in(self, reports: list[Report]) -> None:
@@ -277,6 +304,7 @@ class Runner:
                 values["environment"] = data["environment"]
                 values["workers"] = data["workers"]
             elif report.type == "progress":
+                data.pop("trained", None)
                 values["progress"] = {key: value for key, value in data.items() if key != "metrics"}
                 values["metrics"] = data.get("metrics", {})
                 told.append(Told("progress", data))
@@ -295,8 +323,22 @@ class Runner:
         if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.epoch, told, **values):
             raise AttemptLost("the job has been moved on by somebody else")
         for report in reports:
+            self._count(report)
             if report.type in ("started", "workers"):
                 self._has_resized(report.data["workers"], report.data.get("cpus", 0))
+
+    def _count(self, report: Report) -> None:
+        """Adds what the attempt tells to the telemetry."""
+        members, trained = set(report.data.get("members", ())), report.data.get("trained")
+        if report.type == "workers":
+            lost = len(self._members - members) if report.data.get("lost") else 0
+            joined = len(members - self._members) if self._members else 0
+            self._telemetry.workers_changed(lost=lost, joined=joined)
+        if members:
+            self._members = members
+        if trained is not None and trained["steps"]:
+            self._telemetry.trained(**trained)
+            self.samples_per_s = trained["samples"] / max(trained["seconds"], 1e-9)
 
     def _has_resized(self, workers: int, cpus: int) -> None:
         """The attempt computes with so many workers now, and holds so many CPUs, for whom it waits for among them."""
@@ -318,7 +360,8 @@ class Runner:
         values = {"losses": losses.without_progress, "out_of_memory": losses.out_of_memory}
         return lambda requested: after_attempt_lost(loss, requested, losses), values
 
-    def _move(self, decide: Decide, values: dict[str, Any]) -> None:
+    def _move(self, decide: Decide, values: dict[str, Any]) -> JobRow:
+        """The job, after it."""
         job_id, number, epoch = self.attempt.job_id, self.attempt.number, self.attempt.epoch
         job = self._store.move(job_id, epoch, JobState.RUNNING, decide, **values)
         if job is None:
@@ -326,6 +369,7 @@ class Runner:
             job = self._store.any_job(job_id)  # we may have ended it ourselves, if the connection broke at the commit
         if JobState(job.state).is_terminal:
             self._on_terminal(job_id, JobState(job.state))
+        return job
 
 
 def finite(value: Any) -> Any:
@@ -350,7 +394,9 @@ class Runners:
         on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Runner], None] = lambda runner: runner.thread.start(),
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self.telemetry = telemetry or Telemetry()
         self._store, self._cluster, self._job_of, self._on_cpus = store, cluster, job_of, on_cpus
         self._on_terminal, self._clock, self._start = on_terminal, clock, start
         self._changed = threading.Condition()
@@ -367,6 +413,7 @@ class Runners:
             self._ended,
             self._on_terminal,
             self._clock,
+            self.telemetry,
             found,
         )
         with self._changed:

@@ -58,7 +58,8 @@ class JobFilter:
 
 
 class Store:
-    """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job."""
+    """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job, and
+    `on_move` after each that moved one, with the job as it was before, if it was, and its new state."""
 
     def __init__(
         self,
@@ -66,11 +67,12 @@ class Store:
         on_event: Callable[[str], None] = lambda job_id: None,
         clock: Callable[[], str] = now,
         owner: Owner | None = None,
+        on_move: "OnMove" = lambda before, to: None,
     ) -> None:
         self.owner = owner or Owner(database)
         """The control plane that this store writes for."""
         self._database = database
-        self._on_event = on_event
+        self._on_event, self._on_move = on_event, on_move
         self._clock = clock
 
     # ------------------------------------------------------------ submitting and removing
@@ -92,6 +94,7 @@ class Store:
             if known is None:
                 raise
             return known, False
+        self._on_move(None, JobState.QUEUED)
         self._on_event(new.id)
         return job, True
 
@@ -220,14 +223,16 @@ class Store:
         Raises NotFound, or Conflict where it is impossible.
         """
         with self._database.writing() as connection:
-            job = _of_tenant(connection, tenant, job_id, lock=True)
-            answer = respond(verb, JobState(job.state), job.requested)
+            before = _of_tenant(connection, tenant, job_id, lock=True)
+            answer = respond(verb, JobState(before.state), before.requested)
             if isinstance(answer, Move):
-                self._move(connection, job, answer)
+                self._move(connection, before, answer)
             elif isinstance(answer, Flag):
                 values = {"requested": answer.requested, "reason": answer.why, "preempted_by": None}
-                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+                connection.execute(sa.update(jobs).where(jobs.c.number == before.number).values(values))
             job = _one(connection, job_id)
+        if isinstance(answer, Move):
+            self._on_move(before, answer.to)
         self._on_event(job_id)
         return job
 
@@ -257,11 +262,12 @@ class Store:
         `decide` is given what the user asked for last. `values` are columns to be set along.
         """
         with self._database.writing() as connection:
-            job = _at(connection, job_id, epoch, state)
-            if job is None:
+            before = _at(connection, job_id, epoch, state)
+            if before is None:
                 return None
-            self._move(connection, job, decide(job.requested), **values)
+            self._move(connection, before, decide(before.requested), **values)
             job = _one(connection, job_id)
+        self._on_move(before, JobState(job.state))
         self._on_event(job_id)
         return job
 
@@ -333,6 +339,7 @@ class Store:
 
 
 Decision = Callable[[Requested], Move]
+OnMove = Callable[[JobRow | None, JobState], None]
 
 
 @dataclass(frozen=True)

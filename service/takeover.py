@@ -50,6 +50,7 @@ class Takeover:
         epoch = self._store.owner.claim(lease)
         if epoch is None:
             return
+        self._runners.telemetry.taken_over()
         attempt = Attempt.at(self._store.any_job(lease.job_id))
         running = self._runners.find(attempt)
         if running is not None:

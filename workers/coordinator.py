@@ -100,6 +100,7 @@ class Coordinator:
         self._lock = threading.Lock()
         self._step = 0
         self._opened = False
+        self._untold_steps, self._untold_samples, self._untold_s = 0, 0, 0.0  # since progress was told
         self._told_fraction, self._told_at = -1.0, clock()
 
     def request(self, stop: StopRequest) -> None:
@@ -139,6 +140,7 @@ class Coordinator:
             now = self._clock()
             self._step_s = max((now - began) / count, 1e-9)
             self._memory.elapsed_s += now - began
+            self._untold_steps, self._untold_s = self._untold_steps + count, self._untold_s + now - began
             self._take_in(losses)
             self._tell_progress()
             self._checkpoint_if_due()
@@ -180,6 +182,7 @@ class Coordinator:
             parameters=self._plan.parameters,
             resumed_from_step=self._step,
             workers=self._transport.workers,
+            members=list(self._transport.members),
             environment=told,
         )
         for item in self._memory.untold:
@@ -233,6 +236,7 @@ class Coordinator:
             memory.loss_rows += rows
             memory.epoch_loss_sum += loss * rows
             memory.epoch_loss_rows += rows
+            self._untold_samples += rows
             self._step += 1
             epoch_ends = batch + 1 == per_epoch
             if epoch_ends or (batch + 1) % ITEM_EVERY_STEPS == 0:
@@ -314,7 +318,13 @@ class Coordinator:
         fraction, now = self._step / self._plan.steps, self._clock()
         if fraction - self._told_fraction >= TELL_EVERY_FRACTION or now - self._told_at >= TELL_EVERY_S:
             self._told_fraction, self._told_at = fraction, now
-            self._log.add("progress", **self._progress(), metrics=dict(self._memory.latest))
+            self._log.add("progress", **self._progress(), metrics=dict(self._memory.latest), trained=self._trained())
+
+    def _trained(self) -> dict[str, float]:
+        """What has been done since this was asked before, for whoever counts it."""
+        trained = {"steps": self._untold_steps, "samples": self._untold_samples, "seconds": self._untold_s}
+        self._untold_steps, self._untold_samples, self._untold_s = 0, 0, 0.0
+        return trained
 
     def _checkpoint_if_due(self) -> None:
         assert self._writer is not None
@@ -369,4 +379,4 @@ class Coordinator:
         return f"trained; stopped early after epoch {epoch}: {what}; {kept}"
 
     def _end(self, *, outcome: str, reason: str | None = None, **data: Any) -> None:
-        self._log.add("ended", outcome=outcome, reason=reason, **data)
+        self._log.add("ended", outcome=outcome, reason=reason, trained=self._trained(), **data)

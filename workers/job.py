@@ -51,17 +51,19 @@ class Report:
 
     type        data
     started     parameters, resumed_from_step, environment: {blas_kernel, version, …}; workers: how many compute, which
-                may be fewer than were asked for: the others join when they have started
-    progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric
+                may be fewer than were asked for: the others join when they have started; members: who they are
+    progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric; `trained`:
+                {steps, samples, seconds} since progress was told before
     metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
                 samples_per_s, validation_…}; after a resume some come again, with the same step and values
     checkpoint  {step}: it is there for good
     trouble     {reason}: what goes wrong while it trains on; mended with the next checkpoint
-    workers     {workers, cpus, step, why}: the attempt computes with another number of workers from then on; `cpus` is
-                how many it holds, which differs while somebody who was lost has no replacement yet
+    workers     {workers, cpus, step, why, members, gone, lost}: others compute from then on: `members`, by number;
+                `gone` does not any more. `lost`: because of that the step was computed again. `cpus` is how many the
+                attempt holds, which differs while somebody who was lost has no replacement yet
     ended       outcome: succeeded | paused | cancelled | failed; reason: str | None, which for paused says why it could
-                not go on, if nobody asked; where it had begun to train also progress and metrics; for succeeded also
-                parameters_sha256, and the metrics are of the weights kept
+                not go on, if nobody asked; `trained`, as of progress; where it had begun to train also progress and
+                metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept
     """
 
     number: int

@@ -55,6 +55,7 @@ def test_everything_that_the_contract_names_is_there() -> None:
         "POST /v1/signin-links",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
         "GET /v1/cluster",
         "GET /v1/version",
     }

@@ -90,9 +90,8 @@ class RayRunningJob:
         with self._lock:
             for report in found:
                 if report.type == "workers":
-                    gone = report.data.pop("gone")
                     if report.number > self._heard:  # who asks again for a report gets it again
-                        self._take_leave(gone)
+                        self._take_leave(report.data["gone"])
                     report.data["cpus"] = self._held
                 self._heard = max(self._heard, report.number)
             self._fill()
@@ -125,7 +124,9 @@ class RayRunningJob:
     def _take_leave(self, gone: Sequence[int]) -> None:
         """Of those who left the coordinator, lost or as they were asked to."""
         for number in gone:
-            member = self._members.pop(number)
+            member = self._members.pop(number, None)
+            if member is None:  # it had gone before this attempt was found
+                continue
             was_asked = number >= self._cpus
             self._give(member, self._forgetful([member]) if was_asked else [])
         while self._held > self._cpus and self._held - 1 not in self._members:
