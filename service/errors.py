@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from service.database import AWAY, reason_of
 from service.field_errors import query_errors
 from service.problems import MEDIA_TYPE, problem_document
+from service.telemetry import route_of
 from shared.errors import (
     ChainruleError,
     Conflict,
@@ -145,7 +146,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _database_away(request: Request, error: Exception) -> Response:
     """Whatever was to be written is not: nothing is acknowledged before it is committed."""
-    log.warning("%s %s: the database is away: %s", request.method, request.url.path, reason_of(error))
+    log.warning("%s %s: the database is away: %s", request.method, route_of(request.scope), reason_of(error))
     return await _ours(request, Unavailable("the database does not answer; try again in a moment", RETRY_AFTER_S))
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from service.allocation import Running
 from service.database import AWAY, reason_of
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
+from service.log import about
 from service.store import JobRow, Store, Told
 from service.telemetry import Telemetry
 from shared.errors import Unavailable
@@ -53,12 +54,18 @@ class Attempt:
     priority: int
     age: int
     """The job's number in the order of submission."""
+    tenant: str = ""
 
     @classmethod
     def at(cls, job: JobRow) -> "Attempt":
         """The attempt that a job is at."""
         of_job = job.cpus_min, job.cpus_max, job.priority, job.number
-        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job)
+        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.tenant)
+
+    @property
+    def for_log(self) -> dict[str, Any]:
+        """What the service's log says of it."""
+        return {"job_id": self.job_id, "attempt": self.number, "tenant": self.tenant or None}
 
 
 Decide = Callable[[Requested], Move]
@@ -180,8 +187,9 @@ class Runner:
 
     # ------------------------------------------------------------ the attempt from its launch to its end
     def _run(self) -> None:
-        while not self.step(WAIT_S):
-            pass
+        with about(**self.attempt.for_log):
+            while not self.step(WAIT_S):
+                pass
 
     def step(self, wait_s: float) -> bool:
         """Launches the attempt, or takes in what it tells, waiting so long for that; tells whether it has ended.
@@ -211,7 +219,7 @@ class Runner:
         return self._abandoned.is_set() and self._cluster.keeps_attempts and self._running is not None
 
     def _close(self) -> None:
-        with self._closing:
+        with self._closing, about(**self.attempt.for_log):
             try:
                 if self._running is not None and self._goes_on():
                     self._running.leave()

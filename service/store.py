@@ -298,7 +298,8 @@ class Store:
         connection.execute(
             sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told)
         )
-        log.info("%s: %s → %s: %s", job.id, before, to, move.why)
+        of_job = {"job_id": job.id, "attempt": told["attempt"], "tenant": job.tenant}
+        log.info("%s: %s → %s: %s", job.id, before, to, move.why, extra=of_job)
 
     def set_reasons(self, reasons: Mapping[str, str]) -> None:
         """Says why jobs wait, for those that still do."""

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from service.clock import now, seconds_between
 from service.jobs import JobState
 
-__all__ = ["ATTEMPT_ENDS", "NO_ROUTE", "RECOVERIES", "Snapshot", "Telemetry"]
+__all__ = ["ATTEMPT_ENDS", "NO_ROUTE", "RECOVERIES", "Snapshot", "Telemetry", "route_of"]
 
 NO_ROUTE = "none"
 """The route of a request for what is not there."""
@@ -212,3 +212,14 @@ class _Looked(Collector):
 
 def _gauge(name: str, help_text: str, value: float | None) -> Metric:
     return GaugeMetricFamily(f"chainrule_{name}", help_text, value)
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """The template of the address that a request asked for, of which there are few; NO_ROUTE where nothing is there."""
+    route = scope.get("route")
+    if route is not None:
+        return str(route.path)
+    if "endpoint" not in scope:
+        return NO_ROUTE
+    folder = scope.get("root_path")
+    return f"{folder}/{{file}}" if folder else str(scope["path"])  # a folder of files; the OpenAPI document
