@@ -165,6 +165,18 @@ EVENTS = (
     + ": still here\n\n"
 )
 
+LOG: list[Json] = [
+    {
+        **{"seq": 1, "at": SUBMITTED_AT, "level": "info", "source": "control_plane"},
+        **{"message": "queued: Submitted.", "attempt": 1},
+    },
+    {
+        **{"seq": 4, "at": STARTED_AT, "level": "info", "source": "coordinator"},
+        **{"message": "computes with 2 workers on 127.0.0.1, BLAS kernel SkylakeX; starts from the beginning"},
+        "attempt": 1,
+    },
+]
+
 # ---------------------------------------------------------------- models
 MODEL_FILE = '…{"__metadata__":{"format":"chainrule-model-1",…},"layers.0.weights":{"dtype":"F32",…},…}…'
 PREDICTIONS: Json = {
@@ -227,6 +239,7 @@ BODIES: dict[str, Json] = {
     "Job": JOB,
     "JobPage": {"items": [JOB], "next_cursor": "MTI"},
     "KeyPage": {"items": [MADE_KEY], "next_cursor": None},
+    "LogPage": {"items": LOG, "next_cursor": None},
     "MadeKey": {**MADE_KEY, "key": "chainrule_ab12cd34_…"},
     "MetricPage": {"items": [METRIC], "next_cursor": None},
     "Predictions": PREDICTIONS,
@@ -244,6 +257,7 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("pause_job", "202"): {**JOB, "reason": "is being paused"},
     ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs"},
     ("watch_job", "200"): EVENTS,
+    ("watch_logs", "200"): _event(4, "log", LOG[1]),
     ("get_model", "200"): MODEL_FILE,
     ("get_telemetry", "200"): TELEMETRY,
     ("healthz", "200"): {"status": "alive"},

@@ -1,7 +1,6 @@
 """Follows each running attempt: launches it, writes what it tells into the store, and moves the job when it ends."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from service.allocation import Running
 from service.database import AWAY, reason_of
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
 from service.log import about
-from service.store import JobRow, Store, Told
+from service.reports import finite, meaning_of
+from service.store import JobRow, Store
 from service.telemetry import Telemetry
 from shared.errors import Unavailable
 from workers.failures import Losses
@@ -55,12 +55,14 @@ class Attempt:
     age: int
     """The job's number in the order of submission."""
     tenant: str = ""
+    last_report: int = 0
+    """What it told up to that number has been taken in."""
 
     @classmethod
     def at(cls, job: JobRow) -> "Attempt":
         """The attempt that a job is at."""
         of_job = job.cpus_min, job.cpus_max, job.priority, job.number
-        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.tenant)
+        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.tenant, job.last_report)
 
     @property
     def for_log(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Runner:
         self._ending = False
         self._workers = self._wanted = self._cpus = attempt.workers
         self._resized_at = clock()
-        self._last_report = 0
+        self._last_report = attempt.last_report
         self._why = STOPPED
         self._in_trouble = False
         self._abandoned = threading.Event()
@@ -304,36 +306,25 @@ class Runner:
 
     def _take_in(self, reports: list[Report]) -> None:
         """Writes the reports, in one transaction."""
-        told: list[Told] = []
-        values: dict[str, Any] = {}
-        for report in reports:
-            data = finite(report.data)
-            if report.type == "started":
-                values["environment"] = data["environment"]
-                values["workers"] = data["workers"]
-            elif report.type == "progress":
-                data.pop("trained", None)
-                values["progress"] = {key: value for key, value in data.items() if key != "metrics"}
-                values["metrics"] = data.get("metrics", {})
-                told.append(Told("progress", data))
-            elif report.type == "metrics":
-                told.append(Told("metrics", data, step=data["step"]))
-            elif report.type == "workers":
-                values["workers"] = data["workers"]
-                told.append(Told("workers", data))
-            elif report.type == "checkpoint":
-                values["losses"] = 0
-                if self._in_trouble:
-                    self._in_trouble, values["reason"] = False, None
-            elif report.type == "trouble":
-                self._in_trouble, values["reason"] = True, data["reason"]
-                told.append(Told.still_running(data["reason"], self.attempt.number))
-        if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.epoch, told, **values):
+        meaning = meaning_of(
+            reports, self.attempt.number, in_trouble=self._in_trouble, addresses=self._addresses(reports)
+        )
+        if not self._store.record(self.attempt.job_id, self.attempt.epoch, meaning.told, **meaning.values):
             raise AttemptLost("the job has been moved on by somebody else")
+        self._in_trouble = meaning.in_trouble
         for report in reports:
             self._count(report)
             if report.type in ("started", "workers"):
                 self._has_resized(report.data["workers"], report.data.get("cpus", 0))
+
+    def _addresses(self, reports: list[Report]) -> dict[str, str]:
+        """Where the nodes are, by id, if that is to be told."""
+        if not any(report.data.get("nodes") for report in reports):
+            return {}
+        try:
+            return {node.id: node.address for node in self._cluster.nodes()}
+        except Unavailable:
+            return {}
 
     def _count(self, report: Report) -> None:
         """Adds what the attempt tells to the telemetry."""
@@ -378,15 +369,6 @@ class Runner:
         if JobState(job.state).is_terminal:
             self._on_terminal(job_id, JobState(job.state))
         return job
-
-
-def finite(value: Any) -> Any:
-    """`value` as JSON can hold it: NaN and infinities become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list) else value
 
 
 class Runners:

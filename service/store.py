@@ -18,12 +18,13 @@ from sqlalchemy import Connection, Row, exc
 
 from service.clock import later, now
 from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
+from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
 from service.owner import NOBODY, Owner
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
-__all__ = ["FIRST_REASON", "JobFilter", "JobRow", "NewJob", "Store", "Told"]
+__all__ = ["FIRST_REASON", "JobFilter", "JobRow", "NewJob", "Store", "Told", "state_event"]
 
 FIRST_REASON = "waits for its turn to be given CPUs"
 NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
@@ -127,8 +128,8 @@ class Store:
             )
             .returning(jobs)
         ).one()
-        told = _state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
-        connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told))
+        told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
+        connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told, at=moment))
         if spec.labels:
             labels = [{"job_number": job.number, "key": key, "value": value} for key, value in spec.labels.items()]
             connection.execute(sa.insert(job_labels), labels)
@@ -183,14 +184,21 @@ class Store:
     def events_after(
         self, tenant: str, job_id: str, seq: int, limit: int, kind: str | None = None
     ) -> tuple[Sequence[Row[Any]], JobState]:
-        """Events with a number above `seq`, in order, and the job's state just before. Raises NotFound."""
+        """Events of that kind, or all but what is for the log alone, with a number above `seq`, in order, and the job's
+        state just before. Raises NotFound."""
         with self._database.reading() as connection:
             job = _of_tenant(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.seq > seq)
-            if kind is not None:
-                query = query.where(events.c.type == kind)
+            query = query.where(events.c.type != "log" if kind is None else events.c.type == kind)
             # The state is read before the events: once it is terminal, they hold the last one.
             return connection.execute(query.order_by(events.c.seq).limit(limit)).all(), JobState(job.state)
+
+    def log_after(self, tenant: str, job_id: str, seq: int, limit: int) -> tuple[Sequence[Line], JobState]:
+        """Lines of the job's log with a number above `seq`, in order, and the job's state just before. Raises
+        NotFound."""
+        with self._database.reading() as connection:
+            job = _of_tenant(connection, tenant, job_id)
+            return lines_after(connection, job, seq, limit), JobState(job.state)
 
     def metrics_after(self, tenant: str, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
         """Metrics of steps above `step`, by step. Raises NotFound."""
@@ -278,8 +286,8 @@ class Store:
             raise AssertionError(f"{job.id}: there is no move from {before} to {to} ({move.why})")
         if to is JobState.QUEUED:
             values |= {"attempt": job.attempt + 1, "workers": 0}
-        if to is JobState.RUNNING and job.started_at is None:
-            values["started_at"] = moment
+        if to is JobState.RUNNING:
+            values |= {"last_report": 0, "started_at": job.started_at or moment}
         if to.is_terminal:
             values["finished_at"] = moment
         values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
@@ -293,10 +301,12 @@ class Store:
             "error": move.error,
             "last_event": job.last_event + 1,
         }
-        told = _state_event(before, to, move.why, values.get("attempt", job.attempt), moment)
+        told = state_event(before, to, move.why, values.get("attempt", job.attempt), moment)
+        if to is JobState.RUNNING and "workers" in values:
+            told["workers"] = values["workers"]
         connection.execute(_update(job).values(values))
         connection.execute(
-            sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told)
+            sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told, at=moment)
         )
         of_job = {"job_id": job.id, "attempt": told["attempt"], "tenant": job.tenant}
         log.info("%s: %s → %s: %s", job.id, before, to, move.why, extra=of_job)
@@ -318,20 +328,26 @@ class Store:
 
     # ------------------------------------------------------------ what a running attempt tells
     def record(self, job_id: str, epoch: int, told: Sequence["Told"], **values: Any) -> bool:
-        """Appends events to a running job and sets `values` on it; False when it is no longer at that epoch."""
+        """Appends events to a running job and sets `values` on it; False when it is no longer at that epoch.
+
+        What was told by a report that has been taken in before is left out.
+        """
         with self._database.writing() as connection:
             job = _at(connection, job_id, epoch, JobState.RUNNING)
             if job is None:
                 return False
+            told = [each for each in told if each.report is None or each.report > job.last_report]
             known = _steps_told(connection, job.number, [each.step for each in told if each.step is not None])
             new = [each for each in told if each.step is None or each.step not in known]
             rows = [
-                {"job_number": job.number, "seq": seq, "type": each.type, "step": each.step, "data": each.data}
+                {"job_number": job.number, "seq": seq, **each.columns, "at": each.at or self._clock()}
                 for seq, each in enumerate(new, job.last_event + 1)
             ]
             if rows:
                 connection.execute(sa.insert(events), rows)
                 values["last_event"] = rows[-1]["seq"]
+                if any(each.type == "log" for each in new):
+                    keep_short(connection, job, rows[-1]["seq"])
             if values:
                 connection.execute(_update(job).values(values))
         if rows:
@@ -351,11 +367,15 @@ class Told:
     data: dict[str, Any]
     step: int | None = None
     """Of metrics: told only once for a step."""
+    at: str | None = None
+    """When it happened; now, if that is not known."""
+    report: int | None = None
+    """The number of the report of it, which is taken in once."""
 
-    @classmethod
-    def still_running(cls, why: str, attempt: int) -> "Told":
-        """An entry of the history that is no move."""
-        return cls("state", _state_event(JobState.RUNNING, JobState.RUNNING, why, attempt, now()))
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Of the table, those that are its own."""
+        return {"type": self.type, "step": self.step, "data": self.data}
 
 
 # ---------------------------------------------------------------- pieces of transactions
@@ -423,5 +443,6 @@ def _steps_told(connection: Connection, job_number: int, steps: Sequence[int]) -
     return set(connection.scalars(query))
 
 
-def _state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
+def state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
+    """What the event of a move tells; of trouble while a job trains on, both states are `running`."""
     return {"from": before, "to": to, "state": to, "reason": why, "attempt": attempt, "at": moment}

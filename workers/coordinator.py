@@ -127,8 +127,9 @@ class Coordinator:
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
         folder = self._folder / "prepared"
-        job = self._job
+        job, began = self._job, self._clock()
         self._prepared = prepare(self._plan, job.training, job.validation, folder, self._heed_stop, job.workers)
+        self._say_prepared(self._clock() - began)
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:
             self._heed_requests()
@@ -175,6 +176,8 @@ class Coordinator:
         if damaged:
             steps, since = " and ".join(map(str, damaged)), f"step {self._step}" if self._step else "the beginning"
             self._notes.append(f"the checkpoint of step {steps} was damaged: resumed from {since}")
+        for note in self._notes:
+            self._log.add("log", level="warning", message=note)
         if self._notes:
             told["note"] = "; ".join(self._notes)
         self._log.add(
@@ -189,6 +192,12 @@ class Coordinator:
             self._log.add("metrics", **item)
         self._opened = True
         self._tell_progress()
+
+    def _say_prepared(self, seconds: float) -> None:
+        plan = self._plan
+        validates = f"{plan.validation_rows:,} to validate on, " if plan.validation_rows else ""
+        rows = f"{plan.training_rows:,} rows to train on, {validates}{plan.inputs:,} inputs"
+        self._log.add("log", level="info", message=f"the data are ready: {rows}, in {seconds:.1f} s")
 
     def _heed_stop(self) -> None:
         """Raises Stopped where somebody has asked for it."""

@@ -86,12 +86,12 @@ class DirectTransport(Transport):
 
     def _form_anew(self, why: str = "", accused: Sequence[int] = ()) -> None:
         self._hang_up()
-        before = self.workers
+        before = list(self._members)
         gone = self._form(self._plan, accused)
         self._opened().move(self._links.vectors.parameters, self._links.vectors.gradients)
         self._vectors = self._links.vectors
-        told = why or _told(self.workers - before)
-        self._changes.append(Change(self.workers, told, gone, list(self._members), lost=bool(why)))
+        told = why or _told(self.workers - len(before))
+        self._changes.append(Change(self.workers, told, gone, before, list(self._members), lost=bool(why)))
 
     def regroup(self) -> list[Change]:
         if self._crew.changed():

@@ -32,12 +32,13 @@ LINE_BYTES = 64  # a cache line: what two processes write must not share one
 
 
 class Change(NamedTuple):
-    """The number of workers is another from now on; `gone` names those who are not there any more, `members` those who
-    are. `lost`: it was by no wish of ours, and the others computed the step again."""
+    """The number of workers is another from now on; `gone` names those who have left, `before` and `members` those who
+    computed and who compute. `lost`: it was by no wish of ours, and the others computed the step again."""
 
     workers: int
     why: str
     gone: Sequence[int]
+    before: Sequence[int] = ()
     members: Sequence[int] = ()
     lost: bool = False
 

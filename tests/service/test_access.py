@@ -130,7 +130,7 @@ def test_what_belongs_to_another_tenant_is_not_there(busy: Service) -> None:
         if parameters - MANAGED_FOR_ALL_TENANTS:
             assert (call, call.send(busy, stranger).status_code) == (call, 404)
             walked += 1
-    assert walked >= 13
+    assert walked >= 15
     with client(busy, stranger) as http:
         assert http.get("/v1/jobs").json()["items"] == http.get("/v1/datasets").json()["items"] == []
         assert http.get("/v1/datasets/numbers").status_code == 404

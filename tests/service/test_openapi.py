@@ -49,6 +49,7 @@ def test_everything_that_the_contract_names_is_there() -> None:
         f"DELETE {jobs}",
         *(f"POST {jobs}/{verb}" for verb in ("cancel", "pause", "resume", "predict")),
         *(f"GET {jobs}/{what}" for what in ("metrics", "events", "history", "model", "evaluation", "checkpoints")),
+        *(f"GET {jobs}/logs{more}" for more in ("", "/stream")),
         *(f"{verb} /v1/keys" for verb in ("GET", "POST")),
         "DELETE /v1/keys/{key_id}",
         *(f"{verb} /v1/session" for verb in ("GET", "POST", "DELETE")),

@@ -89,6 +89,9 @@ class RayRunningJob:
         found = self._told(after, wait_s)
         with self._lock:
             for report in found:
+                if report.type == "started" and self._transport == "direct":
+                    there = [self._members[number] for number in report.data["members"] if number in self._members]
+                    report.data["nodes"] = [member.node_id for member in there]
                 if report.type == "workers":
                     if report.number > self._heard:  # who asks again for a report gets it again
                         self._take_leave(report.data["gone"])
