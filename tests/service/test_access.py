@@ -299,7 +299,7 @@ def test_further_names_are_answered_when_they_are_allowed(tmp_path: Any) -> None
 
 
 def test_allowed_hosts_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHAINRULE_ALLOWED_HOST", "train.example, other.example")
+    monkeypatch.setenv("CHAINRULE_ALLOWED_HOST", "train.example, other.example,")
     assert Settings().allowed_host == ("train.example", "other.example")
 
 

@@ -1,10 +1,13 @@
 """`/metrics`: what Prometheus reads is what happened, and names nobody."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
@@ -20,6 +23,9 @@ from support.jobs import new_job, with_a_dataset
 from support.service_in_process import WITHIN_S, Service
 from workers.job import InternalError, OutOfMemory
 
+ROOT = Path(__file__).resolve().parents[2]
+NAME = re.compile(r"\b(?:chainrule|process)_\w+")
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 PRIVATE = "a-tenant-of-its-own"
 
@@ -101,10 +107,34 @@ def test_whoever_may_read_sees_it_and_it_names_nobody(trained: Service) -> None:
 
 
 def test_openmetrics_is_spoken_where_it_is_asked_for(trained: Service) -> None:
-    answer = trained.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    answer = trained.http.get("/metrics", headers={"Accept": OPENMETRICS})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     names = {family.name for family in openmetrics(answer.text)}
     assert {"chainrule_jobs", "chainrule_http_requests", "chainrule_step_duration_seconds"} <= names
+
+
+def test_the_dashboard_and_the_alerts_ask_for_what_is_told(trained: Service) -> None:
+    samples = scrape(trained).samples
+    labels = {name: {label for each, pairs in samples if each == name for label, _ in pairs} for name, _ in samples}
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "chainrule.json").read_text(encoding="utf-8"))
+    (alerts,) = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    asked += [rule["expr"] for rule in alerts["rules"]]
+    names = {name for text in asked for name in NAME.findall(text)}
+    assert len(names) > 15
+    assert names <= set(labels)
+    for text in asked:
+        known = {"le", "instance", "job"}.union(*(labels[name] for name in NAME.findall(text)))
+        used = {label.strip() for group in re.findall(r"by \(([^)]*)\)", text) for label in group.split(",")}
+        assert used | set(re.findall(r"(\w+)=~?\"", text)) <= known, text
+
+
+def test_every_metric_is_in_the_documents(trained: Service) -> None:
+    documented = set(re.findall(r"chainrule_\w+", (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")))
+    families = {family.name for family in openmetrics(trained.control.telemetry.text(OPENMETRICS)[0].decode())}
+    told = {name for name in families if name.startswith("chainrule_")}
+    documented = {re.sub(r"_(total|info)$", "", name) for name in documented}
+    assert documented == told
 
 
 def test_losses_are_counted_by_how_they_were_recovered_from(service: Service) -> None:
