@@ -91,7 +91,9 @@ def _kept(data: Mapping[str, Any]) -> str:
     message = f"the checkpoint of step {data['step']:,} is written"
     if "size_bytes" not in data:
         return message
-    return f"{message}: {data['size_bytes'] / 1e6:,.1f} MB in {data['duration_s']:.2f} s"
+    size = data["size_bytes"]
+    said = f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+    return f"{message}: {said} in {data['duration_s']:.2f} s"
 
 
 def finite(value: Any) -> Any:
