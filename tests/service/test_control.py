@@ -10,7 +10,7 @@ from service.control import ControlPlane
 from service.database import Database
 from service.jobs import JobState, Move
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, Told
 from shared.errors import Unavailable
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
@@ -378,15 +378,24 @@ def test_an_attempt_that_outlived_the_service_is_followed_again_and_not_started_
     database = Database(database_url)
     as_a_kill_leaves_it = Move(JobState.RUNNING, "started on 1 CPU")
     assert Store(database).move(job_id, 2, JobState.QUEUED, lambda _: as_a_kill_leaves_it, workers=1)
+    line = {"level": "info", "source": "coordinator", "message": "taken in before the kill"}
+    assert Store(database).record(job_id, 3, [Told("log", line, report=1)], last_report=1)
     database.close()
     cluster, survivor = ScriptedCluster(), ScriptedJob(attempt.job)
     cluster.left[job_id] = survivor
+    for when in ("before", "after"):
+        survivor.tell("log", level="info", message=f"taken in {when} the kill")
     service = start(cluster, database_url)
     assert service.http.get("/v1/cluster").json()["cpus_free"] == 1
     survivor.tell_metrics(7)
     succeed(survivor)
     job = service.until(job_id, "succeeded")
     assert (job["attempt"], job["parameters_sha256"], survivor.closed.is_set()) == (2, DIGEST, True)
+    log = [line["message"] for line in service.http.get(f"/v1/jobs/{job_id}/logs").json()["items"]]
+    assert [message for message in log if message.startswith("taken in")] == [
+        "taken in before the kill",
+        "taken in after the kill",
+    ]
     assert cluster.nothing_launched()
 
 
