@@ -61,7 +61,7 @@ def test_what_is_told_over_ray_is_what_is_told_in_one_process(cluster: Cluster, 
     told = reports_until(running, "ended")
     running.close()
     assert [report.number for report in told] == list(range(1, len(told) + 1))
-    assert {"started", "progress", "metrics", "checkpoint", "ended"} == {report.type for report in told}
+    assert {"log", "started", "progress", "metrics", "checkpoint", "ended"} == {report.type for report in told}
     started = next(report.data for report in told if report.type == "started")
     assert started["parameters"] == 33
     assert started["environment"]["blas_kernel"] == kernel_in_use()
