@@ -86,6 +86,7 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
         "regression": f"jobs/{jobs['wider']}/quality",
         "network": f"jobs/{jobs['adult']}/network",
         "history": f"jobs/{jobs['wine']}/history",
+        "logs": f"jobs/{jobs['wine']}/logs",
         "try-it": f"jobs/{jobs['digits']}/try",
         "compare": f"compare?jobs={jobs['wine']},{jobs['wider']},{jobs['sgd']}",
         "datasets": "datasets",

@@ -7,13 +7,14 @@ from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from service import docs_page, errors, openapi, web_page
+from service.access import Access
 from service.auth import authorize
 from service.control import ControlPlane
 from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.hosts import Hosts
 from service.readers import Readers
-from service.routes import datasets, evaluation, jobs, keys, models, service, sessions
+from service.routes import datasets, evaluation, jobs, keys, logs, metrics, models, service, sessions
 from service.routes.parameters import known_query
 from service.settings import Settings
 from workers.job import Cluster
@@ -54,12 +55,12 @@ def create_app(
         dependencies=[Depends(authorize), Depends(known_query)],
     )
     app.state.control = control
-    for resource in (datasets, jobs, models, evaluation, keys, sessions, service):
+    for resource in (datasets, jobs, logs, models, evaluation, keys, sessions, service, metrics):
         app.include_router(resource.router)
     web_page.install(app)
     docs_page.install(app)
     errors.install(app)
     app.add_middleware(Hosts, allowed=(settings.host, *settings.allowed_host))
-    app.add_middleware(errors.RequestIds)
+    app.add_middleware(Access, telemetry=control.telemetry)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "now", "seconds_between"]
+__all__ = ["later", "now", "seconds_between", "written"]
 
 FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -10,6 +10,11 @@ FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 def now() -> str:
     """The present as RFC 3339 in UTC, always with microseconds: as text it sorts as in time."""
     return datetime.now(UTC).strftime(FORMAT)
+
+
+def written(timestamp: float) -> str:
+    """A time in seconds since 1970."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime(FORMAT)
 
 
 def later(moment: str, seconds: float) -> str:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.catalog import Catalog
+from service.census import Census
 from service.credentials import Credentials
 from service.data_folder import DataFolder
-from service.database import Database, reason_of
+from service.database import AWAY, Database, reason_of
 from service.evaluation import Evaluations
 from service.events import Bell
 from service.heartbeat import Heartbeat
@@ -23,6 +24,7 @@ from service.scheduler import Scheduler
 from service.settings import Settings
 from service.store import JobRow, Store
 from service.takeover import Takeover
+from service.telemetry import Snapshot, Telemetry
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.job import Cluster, Node, TrainingJob
@@ -65,6 +67,8 @@ class ControlPlane:
         self.readers = readers or Readers()
         self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
         self.bell = Bell()
+        self.telemetry = Telemetry()
+        self.telemetry.show(self._snapshot)
         self.models = Models()
         self.evaluations = Evaluations()
         self.ready = threading.Event()
@@ -77,6 +81,7 @@ class ControlPlane:
         self._store: Store | None = None
         self._catalog: Catalog | None = None
         self._credentials: Credentials | None = None
+        self._census: Census | None = None
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
@@ -131,6 +136,33 @@ class ControlPlane:
         cpus = int(sum(node.cpus for node in nodes))
         return ClusterState(nodes, cpus, max(0, cpus - self._runners.cpus_in_use()))
 
+    def _snapshot(self) -> Snapshot:
+        """What is so now, as far as database and cluster answer."""
+        try:
+            census = None if self._census is None else self._census.take()
+        except AWAY:
+            census = None
+        try:
+            cluster = self.cluster_state()
+        except (*AWAY, Unavailable):
+            cluster = None
+        return Snapshot(
+            jobs=None if census is None else census.jobs,
+            oldest_queued=None if census is None else census.oldest_queued,
+            nodes=None if cluster is None else len(cluster.nodes),
+            cpus=None if cluster is None else cluster.cpus,
+            cpus_free=None if cluster is None else cluster.cpus_free,
+            samples_per_s=0.0 if self._runners is None else sum(each.samples_per_s for each in self._runners.now()),
+            event_streams=self.bell.listeners,
+            ready=not self.problems(),
+        )
+
+    def _moved(self, before: JobRow | None, to: JobState) -> None:
+        if before is None:
+            self.telemetry.submitted()
+        else:
+            self.telemetry.moved(to, before.created_at, before.started_at)
+
     def request(self, tenant: str, job_id: str, verb: Verb) -> JobRow:
         """Cancels, pauses or resumes a job as far as that can be done at once. Raises NotFound, Conflict."""
         job = self.store.request(tenant, job_id, verb)
@@ -158,7 +190,7 @@ class ControlPlane:
         while not self._stopping.is_set():
             try:
                 database.migrate()
-                store, credentials = Store(database, self.bell.ring), Credentials(database)
+                store, credentials = Store(database, self.bell.ring, on_move=self._moved), Credentials(database)
                 credentials.keep_one_admin(self.folder.write_admin_key)
             except SQLAlchemyError as error:
                 self._problems["database"] = f"cannot be opened: {reason_of(error)}"
@@ -171,6 +203,7 @@ class ControlPlane:
                 return
             self._database, self._store = database, store
             self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
+            self._census = Census(database)
             del self._problems["database"]
             self._opened.set()
             _import_what_requests_need()
@@ -184,7 +217,9 @@ class ControlPlane:
                 break
         if cluster is not None and self._store is not None and not self._stopping.is_set():
             self._cluster = cluster
-            self._runners = Runners(self._store, cluster, self._training_job, self.wake, self.folder.end_job)
+            self._runners = Runners(
+                self._store, cluster, self._training_job, self.wake, self.folder.end_job, telemetry=self.telemetry
+            )
             self._heartbeat = Heartbeat(self._store.owner, self._runners)
             at_once = not self.settings.shared
             takeover = Takeover(self._store, self._runners, self.folder.end_job, at_once=at_once)

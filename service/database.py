@@ -153,6 +153,7 @@ jobs = sa.Table(
     sa.Column("parameters_sha256", sa.String(64)),
     sa.Column("error", Json),
     sa.Column("last_event", sa.BigInteger, nullable=False),
+    sa.Column("last_report", sa.BigInteger, nullable=False, server_default="0"),  # of the attempt, that was taken in
     sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),  # counts every change of state or owner
     sa.Column("owner", sa.String(40)),  # of a running job: the control plane that follows it
     sa.Column("lease_until", sa.Double),  # of a running job, in seconds by DatabaseTime
@@ -181,6 +182,7 @@ events = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("type", sa.String(10), nullable=False),
     sa.Column("step", sa.BigInteger),  # of metrics: a step is told once, whatever was repeated after a resume
+    sa.Column("at", Time),  # when it happened; of those from before this column was there, it is not known
     sa.Column("data", Json, nullable=False),
     sa.UniqueConstraint("job_number", "type", "step"),
 )

@@ -10,12 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from ulid import ULID
 
 from service.database import AWAY, reason_of
 from service.field_errors import query_errors
 from service.problems import MEDIA_TYPE, problem_document
+from service.telemetry import route_of
 from shared.errors import (
     ChainruleError,
     Conflict,
@@ -31,7 +30,7 @@ from shared.errors import (
     shown,
 )
 
-__all__ = ["FieldProblem", "Problem", "RequestIds", "install", "problem"]
+__all__ = ["FieldProblem", "Problem", "install", "problem"]
 
 RETRY_AFTER_S = 2  # of a database that is away
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; for the log
@@ -147,7 +146,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _database_away(request: Request, error: Exception) -> Response:
     """Whatever was to be written is not: nothing is acknowledged before it is committed."""
-    log.warning("%s %s: the database is away: %s", request.method, request.url.path, reason_of(error))
+    log.warning("%s %s: the database is away: %s", request.method, route_of(request.scope), reason_of(error))
     return await _ours(request, Unavailable("the database does not answer; try again in a moment", RETRY_AFTER_S))
 
 
@@ -158,33 +157,3 @@ async def _parameters(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return problem(request, CLIENT_CLOSED_REQUEST, "the connection was closed before the request had arrived")
-
-
-class RequestIds:
-    """Middleware around everything: an id for each request, and a plain 500 for what nobody foresaw."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = scope["chainrule.request_id"] = f"req_{ULID()}"
-        begun = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
-            if begun:
-                raise  # too late for another answer: the connection breaks off
-            detail = f"the service failed at this request; its log says more under {request_id}"
-            await problem(Request(scope), 500, detail)(scope, receive, send_with_id)

@@ -11,10 +11,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Row
 
 from service.database import AWAY
 from service.jobs import JobState
@@ -53,6 +52,12 @@ class Bell:
         """Whether the service ends."""
         return self._closed
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        with self._lock:
+            return sum(map(len, self._listeners.values()))
+
     @contextmanager
     def listen(self, job_id: str) -> Iterator[asyncio.Event]:
         """An event, for this thread's event loop, that is set whenever the bell rings for the job."""
@@ -74,17 +79,33 @@ class Bell:
                 loop.call_soon_threadsafe(event.set)
 
 
+class Told(NamedTuple):
+    """One event of a stream."""
+
+    seq: int
+    type: str
+    data: dict[str, Any]
+    is_last: bool
+
+
 async def stream(
-    store: Store, bell: Bell, tenant: str, job_id: str, after: int, check: Callable[[], object] = lambda: None
+    store: Store,
+    bell: Bell,
+    tenant: str,
+    job_id: str,
+    after: int,
+    check: Callable[[], object] = lambda: None,
+    what: Literal["events", "log"] = "events",
 ) -> AsyncIterator[bytes]:
-    """The job's events with a number above `after`, until the one of its end; comments keep the connection alive.
+    """The job's events, or the lines of its log, with a number above `after`, until the one of its end; comments keep
+    the connection alive.
 
     `check` is asked again and again whether who listens still may, and raises Unauthorized to end the stream.
     """
 
-    def look() -> tuple[Sequence[Row[Any]], JobState]:
+    def look() -> tuple[Sequence[Told], JobState]:
         check()
-        return store.events_after(tenant, job_id, after, BATCH)
+        return _lines(store, tenant, job_id, after) if what == "log" else _events(store, tenant, job_id, after)
 
     spoke_at = time.monotonic()
     with bell.listen(job_id) as rang:
@@ -99,7 +120,7 @@ async def stream(
             for row in rows:
                 after, spoke_at = row.seq, time.monotonic()
                 yield _event(row.seq, row.type, row.data)
-                if row.type == "state" and JobState(row.data["to"]).is_terminal:
+                if row.is_last:
                     return
             if len(rows) == BATCH:
                 continue
@@ -111,6 +132,17 @@ async def stream(
                 if time.monotonic() - spoke_at >= HEARTBEAT_S:
                     spoke_at = time.monotonic()
                     yield b": still here\n\n"
+
+
+def _events(store: Store, tenant: str, job_id: str, after: int) -> tuple[Sequence[Told], JobState]:
+    rows, state = store.events_after(tenant, job_id, after, BATCH)
+    ends = [row.type == "state" and JobState(row.data["to"]).is_terminal for row in rows]
+    return [Told(row.seq, row.type, row.data, is_last) for row, is_last in zip(rows, ends, strict=True)], state
+
+
+def _lines(store: Store, tenant: str, job_id: str, after: int) -> tuple[Sequence[Told], JobState]:
+    lines, state = store.log_after(tenant, job_id, after, BATCH)
+    return [Told(line.seq, "log", line.json, line.is_last) for line in lines], state
 
 
 def _event(seq: int, kind: str, data: dict[str, Any]) -> bytes:

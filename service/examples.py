@@ -165,6 +165,18 @@ EVENTS = (
     + ": still here\n\n"
 )
 
+LOG: list[Json] = [
+    {
+        **{"seq": 1, "at": SUBMITTED_AT, "level": "info", "source": "control_plane"},
+        **{"message": "queued: Submitted.", "attempt": 1},
+    },
+    {
+        **{"seq": 4, "at": STARTED_AT, "level": "info", "source": "coordinator"},
+        **{"message": "computes with 2 workers on 127.0.0.1, BLAS kernel SkylakeX; starts from the beginning"},
+        "attempt": 1,
+    },
+]
+
 # ---------------------------------------------------------------- models
 MODEL_FILE = '…{"__metadata__":{"format":"chainrule-model-1",…},"layers.0.weights":{"dtype":"F32",…},…}…'
 PREDICTIONS: Json = {
@@ -209,6 +221,12 @@ HOLDER: Json = {
     "key": {"id": KEY_ID, "name": "the nightly jobs"},
 }
 
+TELEMETRY = """# HELP chainrule_jobs Jobs in each state, of all control planes.
+# TYPE chainrule_jobs gauge
+chainrule_jobs{state="queued"} 3.0
+chainrule_jobs{state="running"} 2.0
+"""
+
 BODIES: dict[str, Json] = {
     "CheckpointPage": {"items": [{"step": 805, "sha256": SHA256}], "next_cursor": None},
     "ClusterInfo": {"nodes": [NODE], "cpus": 2, "cpus_free": 0, "blas_kernel": "SkylakeX"},
@@ -221,6 +239,7 @@ BODIES: dict[str, Json] = {
     "Job": JOB,
     "JobPage": {"items": [JOB], "next_cursor": "MTI"},
     "KeyPage": {"items": [MADE_KEY], "next_cursor": None},
+    "LogPage": {"items": LOG, "next_cursor": None},
     "MadeKey": {**MADE_KEY, "key": "chainrule_ab12cd34_…"},
     "MetricPage": {"items": [METRIC], "next_cursor": None},
     "Predictions": PREDICTIONS,
@@ -238,7 +257,9 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("pause_job", "202"): {**JOB, "reason": "is being paused"},
     ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs"},
     ("watch_job", "200"): EVENTS,
+    ("watch_logs", "200"): _event(4, "log", LOG[1]),
     ("get_model", "200"): MODEL_FILE,
+    ("get_telemetry", "200"): TELEMETRY,
     ("healthz", "200"): {"status": "alive"},
 }
 """By operation and status: an example of an answer that is of no schema, or tells more than that of its schema."""

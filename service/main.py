@@ -14,6 +14,7 @@ import uvicorn
 
 from service.connection import Connection
 from service.data_folder import DataFolder
+from service.log import begin
 from service.opening import App, Opening
 from service.readers import Readers
 from service.registration import registered
@@ -53,9 +54,7 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Runs the service until SIGTERM or SIGINT, and ends all that it started; leaves with 0, or with 1 and a line."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("aiobotocore", "alembic", "botocore", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    begin(settings.log_format)
     if settings.blas_kernel is not None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet

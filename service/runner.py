@@ -1,7 +1,6 @@
 """Follows each running attempt: launches it, writes what it tells into the store, and moves the job when it ends."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,10 +11,23 @@ from typing import Any, TypeVar
 from service.allocation import Running
 from service.database import AWAY, reason_of
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
-from service.store import JobRow, Store, Told
+from service.log import about
+from service.reports import finite, meaning_of
+from service.store import JobRow, Store
+from service.telemetry import Telemetry
 from shared.errors import Unavailable
 from workers.failures import Losses
-from workers.job import AttemptLost, Cluster, Report, RunningJob, StopRequest, TrainingJob
+from workers.job import (
+    AttemptLost,
+    Cluster,
+    InternalError,
+    NotPlaced,
+    OutOfMemory,
+    Report,
+    RunningJob,
+    StopRequest,
+    TrainingJob,
+)
 
 __all__ = ["Attempt", "Runner", "Runners"]
 
@@ -42,18 +54,33 @@ class Attempt:
     priority: int
     age: int
     """The job's number in the order of submission."""
+    tenant: str = ""
+    last_report: int = 0
+    """What it told up to that number has been taken in."""
 
     @classmethod
     def at(cls, job: JobRow) -> "Attempt":
         """The attempt that a job is at."""
         of_job = job.cpus_min, job.cpus_max, job.priority, job.number
-        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job)
+        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.tenant, job.last_report)
+
+    @property
+    def for_log(self) -> dict[str, Any]:
+        """What the service's log says of it."""
+        return {"job_id": self.job_id, "attempt": self.number, "tenant": self.tenant or None}
 
 
 Decide = Callable[[Requested], Move]
 End = tuple[Decide, dict[str, Any]]
 """What the end of an attempt means, and columns of the job to set along."""
 T = TypeVar("T")
+ENDED_AS = {
+    OutOfMemory: "out_of_memory",
+    InternalError: "internal_error",
+    NotPlaced: "not_placed",
+    AttemptLost: "lost",
+}
+"""What the telemetry calls a loss; the first that fits, so children before parents."""
 
 
 class Runner:
@@ -71,13 +98,18 @@ class Runner:
         on_end: Callable[["Runner"], None],
         on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float],
+        telemetry: Telemetry,
         found: RunningJob | None = None,
     ) -> None:
         self.attempt = attempt
+        self.samples_per_s = 0.0
+        """Rows that it trained on a second, when it last told."""
         self.renewed_at = clock()
         """When its lease was last given or renewed, by the clock of this process."""
         self._store, self._cluster, self._job_of, self._on_end = store, cluster, job_of, on_end
         self._on_cpus, self._on_terminal, self._clock = on_cpus, on_terminal, clock
+        self._telemetry, self._ended_as = telemetry, "interrupted"  # the latter: a word of ATTEMPT_ENDS
+        self._members: set[int] = set()  # the numbers of its workers
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._found = found
@@ -87,7 +119,7 @@ class Runner:
         self._ending = False
         self._workers = self._wanted = self._cpus = attempt.workers
         self._resized_at = clock()
-        self._last_report = 0
+        self._last_report = attempt.last_report
         self._why = STOPPED
         self._in_trouble = False
         self._abandoned = threading.Event()
@@ -157,8 +189,9 @@ class Runner:
 
     # ------------------------------------------------------------ the attempt from its launch to its end
     def _run(self) -> None:
-        while not self.step(WAIT_S):
-            pass
+        with about(**self.attempt.for_log):
+            while not self.step(WAIT_S):
+                pass
 
     def step(self, wait_s: float) -> bool:
         """Launches the attempt, or takes in what it tells, waiting so long for that; tells whether it has ended.
@@ -188,7 +221,7 @@ class Runner:
         return self._abandoned.is_set() and self._cluster.keeps_attempts and self._running is not None
 
     def _close(self) -> None:
-        with self._closing:
+        with self._closing, about(**self.attempt.for_log):
             try:
                 if self._running is not None and self._goes_on():
                     self._running.leave()
@@ -201,7 +234,9 @@ class Runner:
         if self._goes_on():
             self._store.owner.give_back(self.attempt.job_id, self.attempt.epoch)
         else:
-            self._move(*end())
+            job = self._move(*end())
+            goes_on = job.state == JobState.QUEUED and self._ended_as in ENDED_AS.values()
+            self._telemetry.attempt_ended(self._ended_as, goes_on=goes_on)
 
     def _insist(self, use: Callable[[], T], give_up: threading.Event) -> T:
         """What a use of the database returns; tried again and again while that is away, until `give_up`."""
@@ -249,6 +284,7 @@ class Runner:
         self._last_report = reports[-1].number
         if reports[-1].type != "ended":
             return None
+        self._ended_as = reports[-1].data["outcome"]
         end = self._end_of(finite(reports[-1].data))
         return lambda: end
 
@@ -265,38 +301,43 @@ class Runner:
         else:
             log.error("following attempt %d of %s failed", self.attempt.number, self.attempt.job_id, exc_info=error)
             loss = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
+        self._ended_as = next((end for kind, end in ENDED_AS.items() if isinstance(loss, kind)), "lost")
         return lambda: self._lost(loss)
 
     def _take_in(self, reports: list[Report]) -> None:
         """Writes the reports, in one transaction."""
-        told: list[Told] = []
-        values: dict[str, Any] = {}
-        for report in reports:
-            data = finite(report.data)
-            if report.type == "started":
-                values["environment"] = data["environment"]
-                values["workers"] = data["workers"]
-            elif report.type == "progress":
-                values["progress"] = {key: value for key, value in data.items() if key != "metrics"}
-                values["metrics"] = data.get("metrics", {})
-                told.append(Told("progress", data))
-            elif report.type == "metrics":
-                told.append(Told("metrics", data, step=data["step"]))
-            elif report.type == "workers":
-                values["workers"] = data["workers"]
-                told.append(Told("workers", data))
-            elif report.type == "checkpoint":
-                values["losses"] = 0
-                if self._in_trouble:
-                    self._in_trouble, values["reason"] = False, None
-            elif report.type == "trouble":
-                self._in_trouble, values["reason"] = True, data["reason"]
-                told.append(Told.still_running(data["reason"], self.attempt.number))
-        if (told or values) and not self._store.record(self.attempt.job_id, self.attempt.epoch, told, **values):
+        meaning = meaning_of(
+            reports, self.attempt.number, in_trouble=self._in_trouble, addresses=self._addresses(reports)
+        )
+        if not self._store.record(self.attempt.job_id, self.attempt.epoch, meaning.told, **meaning.values):
             raise AttemptLost("the job has been moved on by somebody else")
+        self._in_trouble = meaning.in_trouble
         for report in reports:
+            self._count(report)
             if report.type in ("started", "workers"):
                 self._has_resized(report.data["workers"], report.data.get("cpus", 0))
+
+    def _addresses(self, reports: list[Report]) -> dict[str, str]:
+        """Where the nodes are, by id, if that is to be told."""
+        if not any(report.data.get("nodes") for report in reports):
+            return {}
+        try:
+            return {node.id: node.address for node in self._cluster.nodes()}
+        except Unavailable:
+            return {}
+
+    def _count(self, report: Report) -> None:
+        """Adds what the attempt tells to the telemetry."""
+        members, trained = set(report.data.get("members", ())), report.data.get("trained")
+        if report.type == "workers":
+            lost = len(self._members - members) if report.data.get("lost") else 0
+            joined = len(members - self._members) if self._members else 0
+            self._telemetry.workers_changed(lost=lost, joined=joined)
+        if members:
+            self._members = members
+        if trained is not None and trained["steps"]:
+            self._telemetry.trained(**trained)
+            self.samples_per_s = trained["samples"] / max(trained["seconds"], 1e-9)
 
     def _has_resized(self, workers: int, cpus: int) -> None:
         """The attempt computes with so many workers now, and holds so many CPUs, for whom it waits for among them."""
@@ -318,7 +359,8 @@ class Runner:
         values = {"losses": losses.without_progress, "out_of_memory": losses.out_of_memory}
         return lambda requested: after_attempt_lost(loss, requested, losses), values
 
-    def _move(self, decide: Decide, values: dict[str, Any]) -> None:
+    def _move(self, decide: Decide, values: dict[str, Any]) -> JobRow:
+        """The job, after it."""
         job_id, number, epoch = self.attempt.job_id, self.attempt.number, self.attempt.epoch
         job = self._store.move(job_id, epoch, JobState.RUNNING, decide, **values)
         if job is None:
@@ -326,15 +368,7 @@ class Runner:
             job = self._store.any_job(job_id)  # we may have ended it ourselves, if the connection broke at the commit
         if JobState(job.state).is_terminal:
             self._on_terminal(job_id, JobState(job.state))
-
-
-def finite(value: Any) -> Any:
-    """`value` as JSON can hold it: NaN and infinities become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list) else value
+        return job
 
 
 class Runners:
@@ -350,7 +384,9 @@ class Runners:
         on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Runner], None] = lambda runner: runner.thread.start(),
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self.telemetry = telemetry or Telemetry()
         self._store, self._cluster, self._job_of, self._on_cpus = store, cluster, job_of, on_cpus
         self._on_terminal, self._clock, self._start = on_terminal, clock, start
         self._changed = threading.Condition()
@@ -367,6 +403,7 @@ class Runners:
             self._ended,
             self._on_terminal,
             self._clock,
+            self.telemetry,
             found,
         )
         with self._changed:

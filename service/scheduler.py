@@ -108,10 +108,10 @@ class Scheduler:
     def _act(self, decision: Decision, rows: Sequence[JobRow]) -> None:
         """Room is made before jobs start, and all that starts fits beside all that grows."""
         for job_id, by in decision.preempts.items():
-            log.info("%s is paused for the sake of %s", job_id, by)
+            log.info("%s is paused for the sake of %s", job_id, by, extra={"job_id": job_id})
             self._runners.preempt(job_id, by)
         for job_id, cpus in decision.resizes.items():
-            log.info("%s is to go on on %s", job_id, cpus_said(cpus))
+            log.info("%s is to go on on %s", job_id, cpus_said(cpus), extra={"job_id": job_id})
             self._runners.resize(job_id, cpus)
         for row in rows:
             if row.id in decision.starts and not self._stopping.is_set():

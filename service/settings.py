@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.log import LogFormat
 from workers.job import TransportName
 
 __all__ = ["Settings"]
@@ -20,7 +21,7 @@ def _bucket(url: str) -> str:
 
 
 def _names(value: object) -> object:
-    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -55,6 +56,9 @@ class Settings(BaseSettings):
 
     checkpoints: Annotated[str, AfterValidator(_bucket)] | None = None
     """A bucket that holds the jobs' checkpoints, `s3://bucket/prefix`; by default they are in the data folder."""
+
+    log_format: LogFormat = "text"
+    """How the service's own log is written: for people, or as JSON, an object a line."""
 
     @property
     def shared(self) -> bool:

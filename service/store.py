@@ -18,12 +18,13 @@ from sqlalchemy import Connection, Row, exc
 
 from service.clock import later, now
 from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
+from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
 from service.owner import NOBODY, Owner
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
-__all__ = ["FIRST_REASON", "JobFilter", "JobRow", "NewJob", "Store", "Told"]
+__all__ = ["FIRST_REASON", "JobFilter", "JobRow", "NewJob", "Store", "Told", "state_event"]
 
 FIRST_REASON = "waits for its turn to be given CPUs"
 NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
@@ -58,7 +59,8 @@ class JobFilter:
 
 
 class Store:
-    """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job."""
+    """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job, and
+    `on_move` after each that moved one, with the job as it was before, if it was, and its new state."""
 
     def __init__(
         self,
@@ -66,11 +68,12 @@ class Store:
         on_event: Callable[[str], None] = lambda job_id: None,
         clock: Callable[[], str] = now,
         owner: Owner | None = None,
+        on_move: "OnMove" = lambda before, to: None,
     ) -> None:
         self.owner = owner or Owner(database)
         """The control plane that this store writes for."""
         self._database = database
-        self._on_event = on_event
+        self._on_event, self._on_move = on_event, on_move
         self._clock = clock
 
     # ------------------------------------------------------------ submitting and removing
@@ -92,6 +95,7 @@ class Store:
             if known is None:
                 raise
             return known, False
+        self._on_move(None, JobState.QUEUED)
         self._on_event(new.id)
         return job, True
 
@@ -124,8 +128,8 @@ class Store:
             )
             .returning(jobs)
         ).one()
-        told = _state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
-        connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told))
+        told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
+        connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told, at=moment))
         if spec.labels:
             labels = [{"job_number": job.number, "key": key, "value": value} for key, value in spec.labels.items()]
             connection.execute(sa.insert(job_labels), labels)
@@ -180,14 +184,21 @@ class Store:
     def events_after(
         self, tenant: str, job_id: str, seq: int, limit: int, kind: str | None = None
     ) -> tuple[Sequence[Row[Any]], JobState]:
-        """Events with a number above `seq`, in order, and the job's state just before. Raises NotFound."""
+        """Events of that kind, or all but what is for the log alone, with a number above `seq`, in order, and the job's
+        state just before. Raises NotFound."""
         with self._database.reading() as connection:
             job = _of_tenant(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.seq > seq)
-            if kind is not None:
-                query = query.where(events.c.type == kind)
+            query = query.where(events.c.type != "log" if kind is None else events.c.type == kind)
             # The state is read before the events: once it is terminal, they hold the last one.
             return connection.execute(query.order_by(events.c.seq).limit(limit)).all(), JobState(job.state)
+
+    def log_after(self, tenant: str, job_id: str, seq: int, limit: int) -> tuple[Sequence[Line], JobState]:
+        """Lines of the job's log with a number above `seq`, in order, and the job's state just before. Raises
+        NotFound."""
+        with self._database.reading() as connection:
+            job = _of_tenant(connection, tenant, job_id)
+            return lines_after(connection, job, seq, limit), JobState(job.state)
 
     def metrics_after(self, tenant: str, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
         """Metrics of steps above `step`, by step. Raises NotFound."""
@@ -220,14 +231,16 @@ class Store:
         Raises NotFound, or Conflict where it is impossible.
         """
         with self._database.writing() as connection:
-            job = _of_tenant(connection, tenant, job_id, lock=True)
-            answer = respond(verb, JobState(job.state), job.requested)
+            before = _of_tenant(connection, tenant, job_id, lock=True)
+            answer = respond(verb, JobState(before.state), before.requested)
             if isinstance(answer, Move):
-                self._move(connection, job, answer)
+                self._move(connection, before, answer)
             elif isinstance(answer, Flag):
                 values = {"requested": answer.requested, "reason": answer.why, "preempted_by": None}
-                connection.execute(sa.update(jobs).where(jobs.c.number == job.number).values(values))
+                connection.execute(sa.update(jobs).where(jobs.c.number == before.number).values(values))
             job = _one(connection, job_id)
+        if isinstance(answer, Move):
+            self._on_move(before, answer.to)
         self._on_event(job_id)
         return job
 
@@ -257,11 +270,12 @@ class Store:
         `decide` is given what the user asked for last. `values` are columns to be set along.
         """
         with self._database.writing() as connection:
-            job = _at(connection, job_id, epoch, state)
-            if job is None:
+            before = _at(connection, job_id, epoch, state)
+            if before is None:
                 return None
-            self._move(connection, job, decide(job.requested), **values)
+            self._move(connection, before, decide(before.requested), **values)
             job = _one(connection, job_id)
+        self._on_move(before, JobState(job.state))
         self._on_event(job_id)
         return job
 
@@ -272,8 +286,8 @@ class Store:
             raise AssertionError(f"{job.id}: there is no move from {before} to {to} ({move.why})")
         if to is JobState.QUEUED:
             values |= {"attempt": job.attempt + 1, "workers": 0}
-        if to is JobState.RUNNING and job.started_at is None:
-            values["started_at"] = moment
+        if to is JobState.RUNNING:
+            values |= {"last_report": 0, "started_at": job.started_at or moment}
         if to.is_terminal:
             values["finished_at"] = moment
         values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
@@ -287,12 +301,15 @@ class Store:
             "error": move.error,
             "last_event": job.last_event + 1,
         }
-        told = _state_event(before, to, move.why, values.get("attempt", job.attempt), moment)
+        told = state_event(before, to, move.why, values.get("attempt", job.attempt), moment)
+        if to is JobState.RUNNING and "workers" in values:
+            told["workers"] = values["workers"]
         connection.execute(_update(job).values(values))
         connection.execute(
-            sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told)
+            sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told, at=moment)
         )
-        log.info("%s: %s → %s: %s", job.id, before, to, move.why)
+        of_job = {"job_id": job.id, "attempt": told["attempt"], "tenant": job.tenant}
+        log.info("%s: %s → %s: %s", job.id, before, to, move.why, extra=of_job)
 
     def set_reasons(self, reasons: Mapping[str, str]) -> None:
         """Says why jobs wait, for those that still do."""
@@ -311,20 +328,26 @@ class Store:
 
     # ------------------------------------------------------------ what a running attempt tells
     def record(self, job_id: str, epoch: int, told: Sequence["Told"], **values: Any) -> bool:
-        """Appends events to a running job and sets `values` on it; False when it is no longer at that epoch."""
+        """Appends events to a running job and sets `values` on it; False when it is no longer at that epoch.
+
+        What was told by a report that has been taken in before is left out.
+        """
         with self._database.writing() as connection:
             job = _at(connection, job_id, epoch, JobState.RUNNING)
             if job is None:
                 return False
+            told = [each for each in told if each.report is None or each.report > job.last_report]
             known = _steps_told(connection, job.number, [each.step for each in told if each.step is not None])
             new = [each for each in told if each.step is None or each.step not in known]
             rows = [
-                {"job_number": job.number, "seq": seq, "type": each.type, "step": each.step, "data": each.data}
+                {"job_number": job.number, "seq": seq, **each.columns, "at": each.at or self._clock()}
                 for seq, each in enumerate(new, job.last_event + 1)
             ]
             if rows:
                 connection.execute(sa.insert(events), rows)
                 values["last_event"] = rows[-1]["seq"]
+                if any(each.type == "log" for each in new):
+                    keep_short(connection, job, rows[-1]["seq"])
             if values:
                 connection.execute(_update(job).values(values))
         if rows:
@@ -333,6 +356,7 @@ class Store:
 
 
 Decision = Callable[[Requested], Move]
+OnMove = Callable[[JobRow | None, JobState], None]
 
 
 @dataclass(frozen=True)
@@ -343,11 +367,15 @@ class Told:
     data: dict[str, Any]
     step: int | None = None
     """Of metrics: told only once for a step."""
+    at: str | None = None
+    """When it happened; now, if that is not known."""
+    report: int | None = None
+    """The number of the report of it, which is taken in once."""
 
-    @classmethod
-    def still_running(cls, why: str, attempt: int) -> "Told":
-        """An entry of the history that is no move."""
-        return cls("state", _state_event(JobState.RUNNING, JobState.RUNNING, why, attempt, now()))
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Of the table, those that are its own."""
+        return {"type": self.type, "step": self.step, "data": self.data}
 
 
 # ---------------------------------------------------------------- pieces of transactions
@@ -415,5 +443,6 @@ def _steps_told(connection: Connection, job_number: int, steps: Sequence[int]) -
     return set(connection.scalars(query))
 
 
-def _state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
+def state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
+    """What the event of a move tells; of trouble while a job trains on, both states are `running`."""
     return {"from": before, "to": to, "state": to, "reason": why, "attempt": attempt, "at": moment}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from service.jobs import JobState, after_interruption
 from service.leases import Lease, Watched, watch
+from service.log import about
 from service.runner import Attempt, Runners
 from service.store import Store
 
@@ -50,14 +51,19 @@ class Takeover:
         epoch = self._store.owner.claim(lease)
         if epoch is None:
             return
+        self._runners.telemetry.taken_over()
         attempt = Attempt.at(self._store.any_job(lease.job_id))
+        with about(**attempt.for_log):
+            self._follow_or_queue(attempt, epoch)
+
+    def _follow_or_queue(self, attempt: Attempt, epoch: int) -> None:
         running = self._runners.find(attempt)
         if running is not None:
-            log.info("%s: attempt %d runs still, and is followed from here", lease.job_id, attempt.number)
+            log.info("%s: attempt %d runs still, and is followed from here", attempt.job_id, attempt.number)
             self._runners.launch(attempt, running)
             return
         job = self._store.move(
-            lease.job_id, epoch, JobState.RUNNING, lambda requested: after_interruption(requested, INTERRUPTED)
+            attempt.job_id, epoch, JobState.RUNNING, lambda requested: after_interruption(requested, INTERRUPTED)
         )
         if job is not None and JobState(job.state).is_terminal:
-            self._on_terminal(lease.job_id, JobState(job.state))
+            self._on_terminal(attempt.job_id, JobState(job.state))

@@ -127,6 +127,7 @@ class CheckpointWriter:
         if not np.isfinite(tensors["parameters"]).all():  # the next step's loss will say so, to the user too
             log.warning("the parameters of step %d are not finite: no checkpoint", step)
             return
+        began = self._clock()
         try:
             process = self._process
             if process is None or process.has_ended or not tensors.keys() <= process.memory.keys():
@@ -137,7 +138,8 @@ class CheckpointWriter:
             self._failed(error)
         else:
             self._kept, self._failures, self._error = step, 0, None
-            self._tell("checkpoint", step=step)
+            size_bytes = len(header) + sum(vector.nbytes for vector in tensors.values())
+            self._tell("checkpoint", step=step, size_bytes=size_bytes, duration_s=round(self._clock() - began, 3))
 
     def _failed(self, error: OSError) -> None:
         log.warning("a checkpoint could not be written", exc_info=error)

@@ -100,6 +100,7 @@ class Coordinator:
         self._lock = threading.Lock()
         self._step = 0
         self._opened = False
+        self._untold_steps, self._untold_samples, self._untold_s = 0, 0, 0.0  # since progress was told
         self._told_fraction, self._told_at = -1.0, clock()
 
     def request(self, stop: StopRequest) -> None:
@@ -126,8 +127,9 @@ class Coordinator:
     # ------------------------------------------------------------ the course of an attempt
     def _train(self) -> None:
         folder = self._folder / "prepared"
-        job = self._job
+        job, began = self._job, self._clock()
         self._prepared = prepare(self._plan, job.training, job.validation, folder, self._heed_stop, job.workers)
+        self._say_prepared(self._clock() - began)
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:
             self._heed_requests()
@@ -139,6 +141,7 @@ class Coordinator:
             now = self._clock()
             self._step_s = max((now - began) / count, 1e-9)
             self._memory.elapsed_s += now - began
+            self._untold_steps, self._untold_s = self._untold_steps + count, self._untold_s + now - began
             self._take_in(losses)
             self._tell_progress()
             self._checkpoint_if_due()
@@ -173,6 +176,8 @@ class Coordinator:
         if damaged:
             steps, since = " and ".join(map(str, damaged)), f"step {self._step}" if self._step else "the beginning"
             self._notes.append(f"the checkpoint of step {steps} was damaged: resumed from {since}")
+        for note in self._notes:
+            self._log.add("log", level="warning", message=note)
         if self._notes:
             told["note"] = "; ".join(self._notes)
         self._log.add(
@@ -180,12 +185,19 @@ class Coordinator:
             parameters=self._plan.parameters,
             resumed_from_step=self._step,
             workers=self._transport.workers,
+            members=list(self._transport.members),
             environment=told,
         )
         for item in self._memory.untold:
             self._log.add("metrics", **item)
         self._opened = True
         self._tell_progress()
+
+    def _say_prepared(self, seconds: float) -> None:
+        plan = self._plan
+        validates = f"{plan.validation_rows:,} to validate on, " if plan.validation_rows else ""
+        rows = f"{plan.training_rows:,} rows to train on, {validates}{plan.inputs:,} inputs"
+        self._log.add("log", level="info", message=f"the data are ready: {rows}, in {seconds:.1f} s")
 
     def _heed_stop(self) -> None:
         """Raises Stopped where somebody has asked for it."""
@@ -233,6 +245,7 @@ class Coordinator:
             memory.loss_rows += rows
             memory.epoch_loss_sum += loss * rows
             memory.epoch_loss_rows += rows
+            self._untold_samples += rows
             self._step += 1
             epoch_ends = batch + 1 == per_epoch
             if epoch_ends or (batch + 1) % ITEM_EVERY_STEPS == 0:
@@ -314,7 +327,13 @@ class Coordinator:
         fraction, now = self._step / self._plan.steps, self._clock()
         if fraction - self._told_fraction >= TELL_EVERY_FRACTION or now - self._told_at >= TELL_EVERY_S:
             self._told_fraction, self._told_at = fraction, now
-            self._log.add("progress", **self._progress(), metrics=dict(self._memory.latest))
+            self._log.add("progress", **self._progress(), metrics=dict(self._memory.latest), trained=self._trained())
+
+    def _trained(self) -> dict[str, float]:
+        """What has been done since this was asked before, for whoever counts it."""
+        trained = {"steps": self._untold_steps, "samples": self._untold_samples, "seconds": self._untold_s}
+        self._untold_steps, self._untold_samples, self._untold_s = 0, 0, 0.0
+        return trained
 
     def _checkpoint_if_due(self) -> None:
         assert self._writer is not None
@@ -369,4 +388,4 @@ class Coordinator:
         return f"trained; stopped early after epoch {epoch}: {what}; {kept}"
 
     def _end(self, *, outcome: str, reason: str | None = None, **data: Any) -> None:
-        self._log.add("ended", outcome=outcome, reason=reason, **data)
+        self._log.add("ended", outcome=outcome, reason=reason, trained=self._trained(), **data)

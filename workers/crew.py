@@ -13,7 +13,8 @@ __all__ = ["Crew", "FixedCrew", "Formation"]
 class Formation(NamedTuple):
     """Everybody who computes from now on, as numbers from 0: first this node's, then those of one node after another.
 
-    `gone` are the names of those who were there before and are not any more; what a name is, is up to the crew.
+    `gone` are the names of those who were there before and are not any more, `names` those of everybody where they are
+    not the numbers; what a name is, is up to the crew.
     """
 
     here: range
@@ -22,10 +23,16 @@ class Formation(NamedTuple):
     """The processes of the others here."""
     remote: Sequence[RemoteNode] = ()
     gone: Sequence[int] = ()
+    names: Sequence[int] = ()
 
     @property
     def workers(self) -> int:
         return self.here.stop + sum(len(node.members) for node in self.remote)
+
+    @property
+    def members(self) -> Sequence[int]:
+        """Everybody by name."""
+        return self.names or range(self.workers)
 
 
 class Crew(Protocol):

@@ -46,7 +46,7 @@ class DirectTransport(Transport):
         """Makes the memory for those who are there; tells who has gone."""
         formation = self._crew.muster(accused)
         everybody = range(formation.workers)
-        self._staff = formation.staff
+        self._staff, self._members = formation.staff, formation.members
         self._links = Links(plan, formation.here, everybody, len(everybody), self._make, self._deadline)
         self._remote = RemoteNodes(formation.remote, self._address, self._deadline) if formation.remote else None
         self._joined = False
@@ -55,6 +55,10 @@ class DirectTransport(Transport):
     @property
     def workers(self) -> int:
         return self._links.workers
+
+    @property
+    def members(self) -> Sequence[int]:
+        return self._members
 
     def _make_vectors(self) -> Vectors:
         return self._links.vectors
@@ -82,11 +86,12 @@ class DirectTransport(Transport):
 
     def _form_anew(self, why: str = "", accused: Sequence[int] = ()) -> None:
         self._hang_up()
-        before = self.workers
+        before = list(self._members)
         gone = self._form(self._plan, accused)
         self._opened().move(self._links.vectors.parameters, self._links.vectors.gradients)
         self._vectors = self._links.vectors
-        self._changes.append(Change(self.workers, why or _told(self.workers - before), gone))
+        told = why or _told(self.workers - len(before))
+        self._changes.append(Change(self.workers, told, gone, before, list(self._members), lost=bool(why)))
 
     def regroup(self) -> list[Change]:
         if self._crew.changed():

@@ -1,7 +1,8 @@
 """One training job as the control plane hands it to the engine, and what the engine tells back."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from shared.plan import Plan
@@ -50,23 +51,30 @@ class Report:
     """One thing that happened to a running job. `number` counts from 1 within the attempt.
 
     type        data
+    log         {level, message}: a line of the job's log for its user; `level` is info or warning
     started     parameters, resumed_from_step, environment: {blas_kernel, version, …}; workers: how many compute, which
-                may be fewer than were asked for: the others join when they have started
-    progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric
+                may be fewer than were asked for: the others join when they have started; members: who they are, by
+                number, and maybe nodes: the id of the node of each
+    progress    {fraction, step, steps, epoch, epochs, eta_s} and `metrics`: the latest of each metric; `trained`:
+                {steps, samples, seconds} since progress was told before
     metrics     one item of GET /v1/jobs/{id}/metrics: {step, epoch, elapsed_s, train_loss, learning_rate,
                 samples_per_s, validation_…}; after a resume some come again, with the same step and values
-    checkpoint  {step}: it is there for good
+    checkpoint  {step, size_bytes, duration_s}: it is there for good
     trouble     {reason}: what goes wrong while it trains on; mended with the next checkpoint
-    workers     {workers, cpus, step, why}: the attempt computes with another number of workers from then on; `cpus` is
-                how many it holds, which differs while somebody who was lost has no replacement yet
+    workers     {workers, cpus, step, why, before, members, gone, lost}: others compute from then on: `members`, by
+                number, and no longer those `before`; `gone` have left. `lost`: because of that the step was computed
+                again. `cpus` is how many the attempt holds, which differs while somebody who was lost has no
+                replacement yet
     ended       outcome: succeeded | paused | cancelled | failed; reason: str | None, which for paused says why it could
-                not go on, if nobody asked; where it had begun to train also progress and metrics; for succeeded also
-                parameters_sha256, and the metrics are of the weights kept
+                not go on, if nobody asked; `trained`, as of progress; where it had begun to train also progress and
+                metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept
     """
 
     number: int
-    type: Literal["started", "progress", "metrics", "checkpoint", "trouble", "workers", "ended"]
+    type: Literal["log", "started", "progress", "metrics", "checkpoint", "trouble", "workers", "ended"]
     data: dict[str, Any]
+    at: float = field(default_factory=time.time)
+    """When, in seconds since 1970, by the clock of whoever told it."""
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,15 @@ LINE_BYTES = 64  # a cache line: what two processes write must not share one
 
 
 class Change(NamedTuple):
-    """The number of workers is another from now on; `gone` names those who are not there any more."""
+    """The number of workers is another from now on; `gone` names those who have left, `before` and `members` those who
+    computed and who compute. `lost`: it was by no wish of ours, and the others computed the step again."""
 
     workers: int
     why: str
     gone: Sequence[int]
+    before: Sequence[int] = ()
+    members: Sequence[int] = ()
+    lost: bool = False
 
 
 class Transport(ABC):
@@ -98,6 +102,11 @@ class Transport(ABC):
     @abstractmethod
     def workers(self) -> int:
         """How many compute now."""
+
+    @property
+    def members(self) -> Sequence[int]:
+        """Who computes now, by name."""
+        return range(self.workers)
 
     def regroup(self) -> list[Change]:
         """Takes in workers who have come and lets go who is to leave, between two steps; tells all that has changed

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from chainrule.job import Job
     from chainrule.model import Model
-    from chainrule.records import TERMINAL_STATES, Dataset, Event, Prediction
+    from chainrule.records import TERMINAL_STATES, Dataset, Event, LogLine, Prediction
 
 __version__ = "0.1.0"
 
@@ -48,6 +48,7 @@ __all__ = [
     "InvalidFile",
     "InvalidInput",
     "Job",
+    "LogLine",
     "Model",
     "NotFound",
     "Prediction",
@@ -65,7 +66,7 @@ _HOME = {
     "Client": "client",
     "Job": "job",
     "Model": "model",
-    **dict.fromkeys(("TERMINAL_STATES", "Dataset", "Event", "Prediction"), "records"),
+    **dict.fromkeys(("TERMINAL_STATES", "Dataset", "Event", "LogLine", "Prediction"), "records"),
 }  # the others are errors
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chainrule.errors import ChainruleError
 from chainrule.frames import frame
-from chainrule.records import Event, JobRecord, Move, Prediction
+from chainrule.records import Event, JobRecord, LogLine, Move, Prediction
 from chainrule.views import View, view_of
 
 if TYPE_CHECKING:
@@ -83,6 +83,20 @@ class Job(JobRecord):
     def history(self) -> list[Move]:
         """Every move: from, to, when, why."""
         return self._client.history(self.id)
+
+    def logs(self, after: int | None = None) -> list[LogLine]:
+        """The lines of its log so far, oldest first; only those with a `seq` above `after` if given."""
+        return self._client.logs(self.id, after)
+
+    def follow_logs(
+        self,
+        after: int | None = None,
+        *,
+        on_break: Callable[[ChainruleError], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[LogLine]:
+        """The lines of its log, live, until it has ended."""
+        return self._client.follow_logs(self.id, after, on_break=on_break, timeout_s=timeout_s)
 
     def plot(self, axes: Any = None) -> Any:
         """Draws the losses by epoch, into matplotlib's `axes` if given, and returns these. It needs chainrule[plot]."""

@@ -19,6 +19,7 @@ __all__ = [
     "JobRecord",
     "JobState",
     "Key",
+    "LogLine",
     "MadeKey",
     "Metric",
     "Move",
@@ -207,6 +208,22 @@ class Move(Record):
     @classmethod
     def of(cls, json: Json) -> Self:
         return cls._of(json, from_=json["from"], when=_time(json["when"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine(Record):
+    """One line of a job's log; `seq` tells the lines apart, and what comes after which."""
+
+    seq: int
+    at: datetime | None
+    level: Literal["info", "warning", "error"]
+    source: str
+    message: str
+    attempt: int
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        return cls._of(json, at=_time(json["at"]))
 
 
 @dataclass(frozen=True)

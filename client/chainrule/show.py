@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Key, Metric, Move, Plan, Progress
+from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Key, LogLine, Metric, Move, Plan, Progress
 from chainrule.text import plain
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "job_details",
     "jobs_table",
     "keys_table",
+    "log_line",
     "make_console",
     "number_text",
     "plan_details",
@@ -37,6 +38,7 @@ STATE_STYLES = {
     "failed": "bold red",
     "cancelled": "dim",
 }
+LEVEL_STYLES = {"info": "", "warning": "yellow", "error": "bold red"}
 LOG_WIDTH = 160  # columns, where no terminal sets a width
 
 
@@ -291,3 +293,11 @@ def _facts(facts: Mapping[str, str | Text | None]) -> Table:
         if value is not None:
             grid.add_row(name, value if isinstance(value, Text) else Text(value))
     return grid
+
+
+def log_line(line: LogLine) -> Text:
+    """One line of a job's log."""
+    at = "" if line.at is None else f"{line.at.astimezone():%Y-%m-%d %H:%M:%S} "
+    attempt = f" (attempt {line.attempt})" if line.attempt > 1 else ""
+    level = (f"{line.level:<7} ", LEVEL_STYLES.get(line.level, ""))
+    return Text.assemble((at, "dim"), level, plain(line.message), (attempt, "dim"))

@@ -19,8 +19,8 @@ from service.control import ControlPlane
 from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
 from service.openapi import binary_body, errors
+from service.reports import finite
 from service.routes.parameters import Control, Cursor, DatasetKey, Limit
-from service.runner import finite
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
 from shared.errors import InvalidInput, TooLarge, UnsupportedMedia

@@ -42,6 +42,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 MAX_STEP = 2**62
 LONG_PAGE = 10_000
+EVENT_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MAX_LABELS = 64  # as many as a job can have
 
 LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, at most.")]
@@ -240,10 +241,11 @@ def _move(data: dict[str, Any]) -> HistoryItem:
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Server-sent events `state` (from, to, state, reason, attempt, at), `workers` (workers, "
-            "step, why: so many CPUs compute from that step on), `progress` (as the job's, and its metrics) and "
-            "`metrics` (an item of the job's metrics), each with JSON as its data and a number as its id. The stream "
-            "ends with the job.",
+            "description": "Server-sent events `state` (from, to, state, reason, attempt, at; of a start also workers: "
+            "so many CPUs it is given), `workers` (workers, step, why, at: so many CPUs compute from that step on; "
+            "before, members: the numbers of who did and who does; lost: whether somebody was lost), `progress` (as "
+            "the job's, and its metrics) and `metrics` (an item of the job's metrics), each with JSON as its data and "
+            "a number as its id. The stream ends with the job.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **errors(404, 422, 503),
@@ -259,14 +261,14 @@ async def watch_job(
     ] = None,
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
-    after = _event_number(last_event_id)
+    after = event_number(last_event_id)
     await run_in_threadpool(control.store.get, who.tenant, job_id)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     events = stream(control.store, control.bell, who.tenant, job_id, after, recheck(request))
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
 
 
-def _event_number(text: str | None) -> int:
+def event_number(text: str | None) -> int:
+    """The number that a Last-Event-ID stands for. Raises InvalidInput."""
     if not text:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= 18):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from chainrule.cli import app
 from chainrule.session import ExitCode, Session
-from support.fake_service import FakeService, event, problem
+from support.fake_service import FakeService, event, log_line, problem
 
 Run = Callable[..., Any]
 SPEC = "name: adult-income\ndataset: adult\nlayers: [{type: dense, units: 8}]\n"
@@ -224,8 +224,22 @@ def test_an_ended_job_is_removed(run: Run, service: FakeService) -> None:
     assert list(service.jobs) == ["job_02"]
 
 
+def test_a_log_is_printed_and_followed(run: Run, service: FakeService) -> None:
+    service.add_job({"name": "adult-income"})
+    printed = run("logs", "job_01", "--after", 2)
+    assert (printed.exit_code, printed.stdout.splitlines()[0][19:]) == (0, " info    started on 2 CPUs")
+    assert len(printed.stdout.splitlines()) == 1
+    service.end = "failed"
+    forged = log_line(4, "diverged\n\x1b[2J", "error")
+    service.streams = [[event(4, "log", forged)], []]
+    followed = run("logs", "job_01", "--follow")
+    assert followed.stdout[19:] == " error   diverged\ufffd\ufffd[2J\n"
+    service.streams = [[event(4, "log", forged)], []]
+    assert json.loads(run("logs", "job_01", "-f", "--json").stdout) == forged
+
+
 @pytest.mark.parametrize(
-    "command", [["watch"], ["show"], ["cancel"], ["pause"], ["resume"], ["rm"], ["download"], ["predict"]]
+    "command", [["watch"], ["show"], ["logs"], ["cancel"], ["pause"], ["resume"], ["rm"], ["download"], ["predict"]]
 )
 def test_a_job_that_is_not_there_is_exit_code_3(run: Run, people: Path, command: list[str]) -> None:
     result = run(*command, "job_99", *([people] if command == ["predict"] else []))

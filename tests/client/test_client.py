@@ -23,7 +23,7 @@ from chainrule import (
     Unavailable,
     Unreachable,
 )
-from support.fake_service import FakeService, event, problem
+from support.fake_service import FakeService, event, log_line, problem
 
 CSV = b"age,workclass\n39,State-gov\n50,Private\n"
 SPEC: dict[str, Any] = {"dataset": "adult", "layers": []}
@@ -228,6 +228,27 @@ def test_a_service_that_stays_away_is_given_up(service: FakeService, client: Cli
     service.answers = [httpx.ConnectError("refused"), httpx.ConnectError("refused")]
     with pytest.raises(Unreachable):
         seen(client, patience_s=0.0)
+
+
+def test_a_log_is_whole_and_goes_on_after_a_line(service: FakeService, client: Client) -> None:
+    service.add_job(SPEC)
+    service.page = 1
+    assert [(line.seq, line.level, line.message) for line in client.logs("job_01")] == [
+        (seq, "info", "started on 2 CPUs") for seq in (1, 2, 3)
+    ]
+    assert [line.seq for line in client.logs("job_01", after=2)] == [3]
+
+
+def test_a_followed_log_survives_a_broken_connection_and_ends_with_the_job(
+    service: FakeService, client: Client
+) -> None:
+    service.add_job(SPEC)
+    service.end = "succeeded"
+    first, second = (event(seq, "log", log_line(seq)) for seq in (4, 5))
+    service.streams = [[first, second[:9], httpx.ReadError("reset")], [second], []]
+    assert [line.seq for line in client.follow_logs("job_01", after=3)] == [4, 5]
+    asked = [request for request in service.requests if request.url.path.endswith("/logs/stream")]
+    assert [request.headers["Last-Event-ID"] for request in asked] == ["3", "4", "5"]
 
 
 def test_the_events_of_no_job_are_not_found(client: Client) -> None:

@@ -36,6 +36,8 @@ def test_a_job_from_the_form_is_watched_paused_resumed_and_cancelled(page: Page)
     words = page.get_by_role("main")
     for move in ("Submitted.", "paused by request", "cancelled by request"):
         expect(words).to_contain_text(move)
+    lanes = page.get_by_role("img", name=re.compile(r"Worker 0 computed from .*, then paused; computed from "))
+    expect(lanes).to_be_visible()
 
 
 def test_a_mistake_stands_at_its_field_before_anything_is_submitted(page: Page) -> None:
@@ -135,6 +137,46 @@ def test_a_chart_is_read_and_zoomed_by_keyboard(page: Page, trained: str) -> Non
     expect(reset).to_be_visible()
     page.keyboard.press("0")
     expect(reset).to_have_count(0)
+
+
+def test_a_log_is_filtered_searched_and_saved(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/logs")
+    log = page.get_by_role("log")
+    for line in ("queued: Submitted.", "epoch 5 of 5: training loss", "succeeded: trained to its end"):
+        expect(log).to_contain_text(line)
+    page.get_by_label("Search the log").fill("EPOCH 3 OF")
+    expect(log.get_by_role("paragraph")).to_have_count(1)
+    expect(log.locator("mark")).to_have_text("epoch 3 of")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save").click()
+    assert download.value.suggested_filename == f"{trained}.log"
+    assert "INFO attempt 1 coordinator: epoch 3 of 5" in download.value.path().read_text(encoding="utf-8")
+    page.get_by_label("Search the log").fill("")
+    page.get_by_role("button", name="Errors").click()
+    expect(log).to_have_text("No line is like that.")
+
+
+def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(page: Page, trained: str) -> None:
+    def line(seq: int) -> str:
+        told = {"seq": seq, "at": "2026-11-27T10:00:00.000000Z", "level": "info", "source": "coordinator"}
+        data = json.dumps({**told, "message": f"line {seq} {'of many words ' * (seq % 9)}", "attempt": 1})
+        return f"id: {seq}\nevent: log\ndata: {data}\n\n"
+
+    body = "".join(map(line, range(1, 5001)))
+    page.route("**/logs/stream", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.goto(f"/#/jobs/{trained}/logs")
+    page.get_by_text("5,000 lines").wait_for()
+    page.get_by_role("log").scroll_into_view_if_needed()
+    expect(page.get_by_text("line 5000 ")).to_be_in_viewport()
+    follow = page.get_by_role("button", name="Follow")
+    expect(follow).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("log").focus()
+    page.keyboard.press("PageUp")
+    expect(follow).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("log").evaluate("box => box.scrollTop = 0")
+    expect(page.get_by_text("line 1 ", exact=False).first).to_be_in_viewport()
+    follow.click()
+    expect(page.get_by_text("line 5000 ")).to_be_in_viewport()
 
 
 def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:

@@ -26,6 +26,7 @@ def test_axe_finds_nothing_in_any_view(
         f"#/jobs/{trained}/quality": "residuals",
         f"#/jobs/{trained}/network": "early_stopping",
         f"#/jobs/{trained}/history": "Checkpoints",
+        f"#/jobs/{trained}/logs": "succeeded:",
         f"#/jobs/{trained}/try": "alcohol",
         "#/datasets": "wine",
         "#/datasets/wine": "fixed_acidity",
@@ -101,7 +102,17 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, service: RunningService
     context = signed_in(browser, service, viewport={"width": 360, "height": 740})
     page = context.new_page()
     wide = []
-    for view in ("jobs", f"jobs/{trained}", f"jobs/{trained}/try", "datasets/wine", "new", "cluster", "learn"):
+    for view in (
+        "jobs",
+        f"jobs/{trained}",
+        f"jobs/{trained}/logs",
+        f"jobs/{trained}/history",
+        f"jobs/{trained}/try",
+        "datasets/wine",
+        "new",
+        "cluster",
+        "learn",
+    ):
         page.goto(f"/#/{view}")
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("networkidle") if view == "new" else None

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from service.clock import now
 from service.control import ControlPlane
 from service.database import Database
 from service.jobs import JobState, Move
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, Told
 from shared.errors import Unavailable
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
@@ -174,8 +175,9 @@ def test_a_job_shrinks_for_a_higher_one_which_starts_once_that_is_told(service: 
     attempt.compute_on(1, "a job of higher priority needs the others")
     assert service.cluster.next_job().job.id == high
     assert service.job(low)["workers"] == 1
-    told = [row.data for row in service.control.store.events_after(TENANT, low, 0, 10, kind="workers")[0]]
-    assert told == [{"workers": 1, "cpus": 1, "step": 0, "why": "a job of higher priority needs the others"}]
+    (told,) = [row.data for row in service.control.store.events_after(TENANT, low, 0, 10, kind="workers")[0]]
+    assert told["at"] < now()
+    assert (told["workers"], told["why"]) == (1, "a job of higher priority needs the others")
 
 
 def test_a_preempted_job_says_for_whom_it_is_paused_and_resumes_by_itself(service: Service) -> None:
@@ -376,15 +378,24 @@ def test_an_attempt_that_outlived_the_service_is_followed_again_and_not_started_
     database = Database(database_url)
     as_a_kill_leaves_it = Move(JobState.RUNNING, "started on 1 CPU")
     assert Store(database).move(job_id, 2, JobState.QUEUED, lambda _: as_a_kill_leaves_it, workers=1)
+    line = {"level": "info", "source": "coordinator", "message": "taken in before the kill"}
+    assert Store(database).record(job_id, 3, [Told("log", line, report=1)], last_report=1)
     database.close()
     cluster, survivor = ScriptedCluster(), ScriptedJob(attempt.job)
     cluster.left[job_id] = survivor
+    for when in ("before", "after"):
+        survivor.tell("log", level="info", message=f"taken in {when} the kill")
     service = start(cluster, database_url)
     assert service.http.get("/v1/cluster").json()["cpus_free"] == 1
     survivor.tell_metrics(7)
     succeed(survivor)
     job = service.until(job_id, "succeeded")
     assert (job["attempt"], job["parameters_sha256"], survivor.closed.is_set()) == (2, DIGEST, True)
+    log = [line["message"] for line in service.http.get(f"/v1/jobs/{job_id}/logs").json()["items"]]
+    assert [message for message in log if message.startswith("taken in")] == [
+        "taken in before the kill",
+        "taken in after the kill",
+    ]
     assert cluster.nothing_launched()
 
 

@@ -69,6 +69,15 @@ def test_a_stream_shows_what_another_control_plane_wrote(group: Group) -> None:
     assert heard == ["event: state", "event: state", "event: metrics", "event: state"]
 
 
+def test_a_log_is_the_same_at_every_control_plane(group: Group) -> None:
+    attempt, follower, other = group.run()
+    attempt.tell("log", level="warning", message="something is odd").end("cancelled")
+    other.until(attempt.job.id, "cancelled")
+    logs = [service.http.get(f"/v1/jobs/{attempt.job.id}/logs").json()["items"] for service in (follower, other)]
+    assert logs[0] == logs[1]
+    assert [line["message"] for line in logs[0]][2] == "something is odd"
+
+
 def test_what_happens_at_another_control_plane_is_looked_at_more_often_than_once_a_second() -> None:
     assert max(POLL_S, LOOK_S) < 1
 

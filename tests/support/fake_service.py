@@ -32,6 +32,12 @@ def event(number: int, kind: str, data: dict[str, Any]) -> bytes:
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 
+def log_line(seq: int, message: str = "started on 2 CPUs", level: str = "info") -> dict[str, Any]:
+    """A line of a job's log."""
+    told = {"seq": seq, "at": CREATED, "level": level, "source": "control_plane", "message": message, "attempt": 1}
+    return dict(told)
+
+
 def problem(
     status: int, title: str, detail: str, errors: Sequence[dict[str, Any]] = (), retry_after: str | None = None
 ) -> httpx.Response:
@@ -241,6 +247,10 @@ class FakeService:
         items = [{"from": "queued", "to": "running", "when": CREATED, "why": "2 CPUs are free", "attempt": 1}]
         return self._with(job_id, lambda job: self._page_of(request, items))
 
+    def logs(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        items = [log_line(seq) for seq in range(1, 4) if seq > int(request.url.params.get("after", 0))]
+        return self._with(job_id, lambda job: self._page_of(request, items))
+
     def events(self, request: httpx.Request, job_id: str) -> httpx.Response:
         def pieces() -> Iterator[bytes]:
             for piece in self.streams.pop(0) if self.streams else ():
@@ -324,7 +334,8 @@ class FakeService:
         ("POST", "/v1/jobs/([^/]+)/(cancel|pause|resume)", move),
         ("GET", "/v1/jobs/([^/]+)/metrics", metrics),
         ("GET", "/v1/jobs/([^/]+)/history", history),
-        ("GET", "/v1/jobs/([^/]+)/events", events),
+        ("GET", "/v1/jobs/([^/]+)/logs", logs),
+        ("GET", "/v1/jobs/([^/]+)/(?:events|logs/stream)", events),
         ("GET", "/v1/jobs/([^/]+)/model", model),
         ("POST", "/v1/jobs/([^/]+)/predict", predict),
         ("GET", "/readyz", ready),

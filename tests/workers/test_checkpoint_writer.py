@@ -22,10 +22,13 @@ class Watched:
     def __init__(self, storage: Storage, kept: int | None = None) -> None:
         self.now_s = 0.0
         self.told: list[tuple[str, Any]] = []
+        self.sizes_bytes: list[int] = []
         self.writer = CheckpointWriter(storage, kept, EVERY_S, self._tell, lambda: self.now_s)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        self.told.append((kind, *data.values()))
+        self.told.append((kind, data["step"] if kind == "checkpoint" else data["reason"]))
+        if kind == "checkpoint":
+            self.sizes_bytes.append(data["size_bytes"])
 
     def is_due(self, step: int = 1) -> bool:
         return self.writer.is_due(at(step).server)
@@ -57,6 +60,7 @@ def test_a_checkpoint_is_told_once_it_is_there_for_good_and_not_before(tmp_path:
     disk.may_end.set()
     watched.writer.close()
     assert (watched.told, steps_in(folder)) == ([("checkpoint", 1)], [1])
+    assert watched.sizes_bytes == [path.stat().st_size for path in tmp_path.iterdir()]
 
 
 def test_what_falls_due_while_one_is_being_written_is_not_queued(tmp_path: Path) -> None:

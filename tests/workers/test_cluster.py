@@ -61,7 +61,7 @@ def test_what_is_told_over_ray_is_what_is_told_in_one_process(cluster: Cluster, 
     told = reports_until(running, "ended")
     running.close()
     assert [report.number for report in told] == list(range(1, len(told) + 1))
-    assert {"started", "progress", "metrics", "checkpoint", "ended"} == {report.type for report in told}
+    assert {"log", "started", "progress", "metrics", "checkpoint", "ended"} == {report.type for report in told}
     started = next(report.data for report in told if report.type == "started")
     assert started["parameters"] == 33
     assert started["environment"]["blas_kernel"] == kernel_in_use()
@@ -158,11 +158,23 @@ def test_a_worker_that_is_killed_or_hangs_is_replaced_and_the_attempt_goes_on(
     lost, joined = following.next("workers"), following.next("workers")
     assert (lost["workers"], lost["cpus"]) == (1, 2)
     assert "its shards went to the others" in lost["why"]
+    assert [(told["before"], told["members"], list(told["gone"]), told["lost"]) for told in (lost, joined)] == [
+        ([0, 1], [0], [1], True),
+        ([0], [0, 1], [], False),
+    ]
     assert (joined["workers"], joined["cpus"], joined["why"]) == (2, 2, "a gradient worker joined")
     (replacement,) = running.process_ids()["workers"]
     assert replacement != victim
     assert not Path(f"/proc/{victim}").exists(), "who was given up is ended"
     running.close()
+
+
+def test_who_left_before_an_attempt_was_found_is_no_news(cluster: Cluster) -> None:
+    """What the coordinator told while nobody followed it names workers whom the next to follow never knew."""
+    from workers.on_ray.running_job import RayRunningJob
+
+    found = RayRunningJob("an attempt", None, "direct", None, 2, [])  # type: ignore[arg-type]
+    found._take_leave([1])
 
 
 def test_an_attempt_grows_and_shrinks_while_it_trains_without_changing_a_bit(cluster: Cluster, tmp_path: Path) -> None:

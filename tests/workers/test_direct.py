@@ -116,6 +116,8 @@ def test_a_killed_workers_shards_go_to_the_others_in_the_same_step(tmp_path: Pat
     assert digest_of(told) == undisturbed
     lost = "gradient worker 1 was lost: gradient worker 1 died; its shards went to the others"
     assert changes_of(told) == [(2, lost)]
+    (change,) = [report.data for report in told if report.type == "workers"]
+    assert (change["before"], change["members"], change["lost"]) == ([0, 1, 2], [0, 1], True)
 
 
 def test_when_everybody_else_is_killed_the_coordinator_trains_alone(tmp_path: Path) -> None:
@@ -161,6 +163,7 @@ def test_workers_come_and_go_between_steps_without_changing_a_bit(tmp_path: Path
         (4, "a gradient worker joined"),
         (1, "3 gradient workers left"),
     ]
+    assert not any(report.data["lost"] for report in told if report.type == "workers")
 
 
 def test_the_loss_of_a_worker_on_another_node_is_told_by_its_relay(tmp_path: Path) -> None:

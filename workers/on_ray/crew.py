@@ -122,7 +122,8 @@ class RayCrew:
                 return self._formation()
             self._order |= zip(numbers, members, strict=True)
         gone, self._gone = self._gone, []
-        return Formation(here, RayStaff(here, [member.process for member in mine], self._kernel), remote, gone)
+        names = [0, *(member.number for member in self._order.values())]
+        return Formation(here, RayStaff(here, [member.process for member in mine], self._kernel), remote, gone, names)
 
     def _by_node(self) -> tuple[list[Member], list[list[Member]]]:
         """The members on this node, and those on each other one."""

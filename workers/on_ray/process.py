@@ -169,7 +169,7 @@ class _Process:
         found: list[Report] = [] if coordinator is None else coordinator.reports(after, wait_s)
         if not found and self._failed is not None:
             raise self._failed
-        return [(report.number, report.type, report.data) for report in found]
+        return [(report.number, report.type, report.data, report.at) for report in found]
 
     @ray.method(concurrency_group="aside")
     def request(self, attempt: str, stop: StopRequest) -> None:

@@ -89,10 +89,12 @@ class RayRunningJob:
         found = self._told(after, wait_s)
         with self._lock:
             for report in found:
+                if report.type == "started" and self._transport == "direct":
+                    there = [self._members[number] for number in report.data["members"] if number in self._members]
+                    report.data["nodes"] = [member.node_id for member in there]
                 if report.type == "workers":
-                    gone = report.data.pop("gone")
                     if report.number > self._heard:  # who asks again for a report gets it again
-                        self._take_leave(gone)
+                        self._take_leave(report.data["gone"])
                     report.data["cpus"] = self._held
                 self._heard = max(self._heard, report.number)
             self._fill()
@@ -125,7 +127,9 @@ class RayRunningJob:
     def _take_leave(self, gone: Sequence[int]) -> None:
         """Of those who left the coordinator, lost or as they were asked to."""
         for number in gone:
-            member = self._members.pop(number)
+            member = self._members.pop(number, None)
+            if member is None:  # it had gone before this attempt was found
+                continue
             was_asked = number >= self._cpus
             self._give(member, self._forgetful([member]) if was_asked else [])
         while self._held > self._cpus and self._held - 1 not in self._members:

@@ -34,6 +34,7 @@ from chainrule.records import (
     Dataset,
     Event,
     Key,
+    LogLine,
     MadeKey,
     Metric,
     Move,
@@ -296,7 +297,7 @@ class AsyncClient:
             await self._sleep(pause_s)
             pause_s = min(pause_s * 1.5, 1.0)
 
-    async def events(
+    def events(
         self,
         job_id: str,
         last_event_id: str | None = None,
@@ -311,13 +312,43 @@ class AsyncClient:
         most; then Unreachable or Unavailable is raised; `on_break` is told of each try that failed. Raises NotFound for
         a job that is not there, TimeoutError after `timeout_s`.
         """
+        return self._followed(job_id, "events", last_event_id or "", patience_s, on_break, timeout_s)
+
+    async def logs(self, job_id: str, after: int | None = None) -> list[LogLine]:
+        """The lines of the job's log so far, oldest first; only those with a `seq` above `after` if given."""
+        return await self._all(f"/v1/jobs/{_segment(job_id)}/logs", LogLine.of, {"after": after})
+
+    async def follow_logs(
+        self,
+        job_id: str,
+        after: int | None = None,
+        *,
+        patience_s: float = 60.0,
+        on_break: Callable[[ChainruleError], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """The lines of the job's log, live, until it has ended; each once, as `events`, and raises as that."""
+        last_id = "" if after is None else str(after)
+        async for event in self._followed(job_id, "logs/stream", last_id, patience_s, on_break, timeout_s):
+            yield LogLine.of(event.data)
+
+    async def _followed(
+        self,
+        job_id: str,
+        what: str,
+        last_id: str,
+        patience_s: float,
+        on_break: Callable[[ChainruleError], None] | None,
+        timeout_s: float | None,
+    ) -> AsyncIterator[Event]:
+        """The events of a stream of the job, over as many connections as that takes."""
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        parser = EventParser(last_id=last_event_id or "")
+        path, parser = f"/v1/jobs/{_segment(job_id)}/{what}", EventParser(last_id=last_id)
         failing_since: float | None = None
         while True:
             ended, silent = False, True
             try:
-                async for event in self._stream(job_id, parser, deadline):
+                async for event in self._stream(path, parser, deadline):
                     failing_since, silent = None, False
                     ended = event.type == "state" and event.data.get("state") in TERMINAL_STATES
                     yield event
@@ -336,14 +367,14 @@ class AsyncClient:
             await self._sleep(min(parser.retry_s or 0.5, LONGEST_WAIT_S))
             parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
 
-    async def _stream(self, job_id: str, parser: EventParser, deadline: float) -> AsyncIterator[Event]:
+    async def _stream(self, path: str, parser: EventParser, deadline: float) -> AsyncIterator[Event]:
         """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if parser.last_id:
             headers["Last-Event-ID"] = parser.last_id
         left_s = max(0.01, deadline - time.monotonic())
         timeout = httpx.Timeout(min(EVENT_SILENCE_S, left_s), connect=10.0)
-        async with self._open(f"/v1/jobs/{_segment(job_id)}/events", headers=headers, timeout=timeout) as response:
+        async with self._open(path, headers=headers, timeout=timeout) as response:
             try:
                 async for chunk in response.aiter_bytes():
                     for event in parser.feed(chunk):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chainrule.errors import ChainruleError
 from chainrule.frames import frame
-from chainrule.records import Event, JobRecord, Move, Prediction
+from chainrule.records import Event, JobRecord, LogLine, Move, Prediction
 from chainrule.views import View, view_of
 
 if TYPE_CHECKING:
@@ -82,6 +82,20 @@ class AsyncJob(JobRecord):
     async def history(self) -> list[Move]:
         """Every move: from, to, when, why."""
         return await self._client.history(self.id)
+
+    async def logs(self, after: int | None = None) -> list[LogLine]:
+        """The lines of its log so far, oldest first; only those with a `seq` above `after` if given."""
+        return await self._client.logs(self.id, after)
+
+    def follow_logs(
+        self,
+        after: int | None = None,
+        *,
+        on_break: Callable[[ChainruleError], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """The lines of its log, live, until it has ended."""
+        return self._client.follow_logs(self.id, after, on_break=on_break, timeout_s=timeout_s)
 
     async def plot(self, axes: Any = None) -> Any:
         """Draws the losses by epoch, into matplotlib's `axes` if given, and returns these. It needs chainrule[plot]."""

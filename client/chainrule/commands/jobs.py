@@ -1,4 +1,4 @@
-"""Commands on jobs: train, jobs, watch, show, cancel, pause, resume, rm."""
+"""Commands on jobs: train, jobs, watch, show, logs, cancel, pause, resume, rm."""
 
 import json
 from pathlib import Path
@@ -135,6 +135,29 @@ def show(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:
     from chainrule.show import job_details
 
     session.console().print(job_details(job, metrics, history))
+
+
+def logs(
+    ctx: typer.Context,
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    after: Annotated[int | None, typer.Option(min=0, metavar="SEQ", help="Only lines above that number.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what happened to a job, line by line; with --json an object a line. Ctrl-C leaves the job running."""
+    from chainrule.show import log_line
+
+    session = ctx.ensure_object(Session)
+    console = session.console()
+    with session.client() as client:
+        try:
+            for line in client.follow_logs(job_id, after) if follow else client.logs(job_id, after):
+                if as_json:
+                    typer.echo(json.dumps(line.json, ensure_ascii=False))
+                else:
+                    console.print(log_line(line), soft_wrap=True)
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def cancel(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:

@@ -47,6 +47,10 @@ def serve(
             "variables. In the data folder by default. [env: CHAINRULE_CHECKPOINTS]"
         ),
     ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(help="How its log is written: text, or json, an object a line. [env: CHAINRULE_LOG_FORMAT; text]"),
+    ] = None,
 ) -> None:
     """Start the service; Ctrl-C or SIGTERM ends it and all that it started."""
     try:
@@ -67,6 +71,7 @@ def serve(
         "transport": transport,
         "blas_kernel": blas_kernel,
         "checkpoints": checkpoints,
+        "log_format": log_format,
     }
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})

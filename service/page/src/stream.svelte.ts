@@ -57,9 +57,9 @@ export class JobStream {
     on<Metric>("metrics", (metric) => this.#told.metrics.push(metric));
     on<WorkersChange>("workers", (change) => this.#told.workers.push(change));
     on<Progress & { metrics: Job["metrics"] }>("progress", (progress) => (this.#progress = progress));
-    on<{ from: Move["from"]; to: Move["to"]; at: string; reason: string; attempt: number }>("state", (told) => {
-      const { from, to, attempt } = told;
-      this.#told.moves.push({ from, to, when: told.at, why: told.reason, attempt });
+    on<Omit<Move, "when" | "why"> & { at: string; reason: string }>("state", (told) => {
+      const { from, to, attempt, workers } = told;
+      this.#told.moves.push({ from, to, when: told.at, why: told.reason, attempt, workers });
       if (isEnded(to)) {
         this.#hasEnded = true;
         source.close();

@@ -65,12 +65,17 @@ export interface Move {
   when: string;
   why: string;
   attempt: number;
+  workers?: number | undefined; // of a start: so many CPUs
 }
 
 export interface WorkersChange {
   workers: number;
   step: number;
   why: string;
+  at?: string;
+  before?: number[]; // the numbers of those who computed
+  members?: number[]; // … and of those who do from then on
+  lost?: boolean;
 }
 
 export interface Column {

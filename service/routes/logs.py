@@ -1,0 +1,64 @@
+"""A job's log: what happened to it, line by line, as a list and as it grows."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from service.auth import Reader, recheck
+from service.events import stream
+from service.log_views import LogLine, LogPage
+from service.openapi import errors
+from service.routes.jobs import EVENT_STREAM_HEADERS, MAX_STEP, event_number
+from service.routes.parameters import Control, Cursor, JobId
+from service.views import cursor_of, number_of
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/logs", tags=["jobs"])
+
+LINES_A_PAGE = 1_000
+
+LineLimit = Annotated[int, Query(ge=1, le=10_000, description="Items a page, at most.")]
+
+
+@router.get("", responses=errors(404, 422, 503))
+def get_logs(
+    job_id: JobId,
+    who: Reader,
+    control: Control,
+    after: Annotated[int, Query(ge=0, le=MAX_STEP, description="Only lines with a `seq` above this one.")] = 0,
+    limit: LineLimit = LINES_A_PAGE,
+    cursor: Cursor = None,
+) -> LogPage:
+    """List the lines of a job's log, oldest first: its moves, workers, epochs, checkpoints and troubles."""
+    lines, _ = control.store.log_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit)
+    items = [LogLine.model_validate(line.json) for line in lines]
+    return LogPage(items=items, next_cursor=cursor_of(lines, limit, [line.seq for line in lines]))
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events `log`, each with a line of the log as its data and the line's `seq` as "
+            "its id. The stream ends with the job.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **errors(404, 422, 503),
+    },
+)
+async def watch_logs(
+    request: Request,
+    job_id: JobId,
+    who: Reader,
+    control: Control,
+    last_event_id: Annotated[
+        str | None, Header(description="The id of the last event received: the stream goes on after it.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow a job's log: all its lines so far, then those to come, until its end."""
+    after = event_number(last_event_id)
+    await run_in_threadpool(control.store.get, who.tenant, job_id)
+    lines = stream(control.store, control.bell, who.tenant, job_id, after, recheck(request), "log")
+    return StreamingResponse(lines, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
