@@ -9,7 +9,7 @@ What users ask for names their tenant, and sees nothing of another one's. What r
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
 from service.clock import later, now
-from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
+from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs, tenants
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
 from service.owner import NOBODY, Owner
+from service.queue import Queue
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
@@ -69,6 +70,8 @@ class Store:
     ) -> None:
         self.owner = owner or Owner(database)
         """The control plane that this store writes for."""
+        self.queue = Queue(database)
+        """The jobs that wait."""
         self._database = database
         self._on_event = on_event
         self._clock = clock
@@ -237,20 +240,6 @@ class Store:
         with self._database.reading() as connection:
             return _one(connection, job_id)
 
-    def waiting(self, limit: int, cpus: int | None = None) -> Sequence[JobRow]:
-        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age. Those that need more
-        than `cpus` come last, so that they do not fill the place of others that could start."""
-        resumed = sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume")
-        names = ("number", "id", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
-        query = sa.select(*(jobs.c[name] for name in (*names, "retry_at", "preempted_by"))).where(
-            sa.or_(jobs.c.state == JobState.QUEUED, resumed)
-        )
-        order = [jobs.c.priority.desc(), jobs.c.number.asc()]
-        if cpus is not None:
-            order.insert(0, (jobs.c.cpus_min > cpus).asc())
-        with self._database.reading() as connection:
-            return connection.execute(query.order_by(*order).limit(limit)).all()
-
     def move(self, job_id: str, epoch: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
         """Moves a job that is in `state` at `epoch` where `decide` says; None when it no longer is.
 
@@ -272,8 +261,9 @@ class Store:
             raise AssertionError(f"{job.id}: there is no move from {before} to {to} ({move.why})")
         if to is JobState.QUEUED:
             values |= {"attempt": job.attempt + 1, "workers": 0}
-        if to is JobState.RUNNING and job.started_at is None:
-            values["started_at"] = moment
+        if to is JobState.RUNNING:
+            values.setdefault("started_at", job.started_at or moment)
+            connection.execute(sa.update(tenants).where(tenants.c.name == job.tenant).values(served_at=moment))
         if to.is_terminal:
             values["finished_at"] = moment
         values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
@@ -283,6 +273,7 @@ class Store:
             "requested": move.requested,
             "preempted_by": move.preempted_by,
             "retry_at": later(moment, move.retry_in_s) if move.retry_in_s else None,
+            "reserved_at": None,
             "reason": None if to in (JobState.RUNNING, JobState.SUCCEEDED) else move.why,
             "error": move.error,
             "last_event": job.last_event + 1,
@@ -293,21 +284,6 @@ class Store:
             sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told)
         )
         log.info("%s: %s → %s: %s", job.id, before, to, move.why)
-
-    def set_reasons(self, reasons: Mapping[str, str]) -> None:
-        """Says why jobs wait, for those that still do."""
-        if not reasons:
-            return
-        waits = sa.or_(
-            jobs.c.state == JobState.QUEUED,
-            sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume"),
-        )
-        statement = sa.update(jobs).where(jobs.c.id == sa.bindparam("job_id"), waits)
-        with self._database.writing() as connection:
-            connection.execute(
-                statement.values(reason=sa.bindparam("why")),
-                [{"job_id": job_id, "why": why} for job_id, why in reasons.items()],
-            )
 
     # ------------------------------------------------------------ what a running attempt tells
     def record(self, job_id: str, epoch: int, told: Sequence["Told"], **values: Any) -> bool:
