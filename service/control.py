@@ -17,12 +17,14 @@ from service.events import Bell
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
 from service.models import Models
+from service.pace import Pace
 from service.readers import Readers
 from service.runner import Attempt, Runners
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.store import JobRow, Store
 from service.takeover import Takeover
+from service.tenants import Tenants
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.job import Cluster, Node, TrainingJob
@@ -67,6 +69,7 @@ class ControlPlane:
         self.bell = Bell()
         self.models = Models()
         self.evaluations = Evaluations()
+        self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""
         self._make_cluster, self._on_open = make_cluster, on_open
@@ -77,6 +80,7 @@ class ControlPlane:
         self._store: Store | None = None
         self._catalog: Catalog | None = None
         self._credentials: Credentials | None = None
+        self._tenants: Tenants | None = None
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
@@ -100,6 +104,13 @@ class ControlPlane:
         if self._catalog is None:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
         return self._catalog
+
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants and their quotas. Raises Unavailable until the database is open."""
+        if self._tenants is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._tenants
 
     @property
     def credentials(self) -> Credentials:
@@ -171,6 +182,7 @@ class ControlPlane:
                 return
             self._database, self._store = database, store
             self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
+            self._tenants = Tenants(database, self.settings.quota)
             del self._problems["database"]
             self._opened.set()
             _import_what_requests_need()
@@ -188,7 +200,8 @@ class ControlPlane:
             self._heartbeat = Heartbeat(self._store.owner, self._runners)
             at_once = not self.settings.shared
             takeover = Takeover(self._store, self._runners, self.folder.end_job, at_once=at_once)
-            self._scheduler = Scheduler(self._store, cluster, self._runners, takeover)
+            quotas = self.tenants.quotas
+            self._scheduler = Scheduler(self._store, cluster, self._runners, takeover, quotas=quotas)
             self._heartbeat.start()
             self._scheduler.start()
             del self._problems["cluster"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-__all__ = ["Quota", "Usage"]
+__all__ = ["Quota", "Usage", "model_bytes"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,8 @@ class Usage:
     cpus: int
     queued_jobs: int
     stored_bytes: int
+
+
+def model_bytes(parameters: int, dtype: str) -> int:
+    """What a model of so many numbers counts for."""
+    return parameters * (8 if dtype == "float64" else 4)

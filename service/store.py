@@ -21,6 +21,7 @@ from service.database import Database, datasets, events, idempotency_keys, job_l
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
 from service.owner import NOBODY, Owner
 from service.queue import Queue
+from service.quota import model_bytes
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
@@ -266,6 +267,8 @@ class Store:
             connection.execute(sa.update(tenants).where(tenants.c.name == job.tenant).values(served_at=moment))
         if to.is_terminal:
             values["finished_at"] = moment
+        if to is JobState.SUCCEEDED:
+            values["model_bytes"] = model_bytes(job.plan["parameters"], job.plan["spec"]["dtype"])
         values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
         values |= {
             "state": to,

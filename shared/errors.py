@@ -10,6 +10,7 @@ ChainruleError
 ├── TooLarge                more than the service accepts                  (413)
 ├── UnsupportedMedia        a content type or encoding that is not taken   (415)
 ├── Unavailable             cannot be answered now; try again              (503)
+│   └── TooManyRequests     it was asked for too often; try again later    (429)
 └── TrainingError           an attempt to train ended early
     ├── Diverged            the loss became NaN or infinite: the user's
     ├── BadData             the data cannot be trained on: the user's
@@ -94,6 +95,10 @@ class Unavailable(ChainruleError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class TooManyRequests(Unavailable):
+    """It was asked for too often; the same request may succeed later."""
 
 
 class TrainingError(ChainruleError):

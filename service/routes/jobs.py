@@ -5,7 +5,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from ulid import ULID
@@ -20,6 +20,7 @@ from service.jobs import JobState
 from service.json_body import JsonBody
 from service.keys import Scope
 from service.openapi import errors, json_body
+from service.quota import model_bytes
 from service.routes.parameters import Control, Cursor, JobId, Limit
 from service.store import JobFilter, NewJob
 from service.views import (
@@ -33,7 +34,7 @@ from service.views import (
     cursor_of,
     number_of,
 )
-from shared.errors import InvalidInput, NotFound
+from shared.errors import InvalidInput, NotFound, TooManyRequests
 from shared.plan import Plan
 from shared.spec import JobSpec, ValidationDataset
 
@@ -44,10 +45,36 @@ MAX_STEP = 2**62
 LONG_PAGE = 10_000
 MAX_LABELS = 64  # as many as a job can have
 
+IsDryRun = Annotated[bool, Query(description="Only validate and plan: nothing is queued.")]
+IdempotencyKey = Annotated[
+    str | None, Header(description="1 to 255 printable characters: the same key and spec again give the same job.")
+]
 LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, at most.")]
 
 
 # ---------------------------------------------------------------- submitting
+async def _too_fast(
+    who: Reader, control: Control, dry_run: IsDryRun = False, idempotency_key: IdempotencyKey = None
+) -> TooManyRequests | None:
+    """Counts a submit, before its body is read. What it is to be refused with if no earlier one has made its job;
+    raised at once where that cannot be."""
+    if dry_run or Scope.SUBMIT not in who.scope.implied:
+        return None
+    if not control.tenants.are_known:
+        await run_in_threadpool(control.tenants.quotas)
+    per_minute = control.tenants.quota_of(who.tenant).submits_per_minute
+    try:
+        control.pace.let_through(who.tenant, who.key_id, per_minute, idempotency_key)
+    except TooManyRequests as refused:
+        if idempotency_key is None:
+            raise
+        return refused
+    return None
+
+
+TooFast = Annotated[TooManyRequests | None, Depends(_too_fast)]
+
+
 @router.post(
     "",
     status_code=202,
@@ -61,19 +88,17 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
             "description": "The job, queued.",
             "headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}},
         },
-        **errors(400, 409, 413, 415, 422, 503),
+        **errors(400, 409, 413, 415, 422, 429, 503),
     },
     openapi_extra=json_body(JobSpec, SPEC),
 )
 def submit_job(
+    too_fast: TooFast,
     data: JsonBody,
     who: Reader,
     control: Control,
-    dry_run: Annotated[bool, Query(description="Only validate and plan: nothing is queued.")] = False,
-    idempotency_key: Annotated[
-        str | None,
-        Header(description="1 to 255 printable characters: the same key and spec again give the same job."),
-    ] = None,
+    dry_run: IsDryRun = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job; a dry run needs the scope `read` only."""
     if not dry_run:
@@ -86,9 +111,12 @@ def submit_job(
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
             return JSONResponse(Job.of(known).model_dump(mode="json"))
+    if too_fast is not None:
+        raise too_fast
     training, validation, plan = _planned(control, who.tenant, spec)
     if dry_run:
         return JSONResponse(plan.model_dump(mode="json"))
+    control.tenants.check_submit(who.tenant, model_bytes(plan.parameters, spec.dtype))
     new = NewJob(
         id=f"job_{ULID()}",
         tenant=who.tenant,
