@@ -22,6 +22,7 @@ from workers.job import Cluster
 
 __all__ = ["Scheduler"]
 
+LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
@@ -80,10 +81,13 @@ class Scheduler:
             self._changed.wait(wait_s)
 
     def step(self) -> float:
-        """Takes over what is nobody's, decides once, and has it done; tells after how many seconds to do so again."""
+        """Takes over what is nobody's, ends what has waited too long, decides once, and has it done; tells after how
+        many seconds to do so again."""
         self._takeover.look()
         with self._store.owner.scheduling():
-            return self._pass()
+            late = self._store.end_late(LATE_AT_ONCE)
+            wait_s = self._pass()
+        return 0.0 if len(late) == LATE_AT_ONCE else wait_s
 
     def _pass(self) -> float:
         queue = self._store.queue

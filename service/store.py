@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, exc
 
 from service.clock import later, now
 from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs, tenants
-from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
+from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, waited_too_long
 from service.owner import NOBODY, Owner
 from service.queue import Queue
 from service.quota import model_bytes
@@ -125,6 +125,7 @@ class Store:
                 environment={},
                 last_event=1,
                 created_at=moment,
+                wait_until=None if spec.max_wait_s is None else later(moment, spec.max_wait_s),
             )
             .returning(jobs)
         ).one()
@@ -255,6 +256,20 @@ class Store:
         self._on_event(job_id)
         return job
 
+    def end_late(self, limit: int) -> Sequence[str]:
+        """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
+        late = sa.select(jobs).where(jobs.c.wait_until <= self._clock(), jobs.c.state == JobState.QUEUED)
+        with self._database.reading() as connection:
+            if connection.execute(late.limit(1)).first() is None:
+                return []
+        with self._database.writing() as connection:
+            rows = connection.execute(late.order_by(jobs.c.wait_until).limit(limit).with_for_update()).all()
+            for job in rows:
+                self._move(connection, job, waited_too_long(job.plan["spec"]["max_wait_s"]))
+        for job in rows:
+            self._on_event(job.id)
+        return [str(job.id) for job in rows]
+
     def _move(self, connection: Connection, job: JobRow, move: Move, **values: Any) -> None:
         """The one function that changes a state: checks the move, makes it, records it."""
         before, to, moment = JobState(job.state), move.to, self._clock()
@@ -277,6 +292,7 @@ class Store:
             "preempted_by": move.preempted_by,
             "retry_at": later(moment, move.retry_in_s) if move.retry_in_s else None,
             "reserved_at": None,
+            "wait_until": None,
             "reason": None if to in (JobState.RUNNING, JobState.SUCCEEDED) else move.why,
             "error": move.error,
             "last_event": job.last_event + 1,

@@ -14,7 +14,8 @@ ChainruleError
 └── TrainingError           an attempt to train ended early
     ├── Diverged            the loss became NaN or infinite: the user's
     ├── BadData             the data cannot be trained on: the user's
-    └── DataMissing         a file of the data set is gone: the user's
+    ├── DataMissing         a file of the data set is gone: the user's
+    └── RanTooLong          it trained longer than it may: the user's
 """
 
 from collections.abc import Sequence
@@ -119,3 +120,7 @@ class BadData(TrainingError):
 
 class DataMissing(TrainingError):
     """A file of the data set is gone."""
+
+
+class RanTooLong(TrainingError):
+    """It trained longer than `max_runtime_s`."""

@@ -47,6 +47,10 @@ class Histories(RuleBasedStateMachine):
     def submit(self, least: int, more: int, priority: int, tenant: str) -> None:
         self.world.submit(least, least + more, priority, tenant)
 
+    @rule(max_wait_s=st.sampled_from([1.0, 60.0]), tenant=tenants)
+    def submit_in_a_hurry(self, max_wait_s: float, tenant: str) -> None:
+        self.world.submit(1, 2, 0, tenant, max_wait_s=max_wait_s)
+
     @rule(tenant=tenants, jobs=limits, cpus=limits, share=st.sampled_from([0.5, 1.0, 3.0]))
     def set_quota(self, tenant: str, jobs: int | None, cpus: int | None, share: float) -> None:
         self.world.quotas[tenant] = Quota(running_jobs=jobs, cpus=cpus, share=share)

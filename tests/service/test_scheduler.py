@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.runner import RESIZES_WITHIN_S
-from service.scheduler import GROWS_AFTER_S, TICK_S
+from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S
 from support.world import SimulatedJob, World
 from workers.failures import PLACE_AGAIN_AFTER_S
 
@@ -119,3 +119,52 @@ def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World
     world.turn()
     assert world.store.any_job(high).state == "running"
     assert world.store.any_job(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")
+
+
+# ---------------------------------------------------------------- a deadline for waiting
+def test_a_job_that_has_not_started_in_time_fails_and_says_so(world: World) -> None:
+    started(world, 4, 4)
+    late, patient = world.submit(1, 1, 0, max_wait_s=60), world.submit(1, 1, 0)
+    world.clock += 59.9
+    world.scheduler.step()
+    assert states(world) == ["running", "queued", "queued"]
+    world.start()  # the service starts anew, and knows
+    world.clock += 0.2
+    world.scheduler.step()
+    job = world.store.any_job(late)
+    assert (job.state, job.reason) == ("failed", "waited longer than max_wait_s = 60 s")
+    assert job.error == {"type": "WaitedTooLong", "detail": job.reason}
+    assert job.finished_at == world.wall_clock()
+    assert world.store.any_job(patient).state == "queued"
+    world.check()
+
+
+def test_a_deadline_is_kept_also_while_the_cluster_is_away(world: World) -> None:
+    world.cluster.is_away = True
+    late = world.submit(1, 1, 0, max_wait_s=1)
+    world.clock += 1.1
+    world.scheduler.step()
+    assert world.store.any_job(late).state == "failed"
+
+
+def test_a_job_that_has_started_once_may_wait_again_as_long_as_need_be(world: World) -> None:
+    job_id = world.submit(1, 1, 0, max_wait_s=5)
+    world.turn()
+    world.follow()
+    (attempt,) = world.cluster.open()
+    attempt.lose("a worker died")
+    world.follow()
+    world.cluster.resize(0)
+    world.clock += 3_600.0
+    world.scheduler.step()
+    assert (world.store.any_job(job_id).state, world.store.any_job(job_id).attempt) == ("queued", 2)
+
+
+def test_of_thousands_that_are_late_all_fail_and_none_is_late_for_long(world: World) -> None:
+    world.cluster.resize(0)
+    for _ in range(LATE_AT_ONCE + 1):
+        world.submit(1, 1, 0, max_wait_s=1)
+    world.clock += 1.1
+    assert world.scheduler.step() == 0.0
+    world.scheduler.step()
+    assert set(states(world)) == {"failed"}

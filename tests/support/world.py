@@ -20,12 +20,13 @@ from service.runner import Attempt, Runner, Runners
 from service.scheduler import Scheduler
 from service.store import NewJob, Store
 from service.takeover import Takeover
+from shared.errors import Unavailable
 from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import Column, TableFile
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
-from workers.job import NotPlaced, TrainingJob
+from workers.job import Node, NotPlaced, TrainingJob
 
 TENANTS = (TENANT, "blue", "green")
 BEGAN_AT = "2026-11-24T00:00:00.000000Z"
@@ -103,12 +104,17 @@ class SimulatedCluster(ScriptedCluster):
 
     def __init__(self, cpus: int) -> None:
         super().__init__(cpus)
-        self.crowded = False
+        self.crowded = self.is_away = False
         self.attempts: list[SimulatedJob] = []
         self.has_shrunk = False
         """Whether CPUs on which somebody was about to launch an attempt may be gone."""
         self.wrong: list[str] = []
         """What must not have been asked for; the runner that asked would take an exception for a lost attempt."""
+
+    def nodes(self) -> list[Node]:
+        if self.is_away:
+            raise Unavailable("it does not answer")
+        return super().nodes()
 
     def launch(self, job: TrainingJob) -> SimulatedJob:
         self.attempts = self.open()
