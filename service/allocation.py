@@ -93,6 +93,8 @@ class Decision:
     reasons: dict[str, str] = field(default_factory=dict)
     reserves: str | None = None
     """The job for which CPUs are kept free from now on."""
+    waits: list[Waiting] = field(default_factory=list, compare=False)
+    """Those that wait for CPUs alone, in the order in which they get them."""
 
 
 def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus, sharing: Sharing = ALONE) -> Decision:
@@ -122,6 +124,7 @@ def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus, s
             free -= gets
         else:
             decision.reasons[job.id] = _reason(job, free, cpus.total, before)
+            decision.waits.append(job)
             turns.count(job, job.cpus_min)
             if before == 0:
                 reserves = job.id if its > 0 and job.reserved_at is None else None

@@ -18,6 +18,7 @@ from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
 from service.models import Models
 from service.pace import Pace
+from service.places import Places
 from service.readers import Readers
 from service.runner import Attempt, Runners
 from service.scheduler import Scheduler
@@ -81,6 +82,7 @@ class ControlPlane:
         self._catalog: Catalog | None = None
         self._credentials: Credentials | None = None
         self._tenants: Tenants | None = None
+        self._places: Places | None = None
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
@@ -111,6 +113,13 @@ class ControlPlane:
         if self._tenants is None:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
         return self._tenants
+
+    @property
+    def places(self) -> Places:
+        """Where jobs stand that wait. Raises Unavailable until the database is open."""
+        if self._places is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._places
 
     @property
     def credentials(self) -> Credentials:
@@ -182,7 +191,7 @@ class ControlPlane:
                 return
             self._database, self._store = database, store
             self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
-            self._tenants = Tenants(database, self.settings.quota)
+            self._tenants, self._places = Tenants(database, self.settings.quota), Places(store.queue)
             del self._problems["database"]
             self._opened.set()
             _import_what_requests_need()
@@ -200,8 +209,9 @@ class ControlPlane:
             self._heartbeat = Heartbeat(self._store.owner, self._runners)
             at_once = not self.settings.shared
             takeover = Takeover(self._store, self._runners, self.folder.end_job, at_once=at_once)
-            quotas = self.tenants.quotas
-            self._scheduler = Scheduler(self._store, cluster, self._runners, takeover, quotas=quotas)
+            self._scheduler = Scheduler(
+                self._store, cluster, self._runners, takeover, quotas=self.tenants.quotas, places=self.places
+            )
             self._heartbeat.start()
             self._scheduler.start()
             del self._problems["cluster"]

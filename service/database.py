@@ -182,6 +182,7 @@ jobs = sa.Table(
 WAITS = jobs.c.waits.is_not(None)
 """Of jobs: that it waits for CPUs, first or again. Indexes of such jobs alone stay small, however many have ended."""
 _HAS_DEADLINE, _HAS_MODEL = jobs.c.wait_until.is_not(None), jobs.c.model_bytes > sa.literal_column("0")
+_IS_RESERVED = jobs.c.reserved_at.is_not(None)
 
 
 def _index(name: str, *columns: sa.ColumnElement[Any], where: sa.ColumnElement[bool]) -> None:
@@ -191,6 +192,7 @@ def _index(name: str, *columns: sa.ColumnElement[Any], where: sa.ColumnElement[b
 
 _index("ix_jobs_waiting", jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number, jobs.c.cpus_min, where=WAITS)
 _index("ix_jobs_waiting_cpus", jobs.c.cpus_min, where=WAITS)
+_index("ix_jobs_reserved_at", jobs.c.reserved_at, where=_IS_RESERVED)
 _index("ix_jobs_wait_until", jobs.c.wait_until, where=_HAS_DEADLINE)
 _index("ix_jobs_models", jobs.c.tenant, jobs.c.model_bytes, where=_HAS_MODEL)
 

@@ -117,6 +117,7 @@ JOB: Json = {
         "machine": "x86_64",
     },
     "notes": [],
+    "queue": None,
     "created_at": SUBMITTED_AT,
     "started_at": STARTED_AT,
     "finished_at": None,
@@ -130,8 +131,10 @@ QUEUED: Json = {
     "metrics": {},
     "workers": 0,
     "environment": {},
+    "queue": {"position": 3, "estimated_start_at": "2026-11-23T10:21:30.000000Z"},
     "started_at": None,
 }
+FIRST: Json = {"position": 1, "estimated_start_at": None}
 DRY_RUN: Json = {
     "spec": COMPLETED,
     "inputs": 27,
@@ -256,7 +259,7 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("submit_job", "202"): QUEUED,
     ("cancel_job", "202"): {**JOB, "reason": "is being cancelled"},
     ("pause_job", "202"): {**JOB, "reason": "is being paused"},
-    ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs"},
+    ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs", "queue": FIRST},
     ("watch_job", "200"): EVENTS,
     ("get_model", "200"): MODEL_FILE,
     ("healthz", "200"): {"status": "alive"},

@@ -61,8 +61,6 @@ class Turns:
     def __init__(self, waiting: Sequence["Waiting"], sharing: Sharing, in_use: Mapping[str, InUse]) -> None:
         self._sharing = sharing
         self._cpus = {tenant: has.cpus for tenant, has in in_use.items()}
-        self._served = {job.tenant: (0, job.served_at or "") for job in waiting}
-        self._counted = 0
         self._lines: dict[str, deque[Waiting]] = defaultdict(deque)
         for job in sorted(waiting, key=lambda job: (-job.priority, job.reserved_at or NOT_RESERVED)):
             self._lines[job.tenant].append(job)
@@ -81,13 +79,11 @@ class Turns:
     def count(self, job: "Waiting", cpus: int) -> None:
         """Its tenant has been given so many CPUs for it, or will be before those behind it."""
         self._cpus[job.tenant] = self._cpus.get(job.tenant, 0) + cpus
-        self._counted += 1
-        self._served[job.tenant] = self._counted, ""
 
     def _head(self, tenant: str) -> tuple[Any, ...]:
         job = self._lines[tenant][0]
         cpus_a_share = self._cpus.get(tenant, 0) / self._sharing.quota_of(tenant).share
-        return -job.priority, job.reserved_at or NOT_RESERVED, cpus_a_share, self._served[tenant], job.age, tenant
+        return -job.priority, job.reserved_at or NOT_RESERVED, cpus_a_share, job.served_at or "", job.age, tenant
 
 
 class Allowances:

@@ -4,17 +4,22 @@ However many wait, each look costs as little: every query goes along an index of
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from statistics import fmean
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
+from service.clock import seconds_between
 from service.database import WAITS, Database, jobs, tenants
+from service.jobs import JobState
+from service.line import Reserved, Waits
 
 __all__ = ["FEWEST", "LOOK_AHEAD", "Queue"]
 
 LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told why they wait
 FEWEST = 20  # of each tenant, however many tenants wait
+OF_LATE = 20  # jobs of a tenant whose mean runtime is expected of the next
 TOO_LARGE = 100  # of those that need more than the cluster has: enough to tell them so
 
 NAMES = ("number", "id", "tenant", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
@@ -50,6 +55,40 @@ class Queue:
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
+    def all_that_wait(self, cpus: int) -> tuple[Sequence[Waits], Sequence[Reserved], dict[str, str]]:
+        """All but those that need more than `cpus`, as `service.line` takes them; those for which CPUs are kept free;
+        and when each tenant was last given CPUs."""
+        each = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.cpus_min)
+        order = jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number
+        kept = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.reserved_at)
+        times = sa.select(tenants.c.name, tenants.c.served_at).where(tenants.c.served_at.is_not(None))
+        with self._database.reading() as connection:
+            waiting = connection.execute(each.where(WAITS, jobs.c.cpus_min <= cpus).order_by(*order)).all()
+            reserved = connection.execute(kept.where(jobs.c.reserved_at.is_not(None), jobs.c.cpus_min <= cpus)).all()
+            served = {row.name: row.served_at for row in connection.execute(times)}
+        return cast(Sequence[Waits], waiting), [Reserved(*row) for row in reserved], served
+
+    def running(self) -> Sequence[Row[Any]]:
+        """Those that run, with how far they are."""
+        names = ("id", "tenant", "workers", "progress", "started_at")
+        query = sa.select(*(jobs.c[name] for name in names)).where(jobs.c.state == JobState.RUNNING)
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def runtimes_s(self) -> dict[str, float]:
+        """How long the jobs that have succeeded of late took, from their first start to their end: the mean of each
+        tenant of whom jobs wait or run; of one that has none yet, that of all of these."""
+        found: dict[str, list[float]] = {}
+        with self._database.reading() as connection:
+            names = {*_tenants(connection, WAITS), *_tenants(connection, jobs.c.state == JobState.RUNNING)}
+            for name in names:
+                ended = jobs.c.state == JobState.SUCCEEDED, jobs.c.tenant == name
+                query = sa.select(jobs.c.started_at, jobs.c.finished_at).where(*ended)
+                rows = connection.execute(query.order_by(jobs.c.number.desc()).limit(OF_LATE)).all()
+                found[name] = [max(0.0, seconds_between(row.started_at, row.finished_at)) for row in rows]
+        everybody = [seconds for each in found.values() for seconds in each]
+        return {name: fmean(each or everybody) for name, each in found.items() if each or everybody}
+
     def tell(self, reasons: Mapping[str, str]) -> None:
         """Says why jobs wait, for those that still do."""
         if not reasons:
@@ -73,9 +112,9 @@ def _waiting() -> sa.Select[Any]:
     return sa.select(*columns, tenants.c.served_at).outerjoin(tenants, tenants.c.name == jobs.c.tenant).where(WAITS)
 
 
-def _tenants(connection: Connection) -> Sequence[str]:
-    """Those of whom jobs wait. From one to the next along the index, as it may hold thousands of jobs of each."""
-    first = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).where(WAITS).cte("waiting", recursive=True)
-    following = sa.select(sa.func.min(jobs.c.tenant)).where(WAITS, jobs.c.tenant > first.c.tenant)
+def _tenants(connection: Connection, which: sa.ColumnElement[bool] = WAITS) -> Sequence[str]:
+    """Those of such jobs. From one to the next along an index, as it may hold thousands of jobs of each."""
+    first = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).where(which).cte("found", recursive=True)
+    following = sa.select(sa.func.min(jobs.c.tenant)).where(which, jobs.c.tenant > first.c.tenant)
     whole = first.union_all(sa.select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
     return connection.scalars(sa.select(whole.c.tenant).where(whole.c.tenant.is_not(None))).all()

@@ -11,6 +11,7 @@ from service.clock import now, seconds_between
 from service.database import AWAY
 from service.fairness import Sharing
 from service.jobs import JobState, Move, Requested, cpus_said
+from service.places import Places
 from service.queue import FEWEST
 from service.quota import Quota
 from service.runner import Attempt, Runners
@@ -46,9 +47,11 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], str] = now,
         quotas: Callable[[], Mapping[str, Quota]] = dict,
+        places: Places | None = None,
     ) -> None:
         self._store, self._cluster, self._runners, self._takeover = store, cluster, runners, takeover
         self._clock, self._wall_clock, self._quotas = clock, wall_clock, quotas
+        self._places = places or Places(store.queue)
         self._idle = IdleCpus(GROWS_AFTER_S)
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -103,8 +106,10 @@ class Scheduler:
         free = total - sum(attempt.cpus for attempt in running) - sum(has.cpus for has in elsewhere.values())
         waiting = [self._waiting(row) for row in rows]
         cpus = Cpus(total, free, self._idle.after(self._clock(), free))
-        decision = decide(waiting, running, cpus, Sharing(self._quotas(), elsewhere))
+        sharing = Sharing(self._quotas(), elsewhere)
+        decision = decide(waiting, running, cpus, sharing)
         self._act(decision, rows)
+        self._places.look(decision, self._runners.running(), total, sharing)
         self._idle.after(self._clock(), free - sum(decision.starts.values()))
         if len(decision.starts) >= FEWEST:
             return 0.0  # there may be more, beyond those that were looked at

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from ulid import ULID
@@ -21,8 +21,9 @@ from service.json_body import JsonBody
 from service.keys import Scope
 from service.openapi import errors, json_body
 from service.quota import model_bytes
+from service.routes.pacing import IdempotencyKey, IsDryRun, TooFast
 from service.routes.parameters import Control, Cursor, JobId, Limit
-from service.store import JobFilter, NewJob
+from service.store import JobFilter, JobRow, NewJob
 from service.views import (
     DryRun,
     HistoryItem,
@@ -34,7 +35,7 @@ from service.views import (
     cursor_of,
     number_of,
 )
-from shared.errors import InvalidInput, NotFound, TooManyRequests
+from shared.errors import InvalidInput, NotFound
 from shared.plan import Plan
 from shared.spec import JobSpec, ValidationDataset
 
@@ -45,36 +46,10 @@ MAX_STEP = 2**62
 LONG_PAGE = 10_000
 MAX_LABELS = 64  # as many as a job can have
 
-IsDryRun = Annotated[bool, Query(description="Only validate and plan: nothing is queued.")]
-IdempotencyKey = Annotated[
-    str | None, Header(description="1 to 255 printable characters: the same key and spec again give the same job.")
-]
 LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, at most.")]
 
 
 # ---------------------------------------------------------------- submitting
-async def _too_fast(
-    who: Reader, control: Control, dry_run: IsDryRun = False, idempotency_key: IdempotencyKey = None
-) -> TooManyRequests | None:
-    """Counts a submit, before its body is read. What it is to be refused with if no earlier one has made its job;
-    raised at once where that cannot be."""
-    if dry_run or Scope.SUBMIT not in who.scope.implied:
-        return None
-    if not control.tenants.are_known:
-        await run_in_threadpool(control.tenants.quotas)
-    per_minute = control.tenants.quota_of(who.tenant).submits_per_minute
-    try:
-        control.pace.let_through(who.tenant, who.key_id, per_minute, idempotency_key)
-    except TooManyRequests as refused:
-        if idempotency_key is None:
-            raise
-        return refused
-    return None
-
-
-TooFast = Annotated[TooManyRequests | None, Depends(_too_fast)]
-
-
 @router.post(
     "",
     status_code=202,
@@ -110,7 +85,7 @@ def submit_job(
     if idempotency_key is not None and not dry_run:
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
-            return JSONResponse(Job.of(known).model_dump(mode="json"))
+            return JSONResponse(_shown(control, known).model_dump(mode="json"))
     if too_fast is not None:
         raise too_fast
     training, validation, plan = _planned(control, who.tenant, spec)
@@ -130,7 +105,7 @@ def submit_job(
     job, is_new = control.store.add(new)
     control.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
-    return JSONResponse(Job.of(job).model_dump(mode="json"), 202 if is_new else 200, headers)
+    return JSONResponse(_shown(control, job).model_dump(mode="json"), 202 if is_new else 200, headers)
 
 
 def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
@@ -154,6 +129,10 @@ def _dataset(control: ControlPlane, tenant: str, field: str, id_or_name: str) ->
 
 
 # ---------------------------------------------------------------- one job, and all of them
+def _shown(control: ControlPlane, job: JobRow) -> Job:
+    return Job.of(job, control.places.of(job))
+
+
 @router.get("", responses=errors(422, 503))
 def list_jobs(
     who: Reader,
@@ -181,7 +160,7 @@ def list_jobs(
     labels = [_label(text) for text in label or ()]
     which = JobFilter(states=state or (), labels=labels, name=name, parameters_sha256=parameters_sha256)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
-    items = [Job.of(row) for row in rows]
+    items = [_shown(control, row) for row in rows]
     return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
 
 
@@ -196,7 +175,7 @@ def _label(text: str) -> tuple[str, str | None]:
 @router.get("/{job_id}", responses=errors(404, 422, 503))
 def get_job(job_id: JobId, who: Reader, control: Control) -> Job:
     """Show a job."""
-    return Job.of(control.store.get(who.tenant, job_id))
+    return _shown(control, control.store.get(who.tenant, job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
@@ -210,19 +189,19 @@ def delete_job(job_id: JobId, who: Submitter, control: Control) -> None:
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))
 def cancel_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a job for good."""
-    return Job.of(control.request(who.tenant, job_id, "cancel"))
+    return _shown(control, control.request(who.tenant, job_id, "cancel"))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=errors(404, 409, 422, 503))
 def pause_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a running job at its next step; it keeps its place."""
-    return Job.of(control.request(who.tenant, job_id, "pause"))
+    return _shown(control, control.request(who.tenant, job_id, "pause"))
 
 
 @router.post("/{job_id}/resume", status_code=202, responses=errors(404, 409, 422, 503))
 def resume_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Let a paused job go on, as soon as it is given CPUs; it ends with the same bits as if it had never paused."""
-    return Job.of(control.request(who.tenant, job_id, "resume"))
+    return _shown(control, control.request(who.tenant, job_id, "resume"))
 
 
 # ---------------------------------------------------------------- watching

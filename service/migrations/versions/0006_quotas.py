@@ -11,6 +11,7 @@ depends_on = None
 QUOTAS = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute")
 IF_IT_WAITS = "CASE WHEN state = 'queued' OR (state = 'paused' AND requested = 'resume') THEN 1 END"
 WAITS = sa.text("waits IS NOT NULL")
+IS_RESERVED = sa.text("reserved_at IS NOT NULL")
 HAS_DEADLINE = sa.text("wait_until IS NOT NULL")
 HAS_MODEL = sa.text("model_bytes > 0")
 
@@ -43,6 +44,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_waiting_cpus", "jobs", ["cpus_min"], sqlite_where=WAITS, postgresql_where=WAITS)
     op.create_index(
+        "ix_jobs_reserved_at", "jobs", ["reserved_at"], sqlite_where=IS_RESERVED, postgresql_where=IS_RESERVED
+    )
+    op.create_index(
         "ix_jobs_wait_until", "jobs", ["wait_until"], sqlite_where=HAS_DEADLINE, postgresql_where=HAS_DEADLINE
     )
     op.create_index(
@@ -51,8 +55,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("ix_jobs_models", "ix_jobs_wait_until", "ix_jobs_waiting_cpus", "ix_jobs_waiting"):
-        op.drop_index(name, table_name="jobs")
+    for name in ("models", "wait_until", "reserved_at", "waiting_cpus", "waiting"):
+        op.drop_index(f"ix_jobs_{name}", table_name="jobs")
     op.drop_index(op.f("ix_jobs_state_tenant_number"), table_name="jobs")
     op.create_index(op.f("ix_jobs_state_priority_number"), "jobs", ["state", "priority", "number"])
     for name in ("waits", "model_bytes", "reserved_at", "wait_until"):
