@@ -16,7 +16,8 @@ __all__ = ["Pace"]
 
 MOST = 10_000  # keys, and repetitions, that are remembered
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Bucket:

@@ -90,7 +90,7 @@ class Tenants:
         with self._database.reading() as connection:
             count, held = connection.execute(running).one()
             queued = connection.scalar(_queued(tenant)) or 0
-        return Usage(count, int(held), queued, self.stored_bytes(tenant))
+        return Usage(int(count), int(held), int(queued), self.stored_bytes(tenant))
 
     def stored_bytes(self, tenant: str) -> int:
         """Bytes of its data sets, as they were uploaded, and of its models."""
@@ -157,7 +157,7 @@ def _full(stored: int, allowed: int) -> str:
     return f"as the tenant has stored {stored:,} of the {allowed:,} bytes of its quota; delete data sets or jobs"
 
 
-def _queued(tenant: str) -> sa.Select[tuple[int]]:
+def _queued(tenant: str) -> sa.Select[Any]:
     return sa.select(sa.func.count()).select_from(jobs).where(jobs.c.tenant == tenant, WAITS)
 
 

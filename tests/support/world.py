@@ -15,6 +15,7 @@ from service.clock import later
 from service.database import Database, jobs
 from service.fairness import InUse
 from service.jobs import MOVES, JobState, Verb
+from service.places import Places
 from service.quota import Quota
 from service.runner import Attempt, Runner, Runners
 from service.scheduler import Scheduler
@@ -186,6 +187,7 @@ class World:
             self.runners.append,
         )
         takeover = Takeover(self.store, self._runners, self._nothing, at_once=True, clock=lambda: self.clock)
+        self.places = Places(self.store.queue, lambda: self.clock, self.wall_clock)
         self.scheduler = Scheduler(
             self.store,
             self.cluster,
@@ -194,6 +196,7 @@ class World:
             lambda: self.clock,
             self.wall_clock,
             lambda: self.quotas,
+            self.places,
         )
         takeover.look()
 
