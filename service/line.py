@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from service.fairness import InUse, Sharing
@@ -67,11 +68,11 @@ class Line:
         """Of jobs in the order of tenant, then of priority, the highest first, then of number."""
         parts: dict[int, dict[str, _Part]] = defaultdict(dict)
         has = {tenant: each.cpus for tenant, each in in_use.items()}
-        for (tenant, priority), jobs in groupby(waiting, key=lambda job: (job[0], job[1])):
-            numbers, needs = zip(*((job[2], job[3]) for job in jobs), strict=True)
-            cpus = list(accumulate(needs, initial=has.get(tenant, 0)))
+        for (tenant, priority), group in groupby(waiting, key=itemgetter(0, 1)):
+            jobs = list(group)
+            cpus = list(accumulate((job[3] for job in jobs), initial=has.get(tenant, 0)))
             has[tenant] = cpus[-1]
-            parts[priority][tenant] = _Part(numbers, cpus)
+            parts[priority][tenant] = _Part([job[2] for job in jobs], cpus)
         return cls(parts, sharing, served, sorted(reserved, key=lambda job: job.reserved_at))
 
     def place(self, tenant: str, priority: int, number: int) -> int:

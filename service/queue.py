@@ -5,7 +5,7 @@ However many wait, each look costs as little: every query goes along an index of
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
@@ -19,6 +19,7 @@ __all__ = ["FEWEST", "LOOK_AHEAD", "Queue"]
 
 LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told why they wait
 FEWEST = 20  # of each tenant, however many tenants wait
+SOME = 1_000
 OF_LATE = 20  # jobs of a tenant whose mean runtime is expected of the next
 TOO_LARGE = 100  # of those that need more than the cluster has: enough to tell them so
 
@@ -63,10 +64,13 @@ class Queue:
         kept = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.reserved_at)
         times = sa.select(tenants.c.name, tenants.c.served_at).where(tenants.c.served_at.is_not(None))
         with self._database.reading() as connection:
-            waiting = connection.execute(each.where(WAITS, jobs.c.cpus_min <= cpus).order_by(*order)).all()
+            waiting: list[Any] = []
+            found = connection.execute(each.where(WAITS, jobs.c.cpus_min <= cpus).order_by(*order))
+            for some in found.partitions(SOME):  # others need not wait until all have been made into objects
+                waiting += some
             reserved = connection.execute(kept.where(jobs.c.reserved_at.is_not(None), jobs.c.cpus_min <= cpus)).all()
             served = {row.name: row.served_at for row in connection.execute(times)}
-        return cast(Sequence[Waits], waiting), [Reserved(*row) for row in reserved], served
+        return waiting, [Reserved(*row) for row in reserved], served
 
     def running(self) -> Sequence[Row[Any]]:
         """Those that run, with how far they are."""

@@ -25,6 +25,7 @@ __all__ = ["Scheduler"]
 
 LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
+RESTS, REST_S = 2.0, 0.05  # after a pass, for so many times as long as it took: thousands of submits wake it as often
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
 log = logging.getLogger("chainrule")
@@ -73,9 +74,10 @@ class Scheduler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
-            wait_s = TICK_S
+            wait_s, began = TICK_S, time.monotonic()
             try:
                 wait_s = min(wait_s, self.step())
+                self._stopping.wait(min(REST_S, RESTS * (time.monotonic() - began)))
             except AWAY:  # which the heartbeat tells
                 self._stopping.wait(TICK_S)
             except Exception:

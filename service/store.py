@@ -258,7 +258,7 @@ class Store:
 
     def end_late(self, limit: int) -> Sequence[str]:
         """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
-        late = sa.select(jobs).where(jobs.c.wait_until <= self._clock(), jobs.c.state == JobState.QUEUED)
+        late = sa.select(jobs).where(jobs.c.wait_until <= self._clock())  # each move clears that of its job
         with self._database.reading() as connection:
             if connection.execute(late.limit(1)).first() is None:
                 return []

@@ -1,11 +1,13 @@
 """A job that one can wait for, look into, and predict with."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from chainrule.errors import ChainruleError
+from chainrule.aio.waiting import pause
+from chainrule.errors import ChainruleError, Unavailable, Unreachable
 from chainrule.frames import frame
 from chainrule.records import Event, JobRecord, Move, Prediction
 from chainrule.views import View, view_of
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from chainrule.model import Model
 
 __all__ = ["AsyncJob"]
+
+FIRST_LOOK_S, LOOKS_EVERY_S = 0.05, 2.0  # at where it stands while it waits
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,12 +59,28 @@ class AsyncJob(JobRecord):
 
     async def follow(self, view: View, timeout_s: float | None = None) -> Self:
         """Shows it in `view` until it has ended. Raises TimeoutError after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with view:
+            await self._wait_for_cpus(view, deadline)
+            timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             async for event in self.events(on_break=view.broken, timeout_s=timeout_s):
                 view.show(event.type, event.data)
             await self.refresh()
             view.end(self)
         return self
+
+    async def _wait_for_cpus(self, view: View, deadline: float | None) -> None:
+        """Shows where it stands as long as it waits: that is no event. What happens meanwhile is told afterwards."""
+        pause_s = FIRST_LOOK_S
+        while self.queue is not None and (deadline is None or time.monotonic() < deadline):
+            view.waits(self.queue)
+            await pause(pause_s)
+            pause_s = min(1.5 * pause_s, LOOKS_EVERY_S)
+            try:
+                await self.refresh()
+            except (Unreachable, Unavailable) as error:
+                view.broken(error)
+                return  # to the events, which wait for the service
 
     def events(
         self,
