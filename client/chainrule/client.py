@@ -298,6 +298,14 @@ class Client:
             self._sleep(pause_s)
             pause_s = min(pause_s * 1.5, 1.0)
 
+    def waiting(self, job_id: str) -> Iterator[Job]:
+        """The job, asked for again and again as long as it waits for CPUs: `queue` tells where it stands."""
+        pause_s = 0.05
+        while (job := self.job(job_id)).queue is not None:
+            yield job
+            self._sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 2.0)
+
     def events(
         self,
         job_id: str,

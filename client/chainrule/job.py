@@ -11,15 +11,12 @@ from chainrule.errors import ChainruleError, Unavailable, Unreachable
 from chainrule.frames import frame
 from chainrule.records import Event, JobRecord, Move, Prediction
 from chainrule.views import View, view_of
-from chainrule.waiting import pause
 
 if TYPE_CHECKING:
     from chainrule.client import Client
     from chainrule.model import Model
 
 __all__ = ["Job"]
-
-FIRST_LOOK_S, LOOKS_EVERY_S = 0.05, 2.0  # at where it stands while it waits
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,16 +69,15 @@ class Job(JobRecord):
 
     def _wait_for_cpus(self, view: View, deadline: float | None) -> None:
         """Shows where it stands as long as it waits: that is no event. What happens meanwhile is told afterwards."""
-        pause_s = FIRST_LOOK_S
-        while self.queue is not None and (deadline is None or time.monotonic() < deadline):
-            view.waits(self.queue)
-            pause(pause_s)
-            pause_s = min(1.5 * pause_s, LOOKS_EVERY_S)
-            try:
-                self.refresh()
-            except (Unreachable, Unavailable) as error:
-                view.broken(error)
-                return  # to the events, which wait for the service
+        if self.queue is None:
+            return
+        try:
+            for job in self._client.waiting(self.id):
+                view.waits(job)
+                if deadline is not None and time.monotonic() > deadline:
+                    return
+        except (Unreachable, Unavailable) as error:
+            view.broken(error)  # the events wait for the service
 
     def events(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from chainrule.errors import ChainruleError
 from chainrule.places import place_text
-from chainrule.records import JobRecord, Metric, QueuePlace
+from chainrule.records import JobRecord, Metric
 from chainrule.show import duration_text, number_text
 from chainrule.text import plain
 
@@ -80,9 +80,9 @@ class NotebookView:
     ) -> None:
         self._draw(whole=True)
 
-    def waits(self, place: QueuePlace) -> None:
+    def waits(self, job: JobRecord) -> None:
         """Shows where it stands."""
-        self._state = _state(self._job.state, place_text(place))
+        self._state = _state(job.state, place_text(job.queue) if job.queue else job.reason)
         self._draw()
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from chainrule.errors import ChainruleError
-from chainrule.records import JobRecord, QueuePlace
+from chainrule.records import JobRecord
 
 __all__ = ["View", "view_of"]
 
@@ -20,8 +20,8 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def waits(self, place: QueuePlace) -> None:
-        """It waits, and stands there now."""
+    def waits(self, job: JobRecord) -> None:
+        """It waits for CPUs, and stands there now."""
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         """Takes in one event."""

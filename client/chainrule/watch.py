@@ -11,7 +11,7 @@ from rich.text import Text
 
 from chainrule.errors import ChainruleError
 from chainrule.places import place_text
-from chainrule.records import JobRecord, QueuePlace
+from chainrule.records import JobRecord
 from chainrule.show import best_loss, duration_text, number_text, state_text
 from chainrule.text import plain
 from chainrule.views import View
@@ -111,8 +111,8 @@ class _Bar:
             known = self._progress.tasks[0].fields["metrics"]
             self._progress.update(self._task, metrics={**known, **metrics})
 
-    def waits(self, place: QueuePlace) -> None:
-        self._progress.update(self._task, state=place_text(place))
+    def waits(self, job: JobRecord) -> None:
+        self._progress.update(self._task, state=place_text(job.queue) if job.queue else job.state, refresh=True)
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "state":
@@ -151,8 +151,8 @@ class _Lines:
     ) -> None:
         return
 
-    def waits(self, place: QueuePlace) -> None:
-        if (text := place_text(place)) != self._place:
+    def waits(self, job: JobRecord) -> None:
+        if job.queue and (text := place_text(job.queue)) != self._place:
             self._place = text
             self._say(text)
 

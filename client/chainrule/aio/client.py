@@ -297,6 +297,14 @@ class AsyncClient:
             await self._sleep(pause_s)
             pause_s = min(pause_s * 1.5, 1.0)
 
+    async def waiting(self, job_id: str) -> AsyncIterator[AsyncJob]:
+        """The job, asked for again and again as long as it waits for CPUs: `queue` tells where it stands."""
+        pause_s = 0.05
+        while (job := await self.job(job_id)).queue is not None:
+            yield job
+            await self._sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 2.0)
+
     async def events(
         self,
         job_id: str,
