@@ -167,18 +167,20 @@ class Store:
 
     def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
         """Jobs, newest first, with a number below `before`."""
-        query = sa.select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
+        found = sa.select(jobs.c.number).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
         if before is not None:
-            query = query.where(jobs.c.number < before)
-        if which.states:
-            query = query.where(jobs.c.state.in_(which.states))
+            found = found.where(jobs.c.number < before)
         if which.name is not None:
-            query = query.where(jobs.c.name.icontains(which.name, autoescape=True))
+            found = found.where(jobs.c.name.icontains(which.name, autoescape=True))
         if which.parameters_sha256 is not None:
-            query = query.where(jobs.c.parameters_sha256 == which.parameters_sha256)
+            found = found.where(jobs.c.parameters_sha256 == which.parameters_sha256)
         for key, value in which.labels:
             has = sa.select(job_labels.c.job_number).where(job_labels.c.key == key)
-            query = query.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
+            found = found.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
+        # Each state by itself, along its index: several at once would be looked for among all jobs, or all be sorted.
+        by_state = [found.where(jobs.c.state == state) for state in set(which.states)] or [found]
+        numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
+        query = sa.select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return connection.execute(query).all()
 

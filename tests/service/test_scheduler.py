@@ -168,3 +168,37 @@ def test_of_thousands_that_are_late_all_fail_and_none_is_late_for_long(world: Wo
     assert world.scheduler.step() == 0.0
     world.scheduler.step()
     assert set(states(world)) == {"failed"}
+
+
+# ---------------------------------------------------------------- tenants
+def test_tenants_take_turns_where_one_job_fills_the_cluster(world: World) -> None:
+    world.cluster.resize(1)
+    for _ in range(4):
+        world.submit(1, 1, 0)
+    world.turn()
+    world.follow()
+    for _ in range(2):
+        world.submit(1, 1, 0, "blue")
+    order = []
+    while attempts := world.cluster.open():
+        order.append(world.tenant_of(attempts[0].job.id))
+        world.clock += 1.0
+        attempts[0].finish("succeeded")
+        world.turn()
+        world.follow()
+    assert order == ["default", "blue", "default", "blue", "default", "default"]
+
+
+def test_a_large_job_is_not_starved_by_the_small_ones_of_another_tenant(world: World) -> None:
+    for _ in range(20):
+        world.submit(1, 1, 0)
+    world.turn()
+    world.follow()
+    large, ended = world.submit(4, 4, 0, "blue"), 0
+    while world.store.any_job(large).state == "queued":
+        world.cluster.open()[0].finish("succeeded")
+        ended += 1
+        world.clock += 1.0
+        world.turn()
+        world.follow()
+    assert ended == 4, "those that ran when it came, and none besides"

@@ -12,7 +12,7 @@ from ulid import ULID
 
 from service.catalog import Catalog, NewDataset
 from service.clock import later
-from service.database import Database, jobs
+from service.database import Database, jobs, tenants
 from service.fairness import InUse
 from service.jobs import MOVES, JobState, Verb
 from service.places import Places
@@ -160,6 +160,7 @@ class World:
         self._database = database
         with database.writing() as connection:
             connection.execute(sa.delete(jobs))
+            connection.execute(sa.update(tenants).values(served_at=None))
         self.cluster = SimulatedCluster(cpus)
         self.start()
 
@@ -168,6 +169,9 @@ class World:
         """In memory, with a data set of each tenant."""
         database = Database("sqlite://")
         database.migrate()
+        with database.writing() as connection:
+            rows = [{"name": name, "created_at": BEGAN_AT} for name in TENANTS if name != TENANT]
+            connection.execute(sa.insert(tenants), rows)
         for tenant in TENANTS:
             new = NewDataset(f"ds_of_{tenant}", tenant, "numbers", 10, "csv", TABLE)
             Catalog(database, None).add(new)  # type: ignore[arg-type]
