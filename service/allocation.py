@@ -1,8 +1,9 @@
 """Who computes on how many CPUs: which waiting jobs start, and which running ones grow, shrink or give way.
 
-Jobs start strictly in order, by priority and then by age: a job is never overtaken by one behind it, even when that
-one would fit into what is free now. So a job that needs many CPUs is not starved by a stream of small ones. Only jobs
-that need more than the whole cluster has, and those that are not to be tried again yet, are stepped over.
+Jobs start strictly in order, by priority, then by what their tenants have, then by age (`service/fairness.py`): nobody
+starts before the first that waits, even one that would fit into what is free now. So a job that needs many CPUs is not
+starved by a stream of small ones: once CPUs are kept free for it, it keeps its place, too. Stepped over are jobs that
+need more than the whole cluster has, that are not to be tried again yet, or whose tenant has reached its quota.
 
 For the first that waits, running jobs of lower priority make room: they shrink, down to their least, where that is
 enough for it to start; else some are preempted. Of equal priority nobody makes room. CPUs that have been free for a
@@ -13,12 +14,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from service.database import DEFAULT_TENANT
+from service.fairness import Allowances, Sharing, Turns
 from service.jobs import cpus_said, preempted
 
 __all__ = ["Cpus", "Decision", "IdleCpus", "Running", "Waiting", "decide"]
 
 HOLDS_S = 5.0  # CPUs are kept for a job that is to be tried again so soon: lower ones would only have to give them back
-TOLD = 100  # jobs that are told their place: to tell each of thousands, whenever one moves, costs more than it says
+TOLD = 20  # jobs that are told their place: to tell each of thousands, whenever one moves, costs more than it says
+BEHIND_QUOTA = "waits for its turn behind a job of its tenant that the tenant's quota holds back"
+ALONE = Sharing()
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ class Waiting:
     """For whom it gave way, in words."""
     due_in_s: float = 0.0
     """How long it is not to be tried again; its reason says so already."""
+    tenant: str = DEFAULT_TENANT
+    age: int = 0
+    """Its number in the order of submission."""
+    reserved_at: str | None = None
+    """Since when CPUs are kept free for it."""
+    served_at: str | None = None
+    """When a job of its tenant was last given CPUs."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class Running:
     """Whether it has been asked to stop, so that all its CPUs will be free."""
     overdue: bool = False
     """Whether it has computed on more or fewer than wanted for too long."""
+    tenant: str = DEFAULT_TENANT
 
     @property
     def spare(self) -> int:
@@ -78,33 +91,48 @@ class Decision:
     resizes: dict[str, int] = field(default_factory=dict)
     preempts: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    reserves: str | None = None
+    """The job for which CPUs are kept free from now on."""
+    waits: list[Waiting] = field(default_factory=list, compare=False)
+    """Those that wait for CPUs alone, in the order in which they get them."""
 
 
-def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus) -> Decision:
-    """Decides for jobs that wait, in the order in which they are served, and for those that run."""
+def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus, sharing: Sharing = ALONE) -> Decision:
+    """Decides for jobs that wait, of each tenant by priority and then by age, and for those that run."""
     decision = Decision()
+    in_use = sharing.in_use(running)
+    turns, allowances = Turns(waiting, sharing, in_use), Allowances(sharing, in_use)
     running = _without_overdue(running, decision)
     soon = [job for job in waiting if 0 < job.due_in_s <= HOLDS_S and job.cpus_min <= cpus.total]
-    free, first, before = cpus.free, None, 0
-    for job in waiting:
+    free, before, reserves = cpus.free, 0, None
+    held_back: set[str] = set()
+    waits = any(job.due_in_s > 0 and job.cpus_min <= cpus.total for job in waiting)
+    for job in turns:
         if job.due_in_s > 0:
             continue
         its = free - sum(other.cpus_min for other in soon if other.priority > job.priority)
         if job.cpus_min > cpus.total:
             needs = f"needs {cpus_said(job.cpus_min)} at once; the cluster has {cpus.total}"
             decision.reasons[job.id] = _resuming(job) + needs
-        elif first is None and its >= job.cpus_min:
-            decision.starts[job.id] = min(job.cpus_max, its)
-            free -= decision.starts[job.id]
+        elif job.tenant in held_back or (refused := allowances.why_not(job)):
+            decision.reasons[job.id] = _resuming(job) + (BEHIND_QUOTA if job.tenant in held_back else refused or "")
+            held_back |= {job.tenant} if allowances.can_ever(job) else set()
+        elif before == 0 and its >= job.cpus_min:
+            gets = decision.starts[job.id] = allowances.most(job.tenant, min(job.cpus_max, its))
+            allowances.take(job.tenant, gets, jobs=1)
+            turns.count(job, gets)
+            free -= gets
         else:
             decision.reasons[job.id] = _reason(job, free, cpus.total, before)
-            before += 1
-            if first is None:
-                first = job
+            decision.waits.append(job)
+            turns.count(job, job.cpus_min)
+            if before == 0:
+                reserves = job.id if its > 0 and job.reserved_at is None else None
                 _make_room(job, its, running, decision)
-    if all(job.id in decision.starts or job.cpus_min > cpus.total for job in waiting):
-        _grow(running, min(free, cpus.idle), decision)
-    return decision
+            before += 1
+    if before == 0 and not waits:
+        _grow(running, min(free, cpus.idle), decision, allowances)
+    return replace(decision, reserves=reserves)
 
 
 # ---------------------------------------------------------------- running jobs
@@ -174,13 +202,14 @@ def _how_many(sizes: Sequence[int], missing: int) -> int:
     return count
 
 
-def _grow(running: Sequence[Running], idle: int, decision: Decision) -> None:
+def _grow(running: Sequence[Running], idle: int, decision: Decision, allowances: Allowances) -> None:
     """Gives CPUs that nobody waits for to jobs that can use them: by priority, then by age."""
     for job in sorted(running, key=lambda job: (-job.priority, job.age)):
         settled = job.workers == job.wanted == job.cpus and not job.stopping
-        more = min(job.cpus_max - job.wanted, idle)
+        more = allowances.most(job.tenant, min(job.cpus_max - job.wanted, idle))
         if settled and more > 0:
             decision.resizes[job.id] = job.wanted + more
+            allowances.take(job.tenant, more)
             idle -= more
 
 

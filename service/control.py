@@ -18,6 +18,8 @@ from service.events import Bell
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
 from service.models import Models
+from service.pace import Pace
+from service.places import Places
 from service.readers import Readers
 from service.runner import Attempt, Runners
 from service.scheduler import Scheduler
@@ -25,6 +27,7 @@ from service.settings import Settings
 from service.store import JobRow, Store
 from service.takeover import Takeover
 from service.telemetry import Snapshot, Telemetry
+from service.tenants import Tenants
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.job import Cluster, Node, TrainingJob
@@ -71,6 +74,7 @@ class ControlPlane:
         self.telemetry.show(self._snapshot)
         self.models = Models()
         self.evaluations = Evaluations()
+        self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""
         self._make_cluster, self._on_open = make_cluster, on_open
@@ -82,6 +86,8 @@ class ControlPlane:
         self._catalog: Catalog | None = None
         self._credentials: Credentials | None = None
         self._census: Census | None = None
+        self._tenants: Tenants | None = None
+        self._places: Places | None = None
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
@@ -105,6 +111,20 @@ class ControlPlane:
         if self._catalog is None:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
         return self._catalog
+
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants and their quotas. Raises Unavailable until the database is open."""
+        if self._tenants is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._tenants
+
+    @property
+    def places(self) -> Places:
+        """Where jobs stand that wait. Raises Unavailable until the database is open."""
+        if self._places is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._places
 
     @property
     def credentials(self) -> Credentials:
@@ -204,6 +224,7 @@ class ControlPlane:
             self._database, self._store = database, store
             self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
             self._census = Census(database)
+            self._tenants, self._places = Tenants(database, self.settings.quota), Places(store.queue)
             del self._problems["database"]
             self._opened.set()
             _import_what_requests_need()
@@ -223,7 +244,9 @@ class ControlPlane:
             self._heartbeat = Heartbeat(self._store.owner, self._runners)
             at_once = not self.settings.shared
             takeover = Takeover(self._store, self._runners, self.folder.end_job, at_once=at_once)
-            self._scheduler = Scheduler(self._store, cluster, self._runners, takeover)
+            self._scheduler = Scheduler(
+                self._store, cluster, self._runners, takeover, quotas=self.tenants.quotas, places=self.places
+            )
             self._heartbeat.start()
             self._scheduler.start()
             del self._problems["cluster"]

@@ -13,6 +13,8 @@ from sqlalchemy.ext.compiler import compiles
 __all__ = [
     "AWAY",
     "DEFAULT_TENANT",
+    "QUOTAS",
+    "WAITS",
     "Database",
     "DatabaseTime",
     "control_planes",
@@ -55,6 +57,10 @@ Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts u
 Time = sa.String(27)  # RFC 3339 in UTC with microseconds, which sorts as text
 
 
+IF_IT_WAITS = "CASE WHEN state = 'queued' OR (state = 'paused' AND requested = 'resume') THEN 1 END"
+QUOTAS = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute")
+
+
 def _tenant(*, primary_key: bool = False) -> sa.Column[str]:
     return sa.Column("tenant", sa.String(63), nullable=False, server_default=DEFAULT_TENANT, primary_key=primary_key)
 
@@ -64,6 +70,10 @@ tenants = sa.Table(
     metadata,
     sa.Column("name", sa.String(63), primary_key=True),
     sa.Column("created_at", Time, nullable=False),
+    # Its quota; null means the service's default. `service/quotas.py` says what each limits.
+    *(sa.Column(name, sa.BigInteger) for name in QUOTAS),
+    sa.Column("share", sa.Double),
+    sa.Column("served_at", Time),  # when a job of it was last given CPUs
 )
 
 keys = sa.Table(
@@ -157,14 +167,35 @@ jobs = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),  # counts every change of state or owner
     sa.Column("owner", sa.String(40)),  # of a running job: the control plane that follows it
     sa.Column("lease_until", sa.Double),  # of a running job, in seconds by DatabaseTime
+    sa.Column("wait_until", Time),  # of a job that has never started: when it fails
+    sa.Column("reserved_at", Time),  # of a job that waits: since when CPUs are kept free for it
+    sa.Column("waits", sa.Integer, sa.Computed(IF_IT_WAITS)),
+    sa.Column("model_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of a job that has succeeded
     sa.Column("created_at", Time, nullable=False),
     sa.Column("started_at", Time),
     sa.Column("finished_at", Time),
-    sa.Index(None, "state", "priority", "number"),
+    sa.Index(None, "state", "tenant", "number"),
     sa.Index(None, "tenant", "number"),
     sa.Index(None, "dataset_id"),
     sqlite_autoincrement=True,
 )
+
+WAITS = jobs.c.waits.is_not(None)
+"""Of jobs: that it waits for CPUs, first or again. Indexes of such jobs alone stay small, however many have ended."""
+_HAS_DEADLINE, _HAS_MODEL = jobs.c.wait_until.is_not(None), jobs.c.model_bytes > sa.literal_column("0")
+_IS_RESERVED = jobs.c.reserved_at.is_not(None)
+
+
+def _index(name: str, *columns: sa.ColumnElement[Any], where: sa.ColumnElement[bool]) -> None:
+    """An index of some of the jobs."""
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+_index("ix_jobs_waiting", jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number, jobs.c.cpus_min, where=WAITS)
+_index("ix_jobs_waiting_cpus", jobs.c.cpus_min, where=WAITS)
+_index("ix_jobs_reserved_at", jobs.c.reserved_at, where=_IS_RESERVED)
+_index("ix_jobs_wait_until", jobs.c.wait_until, where=_HAS_DEADLINE)
+_index("ix_jobs_models", jobs.c.tenant, jobs.c.model_bytes, where=_HAS_MODEL)
 
 job_labels = sa.Table(
     "job_labels",

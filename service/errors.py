@@ -23,6 +23,7 @@ from shared.errors import (
     MalformedInput,
     NotFound,
     TooLarge,
+    TooManyRequests,
     TrainingError,
     Unauthorized,
     Unavailable,
@@ -46,6 +47,7 @@ STATUS: dict[type[ChainruleError], int] = {  # the first that fits, so children 
     Conflict: 409,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    TooManyRequests: 429,
     Unavailable: 503,
     TrainingError: 409,  # a data set whose file is gone, met while planning
 }

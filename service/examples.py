@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.spec import JobSpec
 
-__all__ = ["ANSWERS", "BODIES", "DATASET_ID", "JOB_ID", "KEY", "KEY_ID", "ROWS", "SIGNIN", "SPEC"]
+__all__ = ["ANSWERS", "BODIES", "DATASET_ID", "JOB_ID", "KEY", "KEY_ID", "QUOTA", "ROWS", "SIGNIN", "SPEC"]
 
 Json = dict[str, Any]
 
@@ -42,6 +42,7 @@ ROWS: Json = {
 }
 
 KEY: Json = {"name": "the nightly jobs", "tenant": "risk", "scopes": ["submit"], "expires_in_s": 7776000}
+QUOTA: Json = {"cpus": 8, "stored_bytes": 50_000_000_000, "share": 2.0}
 SIGNIN: Json = {"code": "tQ3oB1vY2mZ7cX0nR5kL8pW4sD6fG9hJ_aE-iUyTqMs"}
 
 # ---------------------------------------------------------------- data sets
@@ -116,6 +117,7 @@ JOB: Json = {
         "machine": "x86_64",
     },
     "notes": [],
+    "queue": None,
     "created_at": SUBMITTED_AT,
     "started_at": STARTED_AT,
     "finished_at": None,
@@ -129,8 +131,10 @@ QUEUED: Json = {
     "metrics": {},
     "workers": 0,
     "environment": {},
+    "queue": {"position": 3, "estimated_start_at": "2026-11-23T10:21:30.000000Z"},
     "started_at": None,
 }
+FIRST: Json = {"position": 1, "estimated_start_at": None}
 DRY_RUN: Json = {
     "spec": COMPLETED,
     "inputs": 27,
@@ -215,6 +219,22 @@ MADE_KEY: Json = {
     "expires_at": "2027-02-21T10:15:00.000000Z",
     "revoked_at": None,
 }
+LIMITS: Json = {
+    "running_jobs": None,
+    "cpus": 8,
+    "queued_jobs": 100_000,
+    "stored_bytes": 50_000_000_000,
+    "submits_per_minute": 3_000,
+    "share": 2.0,
+}
+USED: Json = {"running_jobs": 1, "cpus": 2, "queued_jobs": 3, "stored_bytes": 3_566_788}
+TENANT: Json = {
+    "name": "risk",
+    "created_at": SUBMITTED_AT,
+    "quota": {**dict.fromkeys(LIMITS), **QUOTA},
+    "limits": LIMITS,
+    "usage": USED,
+}
 HOLDER: Json = {
     "tenant": "risk",
     "scopes": ["read", "submit"],
@@ -242,11 +262,14 @@ BODIES: dict[str, Json] = {
     "LogPage": {"items": LOG, "next_cursor": None},
     "MadeKey": {**MADE_KEY, "key": "chainrule_ab12cd34_…"},
     "MetricPage": {"items": [METRIC], "next_cursor": None},
+    "OwnQuota": {"tenant": "risk", "limits": LIMITS, "usage": USED},
     "Predictions": PREDICTIONS,
     "Preview": PREVIEW,
     "Session": HOLDER,
     "SigninLink": {**SIGNIN, "path": f"/#signin={SIGNIN['code']}", "expires_at": "2026-11-23T10:25:00.000000Z"},
     "Status": {"status": "ready"},
+    "Tenant": TENANT,
+    "TenantPage": {"items": [TENANT], "next_cursor": None},
     "VersionInfo": {"version": "0.1.0", "api": "v1", "python": "3.11.9", "ray": "2.60.0"},
 }
 """By the name of a schema: an example of an answer that is of it."""
@@ -255,7 +278,7 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("submit_job", "202"): QUEUED,
     ("cancel_job", "202"): {**JOB, "reason": "is being cancelled"},
     ("pause_job", "202"): {**JOB, "reason": "is being paused"},
-    ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs"},
+    ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs", "queue": FIRST},
     ("watch_job", "200"): EVENTS,
     ("watch_logs", "200"): _event(4, "log", LOG[1]),
     ("get_model", "200"): MODEL_FILE,

@@ -26,6 +26,7 @@ __all__ = [
     "give_way",
     "preempted",
     "respond",
+    "waited_too_long",
 ]
 
 Verb = Literal["pause", "resume", "cancel"]
@@ -61,6 +62,7 @@ MOVES: dict[tuple[JobState | None, JobState], str] = {
     (None, JobState.QUEUED): "Submitted.",
     (JobState.QUEUED, JobState.RUNNING): "The scheduler gave it CPUs.",
     (JobState.QUEUED, JobState.CANCELLED): "Cancelled before it started, or between two attempts.",
+    (JobState.QUEUED, JobState.FAILED): "It waited longer than it was to, and never started.",
     (JobState.RUNNING, JobState.SUCCEEDED): "It trained to its end, or stopped early, and its model is on disk.",
     (JobState.RUNNING, JobState.FAILED): "It cannot be trained as asked, or was lost too often without progress.",
     (JobState.RUNNING, JobState.CANCELLED): "It stopped because somebody asked for that.",
@@ -180,6 +182,12 @@ def after_end(outcome: str, requested: Requested, data: dict[str, Any], gives_wa
 def give_way(by: str, cpus_min: int) -> Move:
     """Where a running job goes, which needs `cpus_min`, when it has stopped for the sake of another, named in words."""
     return Move(JobState.PAUSED, preempted(by, cpus_min), requested="resume", preempted_by=by)
+
+
+def waited_too_long(max_wait_s: float) -> Move:
+    """Where a job goes that has not started in time."""
+    why = f"waited longer than max_wait_s = {max_wait_s:g} s"
+    return Move(JobState.FAILED, why, {"type": "WaitedTooLong", "detail": why})
 
 
 def preempted(by: str, cpus_min: int) -> str:

@@ -31,7 +31,7 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     """To add and remove the tenant's data sets and jobs, and to steer them."""
     ADMIN = "admin"
-    """To make, list and revoke the keys of all tenants."""
+    """To make, list and revoke the keys of all tenants, and to set their quotas."""
 
     @property
     def implied(self) -> list["Scope"]:

@@ -22,6 +22,7 @@ from service.key_views import KeyRequest, SigninRequest
 from service.keys import Scope
 from service.problem_examples import problem_example
 from service.problems import MEDIA_TYPE
+from service.quota_views import QuotaRequest
 from service.views import REFERS_TO, PredictRequest
 from shared.spec import JobSpec
 from shared.table import Column
@@ -30,7 +31,15 @@ __all__ = ["binary_body", "document", "errors", "json_body"]
 
 Json = dict[str, Any]
 
-MODELS: tuple[type[BaseModel], ...] = (JobSpec, Column, PredictRequest, KeyRequest, SigninRequest, Problem)
+MODELS: tuple[type[BaseModel], ...] = (
+    JobSpec,
+    Column,
+    PredictRequest,
+    KeyRequest,
+    SigninRequest,
+    QuotaRequest,
+    Problem,
+)
 
 DESCRIPTION = """
 Chainrule trains neural networks: send a table and a spec, watch the job, take the model or ask it for predictions.
@@ -62,6 +71,7 @@ MEANINGS = {
     409: "It is impossible in the present state.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a type, or in an encoding, that is not taken.",
+    429: "Jobs are submitted too fast; submit again after `Retry-After` seconds.",
     422: "A field or a parameter is wrong; `errors` names each.",
     500: "The service failed; its log says more under the `request_id`.",
     503: "The service cannot answer now; try again after `Retry-After` seconds.",
@@ -103,6 +113,7 @@ def document(app: FastAPI) -> Json:
                 {"name": "jobs", "description": "Training, from the spec to the end."},
                 {"name": "models", "description": "What came out of it."},
                 {"name": "keys", "description": "Who may do what, and in whose name."},
+                {"name": "tenants", "description": "What each may have of what all share."},
                 {"name": "service", "description": "How the service itself is."},
             ],
         )

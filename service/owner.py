@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection
 from ulid import ULID
 
 from service.database import Database, DatabaseTime, control_planes, jobs
+from service.fairness import InUse
 from service.jobs import JobState, Requested
 from service.leases import LEASE_S, Lease
 
@@ -97,11 +98,13 @@ class Owner:
         with self._database.reading() as connection:
             return [Lease(**row._mapping) for row in connection.execute(query.order_by(jobs.c.number))]
 
-    def cpus_elsewhere(self, here: Collection[str]) -> int:
-        """CPUs of all running jobs but those."""
-        query = sa.select(sa.func.coalesce(sa.func.sum(jobs.c.workers), 0))
+    def elsewhere(self, here: Collection[str]) -> dict[str, InUse]:
+        """What all running jobs but those hold, by tenant."""
+        held = sa.func.coalesce(sa.func.sum(jobs.c.workers), 0)
+        query = sa.select(jobs.c.tenant, sa.func.count(), held).group_by(jobs.c.tenant)
         with self._database.reading() as connection:
-            return connection.scalar(query.where(jobs.c.state == JobState.RUNNING, jobs.c.id.not_in(here))) or 0
+            rows = connection.execute(query.where(jobs.c.state == JobState.RUNNING, jobs.c.id.not_in(here))).all()
+        return {tenant: InUse(count, int(cpus)) for tenant, count, cpus in rows}
 
     def scheduling(self) -> AbstractContextManager[None]:
         """Keeps the other control planes from giving out CPUs meanwhile."""

@@ -19,6 +19,7 @@ DETAILS: dict[int, str] = {
     413: "got a body of 40000000 bytes, expected at most 1,048,576",
     415: "got text/plain, expected Content-Type: application/json",
     422: "1 field is wrong: ",  # and which
+    429: "jobs are submitted too fast: the tenant may submit 3,000 a minute, and a key 100 at once",
     500: f"the service failed at this request; its log says more under {REQUEST_ID}",
     503: "the database is being opened; try again in a moment",
 }
@@ -29,6 +30,7 @@ OF_DATASETS: dict[int, str] = {
     "application/x-npz",
 }
 OF_KEYS: dict[int, str] = {404: f"there is no key {KEY_ID}"}
+OF_TENANTS: dict[int, str] = {404: "there is no tenant risk: the first key of a tenant makes it"}
 CONFLICTS: dict[str, str] = {
     "submit_job": f"data set {DATASET_ID} is missing: its file is gone; upload it again",
     "delete_dataset": f"data set {DATASET_ID} is used by {JOB_ID}, which is running; cancel that first",
@@ -46,6 +48,7 @@ WRONG_FIELDS: dict[str, Json] = {
     "submit_job": {"field": "layers[1].units", "got": -3, "expected": "an integer from 1 to 1,000,000"},
     "add_dataset": {"field": "row 17 (line 18), column 'age'", "got": "oops", "expected": "a finite number"},
     "add_key": {"field": "scopes", "got": [], "expected": "a list of at least 1 value"},
+    "set_quota": {"field": "cpus", "got": -1, "expected": "an integer from 0 to 9,007,199,254,740,991, or null"},
     "predict": {"field": "rows[3].age", "got": "39", "expected": "an integer, or null where it is missing"},
 }
 WRONG_PARAMETER: Json = {"field": "verbose", "got": "true", "expected": "no parameter"}
@@ -54,7 +57,7 @@ WRONG_BODY: Json = {"field": "body", "got": "Expecting value at line 1, column 1
 
 def problem_example(operation: str, tag: str, status: int) -> Json:
     """What the operation, of the resource `tag`, answers with that status."""
-    of_tag = {"datasets": OF_DATASETS, "keys": OF_KEYS}.get(tag, {})
+    of_tag = {"datasets": OF_DATASETS, "keys": OF_KEYS, "tenants": OF_TENANTS}.get(tag, {})
     details = {**DETAILS, **of_tag, 409: CONFLICTS.get(operation)}
     wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
     example: Json = {

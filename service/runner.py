@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from service.allocation import Running
 from service.database import AWAY, reason_of
+from service.fairness import InUse
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
 from service.log import about
 from service.reports import finite, meaning_of
@@ -54,15 +55,15 @@ class Attempt:
     priority: int
     age: int
     """The job's number in the order of submission."""
-    tenant: str = ""
+    tenant: str
     last_report: int = 0
     """What it told up to that number has been taken in."""
 
     @classmethod
     def at(cls, job: JobRow) -> "Attempt":
         """The attempt that a job is at."""
-        of_job = job.cpus_min, job.cpus_max, job.priority, job.number
-        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.tenant, job.last_report)
+        of_job = job.cpus_min, job.cpus_max, job.priority, job.number, job.tenant
+        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.last_report)
 
     @property
     def for_log(self) -> dict[str, Any]:
@@ -185,6 +186,7 @@ class Runner:
                 cpus=self._cpus,
                 stopping=self._ending or self._stop is not None,
                 overdue=self._workers != self._wanted and self._clock() > self._resized_at + RESIZES_WITHIN_S,
+                tenant=job.tenant,
             )
 
     # ------------------------------------------------------------ the attempt from its launch to its end
@@ -423,11 +425,14 @@ class Runners:
         """All attempts that have not been closed."""
         return [runner.state() for runner in self.now()]
 
+    def elsewhere(self, here: Sequence[Running]) -> dict[str, InUse]:
+        """What all attempts but those hold, at other control planes, by tenant."""
+        return self._store.owner.elsewhere([attempt.id for attempt in here])
+
     def cpus_in_use(self) -> int:
         """CPUs of all attempts that have not been closed, here and at other control planes."""
         here = self.running()
-        elsewhere = self._store.owner.cpus_elsewhere([attempt.id for attempt in here])
-        return elsewhere + sum(attempt.cpus for attempt in here)
+        return sum(attempt.cpus for attempt in here) + sum(has.cpus for has in self.elsewhere(here).values())
 
     def request(self, job_id: str, stop: StopRequest) -> None:
         """Passes a user's request on at once, if the job runs here; the heartbeat would do so a little later."""

@@ -9,7 +9,11 @@ from functools import partial
 from service.allocation import Cpus, Decision, IdleCpus, Waiting, decide
 from service.clock import now, seconds_between
 from service.database import AWAY
+from service.fairness import Sharing
 from service.jobs import JobState, Move, Requested, cpus_said
+from service.places import Places
+from service.queue import FEWEST
+from service.quota import Quota
 from service.runner import Attempt, Runners
 from service.store import JobRow, Store
 from service.takeover import Takeover
@@ -19,9 +23,10 @@ from workers.job import Cluster
 
 __all__ = ["Scheduler"]
 
+LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
+RESTS, REST_S = 2.0, 0.05  # after a pass, for so many times as long as it took: thousands of submits wake it as often
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
-LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told their place
 
 log = logging.getLogger("chainrule")
 
@@ -42,9 +47,12 @@ class Scheduler:
         takeover: Takeover,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], str] = now,
+        quotas: Callable[[], Mapping[str, Quota]] = dict,
+        places: Places | None = None,
     ) -> None:
         self._store, self._cluster, self._runners, self._takeover = store, cluster, runners, takeover
-        self._clock, self._wall_clock = clock, wall_clock
+        self._clock, self._wall_clock, self._quotas = clock, wall_clock, quotas
+        self._places = places or Places(store.queue)
         self._idle = IdleCpus(GROWS_AFTER_S)
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -66,9 +74,10 @@ class Scheduler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
-            wait_s = TICK_S
+            wait_s, began = TICK_S, time.monotonic()
             try:
                 wait_s = min(wait_s, self.step())
+                self._stopping.wait(min(REST_S, RESTS * (time.monotonic() - began)))
             except AWAY:  # which the heartbeat tells
                 self._stopping.wait(TICK_S)
             except Exception:
@@ -77,25 +86,35 @@ class Scheduler:
             self._changed.wait(wait_s)
 
     def step(self) -> float:
-        """Takes over what is nobody's, decides once, and has it done; tells after how many seconds to do so again."""
+        """Takes over what is nobody's, ends what has waited too long, decides once, and has it done; tells after how
+        many seconds to do so again."""
         self._takeover.look()
         with self._store.owner.scheduling():
-            return self._pass()
+            late = self._store.end_late(LATE_AT_ONCE)
+            wait_s = self._pass()
+        return 0.0 if len(late) == LATE_AT_ONCE else wait_s
 
     def _pass(self) -> float:
+        queue = self._store.queue
         try:
             total = int(sum(node.cpus for node in self._cluster.nodes()))
         except Unavailable as error:
-            rows = self._store.waiting(LOOK_AHEAD)
+            rows = queue.head()
             self._tell(rows, {row.id: f"waits for the cluster: {error}" for row in rows})
             return TICK_S
-        rows = self._store.waiting(LOOK_AHEAD, total)
+        rows = [*queue.head(total), *queue.too_large(total)]
         running = self._runners.running()  # after the rows: a job that waits there runs no more
-        free = total - self._runners.cpus_in_use()
+        elsewhere = self._runners.elsewhere(running)
+        free = total - sum(attempt.cpus for attempt in running) - sum(has.cpus for has in elsewhere.values())
         waiting = [self._waiting(row) for row in rows]
-        decision = decide(waiting, running, Cpus(total, free, self._idle.after(self._clock(), free)))
+        cpus = Cpus(total, free, self._idle.after(self._clock(), free))
+        sharing = Sharing(self._quotas(), elsewhere)
+        decision = decide(waiting, running, cpus, sharing)
         self._act(decision, rows)
+        self._places.look(decision, self._runners.running(), total, sharing)
         self._idle.after(self._clock(), free - sum(decision.starts.values()))
+        if len(decision.starts) >= FEWEST:
+            return 0.0  # there may be more, beyond those that were looked at
         return min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
 
     def _waiting(self, row: JobRow) -> Waiting:
@@ -103,7 +122,8 @@ class Scheduler:
         if due_in_s > LONGEST_BACK_OFF_S:  # nobody is sent away for so long: the clock was set back
             due_in_s = 0.0
         paused = row.state == JobState.PAUSED
-        return Waiting(row.id, row.cpus_min, row.cpus_max, row.priority, paused, row.preempted_by, due_in_s)
+        of_job = row.id, row.cpus_min, row.cpus_max, row.priority, paused, row.preempted_by
+        return Waiting(*of_job, due_in_s, row.tenant, row.number, row.reserved_at, row.served_at)
 
     def _act(self, decision: Decision, rows: Sequence[JobRow]) -> None:
         """Room is made before jobs start, and all that starts fits beside all that grows."""
@@ -116,6 +136,8 @@ class Scheduler:
         for row in rows:
             if row.id in decision.starts and not self._stopping.is_set():
                 self._start(row, decision.starts[row.id])
+        if decision.reserves is not None:
+            self._store.queue.reserve(decision.reserves, self._wall_clock())
         self._tell(rows, decision.reasons)
 
     def _start(self, row: JobRow, cpus: int) -> None:
@@ -127,6 +149,6 @@ class Scheduler:
 
     def _tell(self, rows: Sequence[JobRow], reasons: Mapping[str, str]) -> None:
         """Writes only what has changed."""
-        self._store.set_reasons(
+        self._store.queue.tell(
             {row.id: reasons[row.id] for row in rows if row.id in reasons and row.reason != reasons[row.id]}
         )

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.log import LogFormat
+from service.quota import Quota
 from workers.job import TransportName
 
 __all__ = ["Settings"]
@@ -59,6 +60,30 @@ class Settings(BaseSettings):
 
     log_format: LogFormat = "text"
     """How the service's own log is written: for people, or as JSON, an object a line."""
+    quota_running_jobs: int | None = Field(default=None, ge=0)
+    """Jobs that a tenant may have running at once; no limit by default. This and the quotas below are those of tenants
+    for which no other was set."""
+    quota_cpus: int | None = Field(default=None, ge=0)
+    """CPUs that a tenant's running jobs may hold; no limit by default."""
+    quota_queued_jobs: int | None = Field(default=100_000, ge=0)
+    """Jobs of a tenant that may wait at once."""
+    quota_stored_bytes: int | None = Field(default=None, ge=0)
+    """Bytes of data sets and models that a tenant may keep; no limit by default."""
+    quota_submits_per_minute: int | None = Field(default=3_000, ge=1)
+    """Jobs that a tenant may submit a minute, at each control plane."""
+    submit_burst: int = Field(default=100, ge=1)
+    """Jobs that may be submitted with one key at once, before the rate of a minute counts."""
+
+    @property
+    def quota(self) -> Quota:
+        """The quota of a tenant that has none of its own."""
+        return Quota(
+            running_jobs=self.quota_running_jobs,
+            cpus=self.quota_cpus,
+            queued_jobs=self.quota_queued_jobs,
+            stored_bytes=self.quota_stored_bytes,
+            submits_per_minute=self.quota_submits_per_minute,
+        )
 
     @property
     def shared(self) -> bool:

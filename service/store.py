@@ -9,7 +9,7 @@ What users ask for names their tenant, and sees nothing of another one's. What r
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
 from service.clock import later, now
-from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs
+from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs, tenants
 from service.job_log import Line, keep_short, lines_after
-from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond
+from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, waited_too_long
 from service.owner import NOBODY, Owner
+from service.queue import Queue
+from service.quota import model_bytes
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
@@ -72,6 +74,8 @@ class Store:
     ) -> None:
         self.owner = owner or Owner(database)
         """The control plane that this store writes for."""
+        self.queue = Queue(database)
+        """The jobs that wait."""
         self._database = database
         self._on_event, self._on_move = on_event, on_move
         self._clock = clock
@@ -125,6 +129,7 @@ class Store:
                 environment={},
                 last_event=1,
                 created_at=moment,
+                wait_until=None if spec.max_wait_s is None else later(moment, spec.max_wait_s),
             )
             .returning(jobs)
         ).one()
@@ -166,18 +171,20 @@ class Store:
 
     def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
         """Jobs, newest first, with a number below `before`."""
-        query = sa.select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
+        found = sa.select(jobs.c.number).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
         if before is not None:
-            query = query.where(jobs.c.number < before)
-        if which.states:
-            query = query.where(jobs.c.state.in_(which.states))
+            found = found.where(jobs.c.number < before)
         if which.name is not None:
-            query = query.where(jobs.c.name.icontains(which.name, autoescape=True))
+            found = found.where(jobs.c.name.icontains(which.name, autoescape=True))
         if which.parameters_sha256 is not None:
-            query = query.where(jobs.c.parameters_sha256 == which.parameters_sha256)
+            found = found.where(jobs.c.parameters_sha256 == which.parameters_sha256)
         for key, value in which.labels:
             has = sa.select(job_labels.c.job_number).where(job_labels.c.key == key)
-            query = query.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
+            found = found.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
+        # Each state by itself, along its index: several at once would be looked for among all jobs, or all be sorted.
+        by_state = [found.where(jobs.c.state == state) for state in set(which.states)] or [found]
+        numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
+        query = sa.select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
@@ -250,20 +257,6 @@ class Store:
         with self._database.reading() as connection:
             return _one(connection, job_id)
 
-    def waiting(self, limit: int, cpus: int | None = None) -> Sequence[JobRow]:
-        """Jobs that wait for CPUs, in the order in which they get them: by priority, then by age. Those that need more
-        than `cpus` come last, so that they do not fill the place of others that could start."""
-        resumed = sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume")
-        names = ("number", "id", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
-        query = sa.select(*(jobs.c[name] for name in (*names, "retry_at", "preempted_by"))).where(
-            sa.or_(jobs.c.state == JobState.QUEUED, resumed)
-        )
-        order = [jobs.c.priority.desc(), jobs.c.number.asc()]
-        if cpus is not None:
-            order.insert(0, (jobs.c.cpus_min > cpus).asc())
-        with self._database.reading() as connection:
-            return connection.execute(query.order_by(*order).limit(limit)).all()
-
     def move(self, job_id: str, epoch: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
         """Moves a job that is in `state` at `epoch` where `decide` says; None when it no longer is.
 
@@ -279,6 +272,20 @@ class Store:
         self._on_event(job_id)
         return job
 
+    def end_late(self, limit: int) -> Sequence[str]:
+        """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
+        late = sa.select(jobs).where(jobs.c.wait_until <= self._clock())  # each move clears that of its job
+        with self._database.reading() as connection:
+            if connection.execute(late.limit(1)).first() is None:
+                return []
+        with self._database.writing() as connection:
+            rows = connection.execute(late.order_by(jobs.c.wait_until).limit(limit).with_for_update()).all()
+            for job in rows:
+                self._move(connection, job, waited_too_long(job.plan["spec"]["max_wait_s"]))
+        for job in rows:
+            self._on_event(job.id)
+        return [str(job.id) for job in rows]
+
     def _move(self, connection: Connection, job: JobRow, move: Move, **values: Any) -> None:
         """The one function that changes a state: checks the move, makes it, records it."""
         before, to, moment = JobState(job.state), move.to, self._clock()
@@ -287,9 +294,13 @@ class Store:
         if to is JobState.QUEUED:
             values |= {"attempt": job.attempt + 1, "workers": 0}
         if to is JobState.RUNNING:
-            values |= {"last_report": 0, "started_at": job.started_at or moment}
+            values.setdefault("started_at", job.started_at or moment)
+            values["last_report"] = 0
+            connection.execute(sa.update(tenants).where(tenants.c.name == job.tenant).values(served_at=moment))
         if to.is_terminal:
             values["finished_at"] = moment
+        if to is JobState.SUCCEEDED:
+            values["model_bytes"] = model_bytes(job.plan["parameters"], job.plan["spec"]["dtype"])
         values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
         values |= {
             "state": to,
@@ -297,6 +308,8 @@ class Store:
             "requested": move.requested,
             "preempted_by": move.preempted_by,
             "retry_at": later(moment, move.retry_in_s) if move.retry_in_s else None,
+            "reserved_at": None,
+            "wait_until": None,
             "reason": None if to in (JobState.RUNNING, JobState.SUCCEEDED) else move.why,
             "error": move.error,
             "last_event": job.last_event + 1,
@@ -310,21 +323,6 @@ class Store:
         )
         of_job = {"job_id": job.id, "attempt": told["attempt"], "tenant": job.tenant}
         log.info("%s: %s → %s: %s", job.id, before, to, move.why, extra=of_job)
-
-    def set_reasons(self, reasons: Mapping[str, str]) -> None:
-        """Says why jobs wait, for those that still do."""
-        if not reasons:
-            return
-        waits = sa.or_(
-            jobs.c.state == JobState.QUEUED,
-            sa.and_(jobs.c.state == JobState.PAUSED, jobs.c.requested == "resume"),
-        )
-        statement = sa.update(jobs).where(jobs.c.id == sa.bindparam("job_id"), waits)
-        with self._database.writing() as connection:
-            connection.execute(
-                statement.values(reason=sa.bindparam("why")),
-                [{"job_id": job_id, "why": why} for job_id, why in reasons.items()],
-            )
 
     # ------------------------------------------------------------ what a running attempt tells
     def record(self, job_id: str, epoch: int, told: Sequence["Told"], **values: Any) -> bool:

@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from shared.errors import InvalidInput, TooLarge
 
-__all__ = ["MAX_BYTES", "Received", "receive", "temporary_folder"]
+__all__ = ["MAX_BYTES", "Limit", "Received", "receive", "temporary_folder"]
 
 MAX_BYTES = 2 << 30
 CHUNK_BYTES = 1 << 20  # what is decompressed at once, and written
@@ -39,17 +39,32 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, max_bytes: int = MAX_BYTES) -> Received:
+@dataclass(frozen=True)
+class Limit:
+    """How much may arrive, and why no more, in words."""
+
+    max_bytes: int = MAX_BYTES
+    why: str = "also when unpacked"
+
+    def error(self) -> TooLarge:
+        """That more came."""
+        return TooLarge(f"got more than {self.max_bytes:,} bytes, expected at most that many, {self.why}")
+
+
+ANY = Limit()
+
+
+async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, limit: Limit = ANY) -> Received:
     """Writes what arrives to `path`, decompressed. Raises TooLarge, either way, or InvalidInput for broken gzip."""
     with path.open("wb") as file:
-        sink = _Gunzip(file, max_bytes) if gzipped else _Plain(file, max_bytes)
+        sink = _Gunzip(file, limit) if gzipped else _Plain(file, limit)
         waiting = bytearray()
         sent = 0
         async for chunk in chunks:
             waiting += chunk
             sent += len(chunk)
-            if sent > max_bytes:
-                raise _too_large(max_bytes)
+            if sent > limit.max_bytes:
+                raise limit.error()
             if len(waiting) >= CHUNK_BYTES:
                 await run_in_threadpool(sink.write, bytes(waiting))
                 waiting.clear()
@@ -58,22 +73,18 @@ async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, ma
     return Received(path, sink.size_bytes, sink.sha256.hexdigest())
 
 
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"got more than {max_bytes:,} bytes, expected at most that many, also when unpacked")
-
-
 class _Plain:
     """Writes and hashes bytes as they come."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
-        self._file, self._max_bytes = file, max_bytes
+    def __init__(self, file: BinaryIO, limit: Limit) -> None:
+        self._file, self._limit = file, limit
         self.size_bytes = 0
         self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        if self.size_bytes > self._max_bytes:
-            raise _too_large(self._max_bytes)
+        if self.size_bytes > self._limit.max_bytes:
+            raise self._limit.error()
         self.sha256.update(data)
         self._file.write(data)
 
@@ -84,8 +95,8 @@ class _Plain:
 class _Gunzip(_Plain):
     """Undoes gzip, of one member or several one after the other, in pieces of bounded size."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
-        super().__init__(file, max_bytes)
+    def __init__(self, file: BinaryIO, limit: Limit) -> None:
+        super().__init__(file, limit)
         self._member = zlib.decompressobj(wbits=31)
         self._began = False
 

@@ -3,19 +3,18 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy import Row
 
 from service.jobs import JobState
+from service.places import Place
 from shared.errors import InvalidInput
 
 __all__ = [
     "REFERS_TO",
     "CheckpointPage",
-    "ClusterInfo",
-    "ClusterNode",
     "Dataset",
     "DatasetPage",
     "DryRun",
@@ -31,8 +30,6 @@ __all__ = [
     "PredictRequest",
     "Predictions",
     "Preview",
-    "Status",
-    "VersionInfo",
     "View",
     "cursor_of",
     "number_of",
@@ -71,6 +68,15 @@ class Progress(View):
     """Epochs in all, if nothing stops the job early."""
     eta_s: Annotated[float | None, Field(examples=[3.1])]
     """Seconds until the end, estimated; null as long as nothing is known."""
+
+
+class QueuePlace(View):
+    """Where a job stands that waits."""
+
+    position: Annotated[int, Field(ge=1, examples=[3])]
+    """1 for the one that is served next; counts the jobs of all tenants before it."""
+    estimated_start_at: Annotated[str | None, Field(json_schema_extra={"format": "date-time"})]
+    """When it will start, about; null where that cannot be told."""
 
 
 class JobError(View):
@@ -125,6 +131,8 @@ class Job(View):
     """What the bits depend on besides spec and data; empty until the first attempt computes."""
     notes: Annotated[list[str], Field(examples=[["features: 'day' is left out: timestamps cannot be learned from"]])]
     """What a user might not expect, in words."""
+    queue: QueuePlace | None
+    """Where it stands while it waits for CPUs, first or again; null otherwise. A second or two old."""
     created_at: Time
     """When it was submitted."""
     started_at: Time | None
@@ -135,8 +143,8 @@ class Job(View):
     """Why it failed; null otherwise."""
 
     @classmethod
-    def of(cls, job: Row[Any]) -> "Job":
-        """From the job's row in the database."""
+    def of(cls, job: Row[Any], place: Place | None) -> "Job":
+        """From the job's row in the database, and where it stands if it waits."""
         spec = job.plan["spec"]
         names = ("id", "name", "reason", "priority", "dataset_id", "dataset_sha256", "progress", "metrics", "workers")
         later = ("attempt", "parameters_sha256", "environment", "created_at", "started_at", "finished_at", "error")
@@ -146,6 +154,7 @@ class Job(View):
                 "state": JobState(job.state),
                 "spec": spec,
                 "labels": spec["labels"],
+                "queue": None if place is None else place._asdict(),
             }
             | {name: job.plan[name] for name in ("inputs", "outputs", "parameters", "notes")}
         )
@@ -315,55 +324,6 @@ class Predictions(View):
 
     predictions: list[Prediction]
     """In the order of the rows."""
-
-
-# ---------------------------------------------------------------- the service
-class ClusterNode(View):
-    """One machine of the cluster."""
-
-    id: Annotated[str, Field(examples=["3f2a…"])]
-    """Made by Ray."""
-    address: Annotated[str, Field(examples=["127.0.0.1"])]
-    """Where the cluster reaches it."""
-    cpus: Annotated[float, Field(examples=[2.0])]
-    """CPUs that it offers."""
-    memory_bytes: Annotated[int, Field(examples=[8_000_000_000])]
-    """Memory that it offers."""
-    blas_kernel: Annotated[str | None, Field(examples=["SkylakeX"])]
-    """What its matrix products run on; null until it is known."""
-
-
-class ClusterInfo(View):
-    """The machines that train."""
-
-    nodes: list[ClusterNode]
-    """Those that are alive."""
-    cpus: Annotated[int, Field(examples=[2])]
-    """CPUs in all."""
-    cpus_free: Annotated[int, Field(examples=[0])]
-    """CPUs that no job holds."""
-    blas_kernel: Annotated[str | None, Field(examples=["SkylakeX"])]
-    """The kernel of all nodes; null when they differ, or it is not known yet."""
-
-
-class VersionInfo(View):
-    """Which service answers."""
-
-    version: Annotated[str, Field(examples=["0.1.0"])]
-    """Of Chainrule."""
-    api: Annotated[str, Field(examples=["v1"])]
-    """Of the API, the beginning of its paths."""
-    python: Annotated[str, Field(examples=["3.11.9"])]
-    """Of the Python that runs it."""
-    ray: Annotated[str, Field(examples=["2.60.0"])]
-    """Of the Ray that runs its jobs."""
-
-
-class Status(View):
-    """All is well."""
-
-    status: Literal["alive", "ready"]
-    """What was asked for."""
 
 
 # ---------------------------------------------------------------- lists

@@ -10,10 +10,12 @@ ChainruleError
 ├── TooLarge                more than the service accepts                  (413)
 ├── UnsupportedMedia        a content type or encoding that is not taken   (415)
 ├── Unavailable             cannot be answered now; try again              (503)
+│   └── TooManyRequests     it was asked for too often; try again later    (429)
 └── TrainingError           an attempt to train ended early
     ├── Diverged            the loss became NaN or infinite: the user's
     ├── BadData             the data cannot be trained on: the user's
-    └── DataMissing         a file of the data set is gone: the user's
+    ├── DataMissing         a file of the data set is gone: the user's
+    └── RanTooLong          it trained longer than it may: the user's
 """
 
 from collections.abc import Sequence
@@ -96,6 +98,10 @@ class Unavailable(ChainruleError):
         super().__init__(message)
 
 
+class TooManyRequests(Unavailable):
+    """It was asked for too often; the same request may succeed later."""
+
+
 class TrainingError(ChainruleError):
     """An attempt to train ended early."""
 
@@ -114,3 +120,7 @@ class BadData(TrainingError):
 
 class DataMissing(TrainingError):
     """A file of the data set is gone."""
+
+
+class RanTooLong(TrainingError):
+    """It trained longer than `max_runtime_s`."""

@@ -324,11 +324,11 @@ def _one_or_many(value: str | list[str]) -> str | list[str]:
 
 
 class JobSpec(Record):
-    """One training job: data, network, and how to train it. Everything but name, labels, workers and priority is part
-    of the result's identity: two jobs alike in it, on the same data, end with the same bits."""
+    """One training job: data, network, and how to train it. Everything but name, labels, workers, priority and the
+    limits of time is part of the result's identity: two jobs alike in it, on the same data, end with the same bits."""
 
     NOT_IN_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {"name", "labels", "workers", "priority", "checkpoint", "max_runtime_s"}
+        {"name", "labels", "workers", "priority", "checkpoint", "max_runtime_s", "max_wait_s"}
     )
 
     name: Name = "untitled"
@@ -388,7 +388,11 @@ class JobSpec(Record):
     checkpoint: Checkpoint = Checkpoint()
     """How often checkpoints are written."""
     max_runtime_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    """Seconds of training after which the job fails; none by default."""
+    """Seconds of training after which the job fails, of all its attempts together; neither waiting, nor pauses, nor
+    preparing the data, nor what was lost with an attempt counts. No limit by default."""
+    max_wait_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Seconds after its submit in which the job must have started, or it fails; once it has started, it may wait again
+    as long as need be. No limit by default."""
 
     @model_validator(mode="after")
     def _early_stopping_needs_validation(self) -> "JobSpec":

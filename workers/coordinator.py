@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.errors import ChainruleError, Diverged
+from shared.errors import ChainruleError, Diverged, RanTooLong
 from shared.metrics import summarize
 from shared.schedules import learning_rate_at
 from workers.blas import describe, kernel_in_use
@@ -220,7 +220,7 @@ class Coordinator:
             raise
         limit = self._spec.max_runtime_s
         if limit is not None and self._memory.elapsed_s > limit:
-            raise ChainruleError(f"max_runtime_s: trained for {self._memory.elapsed_s:.1f} s, allowed {limit:g} s")
+            raise RanTooLong(f"max_runtime_s: trained for {self._memory.elapsed_s:.1f} s, allowed {limit:g} s")
 
     def _regroup(self) -> None:
         """Goes on with those who are there now, and tells how their number has changed."""

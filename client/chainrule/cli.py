@@ -10,6 +10,7 @@ from chainrule import __version__
 from chainrule.commands import jobs, models
 from chainrule.commands.datasets import datasets
 from chainrule.commands.keys import keys, signin
+from chainrule.commands.quota import quota
 from chainrule.commands.serve import serve
 from chainrule.errors import ChainruleError
 from chainrule.session import Json, Session, exit_code, print_json, report
@@ -86,6 +87,7 @@ def version(ctx: typer.Context, as_json: Json = False) -> None:
 app.command()(serve)
 app.add_typer(datasets, name="datasets")
 app.add_typer(keys, name="keys")
+app.add_typer(quota, name="quota")
 app.command()(signin)
 app.command()(jobs.train)
 app.command()(jobs.jobs)

@@ -46,6 +46,7 @@ from chainrule.records import (
     WhoAmI,
 )
 from chainrule.sse import EventParser
+from chainrule.tenants import OwnQuota, Tenant
 from chainrule.training import Source, learned, source_of, spec_of
 from chainrule.waiting import aside, pause, sent
 
@@ -298,6 +299,14 @@ class Client:
             self._sleep(pause_s)
             pause_s = min(pause_s * 1.5, 1.0)
 
+    def waiting(self, job_id: str) -> Iterator[Job]:
+        """The job, asked for again and again as long as it waits for CPUs: `queue` tells where it stands."""
+        pause_s = 0.05
+        while (job := self.job(job_id)).queue is not None:
+            yield job
+            self._sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 2.0)
+
     def events(
         self,
         job_id: str,
@@ -462,6 +471,28 @@ class Client:
     def signin_link(self) -> SigninLink:
         """What opens the page signed in with this key, once, within ten minutes."""
         return SigninLink.of((self._send("POST", "/v1/signin-links")).json())
+
+    # ------------------------------------------------------------------ tenants
+    def quota(self) -> OwnQuota:
+        """What one's own tenant may have, and what it has."""
+        return OwnQuota.of(self._get("/v1/quota"))
+
+    def tenants(self, limit: int | None = None, cursor: str | None = None) -> Page[Tenant]:
+        """One page of all tenants, by name, with their quotas. Needs `admin`."""
+        return self._page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
+
+    def tenant(self, name: str) -> Tenant:
+        """One tenant with its quota. Needs `admin`."""
+        return Tenant.of(self._get(f"/v1/tenants/{_segment(name)}"))
+
+    def set_quota(self, name: str, **quota: float | None) -> Tenant:
+        """Sets all of a tenant's quota; what is left out, or None, is the service's default. Needs `admin`.
+
+        `running_jobs`, `cpus`, `queued_jobs`, `stored_bytes` and `submits_per_minute` are limits; `share` is how many
+        times the CPUs of others its jobs get while others wait.
+        """
+        path = f"/v1/tenants/{_segment(name)}/quota"
+        return Tenant.of((self._repeatable("PUT", path, **_json(quota))).json())
 
     # ------------------------------------------------------------------ the service
     def ready(self) -> bool:

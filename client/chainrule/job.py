@@ -1,12 +1,13 @@
 # Written by `make sync` from aio/job.py: change that file, not this one.
 """A job that one can wait for, look into, and predict with."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, Unavailable, Unreachable
 from chainrule.frames import frame
 from chainrule.records import Event, JobRecord, LogLine, Move, Prediction
 from chainrule.views import View, view_of
@@ -56,12 +57,27 @@ class Job(JobRecord):
 
     def follow(self, view: View, timeout_s: float | None = None) -> Self:
         """Shows it in `view` until it has ended. Raises TimeoutError after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with view:
+            self._wait_for_cpus(view, deadline)
+            timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             for event in self.events(on_break=view.broken, timeout_s=timeout_s):
                 view.show(event.type, event.data)
             self.refresh()
             view.end(self)
         return self
+
+    def _wait_for_cpus(self, view: View, deadline: float | None) -> None:
+        """Shows where it stands as long as it waits: that is no event. What happens meanwhile is told afterwards."""
+        if self.queue is None:
+            return
+        try:
+            for job in self._client.waiting(self.id):
+                view.waits(job)
+                if deadline is not None and time.monotonic() > deadline:
+                    return
+        except (Unreachable, Unavailable) as error:
+            view.broken(error)  # the events wait for the service
 
     def events(
         self,

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from chainrule.errors import ChainruleError
+from chainrule.places import place_text
 from chainrule.records import JobRecord, Metric
 from chainrule.show import duration_text, number_text
 from chainrule.text import plain
@@ -22,7 +23,8 @@ Update = Callable[[str], None]
 
 def job_html(job: JobRecord) -> str:
     """The job as it was when it was last asked for."""
-    return _html(job.id, job.name, _state(job.state, job.reason), job.json["progress"], job.latest_metrics)
+    state = _state(job.state, place_text(job.queue) if job.queue else job.reason)
+    return _html(job.id, job.name, state, job.json["progress"], job.latest_metrics)
 
 
 def _state(state: str, reason: str | None) -> str:
@@ -77,6 +79,11 @@ class NotebookView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._draw(whole=True)
+
+    def waits(self, job: JobRecord) -> None:
+        """Shows where it stands."""
+        self._state = _state(job.state, place_text(job.queue) if job.queue else job.reason)
+        self._draw()
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         """Takes in one event."""

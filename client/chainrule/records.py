@@ -28,6 +28,7 @@ __all__ = [
     "Plan",
     "Prediction",
     "Progress",
+    "QueuePlace",
     "SigninLink",
     "Version",
     "WhoAmI",
@@ -118,6 +119,18 @@ class Progress(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueuePlace(Record):
+    """Where a job stands that waits: `position` is 1 for the next; the start is None where it cannot be told."""
+
+    position: int
+    estimated_start_at: datetime | None
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        return cls._of(json, estimated_start_at=_time(json["estimated_start_at"]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobError(Record):
     """Why a job failed."""
 
@@ -150,6 +163,8 @@ class JobRecord:
     environment: dict[str, Any] = field(repr=False)
     notes: list[str] = field(repr=False)
     error: JobError | None = field(repr=False)
+    queue: QueuePlace | None = field(repr=False)
+    """Where it stood while it waited for CPUs; None otherwise."""
     created_at: datetime = field(repr=False)
     started_at: datetime | None = field(repr=False)
     finished_at: datetime | None = field(repr=False)
@@ -168,6 +183,7 @@ class JobRecord:
             "progress": Progress.of(json["progress"]),
             "latest_metrics": json["metrics"],
             "error": JobError.of(json["error"]) if json["error"] else None,
+            "queue": QueuePlace.of(json["queue"]) if json.get("queue") else None,
             **{name: _time(json[name]) for name in ("created_at", "started_at", "finished_at")},
         }
         return _values(JobRecord, json, read)

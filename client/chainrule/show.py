@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from chainrule.places import ordinal, place_text
 from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Key, LogLine, Metric, Move, Plan, Progress
 from chainrule.text import plain
 
@@ -185,7 +186,7 @@ def jobs_table(jobs: Iterable[JobRecord]) -> Table:
         table.add_row(
             job.id,
             plain(job.name),
-            state_text(job.state),
+            Text.assemble(state_text(job.state), f" ({ordinal(job.queue.position)})" if job.queue else ""),
             f"{progress.fraction:.0%}",
             number_text(best_loss(job.latest_metrics)),
             age_text(job.created_at),
@@ -202,6 +203,7 @@ def job_details(job: JobRecord, metrics: Sequence[Metric], history: Sequence[Mov
         "name": plain(job.name),
         "state": state_text(job.state),
         "reason": plain(job.reason) if job.reason else None,
+        "queue": place_text(job.queue) if job.queue else None,
         "error": plain(job.error.detail) if job.error else None,
         "progress": _progress_text(progress, job.state),
         "workers": number_text(job.workers),

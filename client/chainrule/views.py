@@ -20,6 +20,9 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def waits(self, job: JobRecord) -> None:
+        """It waits for CPUs, and stands there now."""
+
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         """Takes in one event."""
 

@@ -10,6 +10,7 @@ from rich.table import Column
 from rich.text import Text
 
 from chainrule.errors import ChainruleError
+from chainrule.places import place_text
 from chainrule.records import JobRecord
 from chainrule.show import best_loss, duration_text, number_text, state_text
 from chainrule.text import plain
@@ -110,6 +111,9 @@ class _Bar:
             known = self._progress.tasks[0].fields["metrics"]
             self._progress.update(self._task, metrics={**known, **metrics})
 
+    def waits(self, job: JobRecord) -> None:
+        self._progress.update(self._task, state=place_text(job.queue) if job.queue else job.state, refresh=True)
+
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "state":
             reason = data.get("reason")
@@ -137,6 +141,7 @@ class _Lines:
     def __init__(self, job: JobRecord, console: Console) -> None:
         self._console, self._name = console, plain(job.name)
         self._broken = False
+        self._place = ""
 
     def __enter__(self) -> "_Lines":
         return self
@@ -145,6 +150,11 @@ class _Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return
+
+    def waits(self, job: JobRecord) -> None:
+        if job.queue and (text := place_text(job.queue)) != self._place:
+            self._place = text
+            self._say(text)
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         self._broken = False

@@ -40,7 +40,8 @@ BODY = binary_body(
         "application/vnd.apache.parquet": "PAR1…",
         "application/x-npz": "PK…",
     },
-    "The file itself, 2 GiB at most; a CSV may be compressed with gzip (`Content-Encoding: gzip`).",
+    "The file itself, 2 GiB at most, and no more than the tenant's quota leaves; a CSV may be compressed with gzip "
+    "(`Content-Encoding: gzip`).",
 )
 
 
@@ -86,11 +87,13 @@ async def add_dataset(
     _check_name(name)
     read_as = digest_of_reading(media_type, options)
     dataset_id = f"ds_{ULID()}"
+    limit = await run_in_threadpool(control.tenants.limit_of_upload, who.tenant, name)
     with temporary_folder(control.folder.uploads, dataset_id) as folder:
-        received = await receive(request.stream(), folder / "upload", gzipped=gzipped)
+        received = await receive(request.stream(), folder / "upload", gzipped=gzipped, limit=limit)
         known = await run_in_threadpool(catalog.same, who.tenant, name, received.sha256, read_as)
         if known is not None:
             return _answer(known, is_new=False)
+        await run_in_threadpool(control.tenants.check_upload, who.tenant, received.size_bytes)
 
         made = folder / "table"
         made.mkdir(mode=0o700)
@@ -134,6 +137,7 @@ def _list(control: ControlPlane, new: NewDataset, made: Path) -> tuple[DatasetRo
     is_new = False
     control.folder.add_dataset(made, new.id)
     try:
+        control.tenants.check_upload(new.tenant, new.size_bytes)  # again: others have been uploaded meanwhile
         dataset, is_new = control.catalog.add(new)
     finally:
         if not is_new:

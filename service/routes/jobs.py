@@ -20,8 +20,10 @@ from service.jobs import JobState
 from service.json_body import JsonBody
 from service.keys import Scope
 from service.openapi import errors, json_body
+from service.quota import model_bytes
+from service.routes.pacing import IdempotencyKey, IsDryRun, TooFast
 from service.routes.parameters import Control, Cursor, JobId, Limit
-from service.store import JobFilter, NewJob
+from service.store import JobFilter, JobRow, NewJob
 from service.views import (
     DryRun,
     HistoryItem,
@@ -62,19 +64,17 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
             "description": "The job, queued.",
             "headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}},
         },
-        **errors(400, 409, 413, 415, 422, 503),
+        **errors(400, 409, 413, 415, 422, 429, 503),
     },
     openapi_extra=json_body(JobSpec, SPEC),
 )
 def submit_job(
+    too_fast: TooFast,
     data: JsonBody,
     who: Reader,
     control: Control,
-    dry_run: Annotated[bool, Query(description="Only validate and plan: nothing is queued.")] = False,
-    idempotency_key: Annotated[
-        str | None,
-        Header(description="1 to 255 printable characters: the same key and spec again give the same job."),
-    ] = None,
+    dry_run: IsDryRun = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job; a dry run needs the scope `read` only."""
     if not dry_run:
@@ -86,10 +86,13 @@ def submit_job(
     if idempotency_key is not None and not dry_run:
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
-            return JSONResponse(Job.of(known).model_dump(mode="json"))
+            return JSONResponse(_shown(control, known).model_dump(mode="json"))
+    if too_fast is not None:
+        raise too_fast
     training, validation, plan = _planned(control, who.tenant, spec)
     if dry_run:
         return JSONResponse(plan.model_dump(mode="json"))
+    control.tenants.check_submit(who.tenant, model_bytes(plan.parameters, spec.dtype))
     new = NewJob(
         id=f"job_{ULID()}",
         tenant=who.tenant,
@@ -103,7 +106,7 @@ def submit_job(
     job, is_new = control.store.add(new)
     control.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
-    return JSONResponse(Job.of(job).model_dump(mode="json"), 202 if is_new else 200, headers)
+    return JSONResponse(_shown(control, job).model_dump(mode="json"), 202 if is_new else 200, headers)
 
 
 def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
@@ -127,6 +130,10 @@ def _dataset(control: ControlPlane, tenant: str, field: str, id_or_name: str) ->
 
 
 # ---------------------------------------------------------------- one job, and all of them
+def _shown(control: ControlPlane, job: JobRow) -> Job:
+    return Job.of(job, control.places.of(job))
+
+
 @router.get("", responses=errors(422, 503))
 def list_jobs(
     who: Reader,
@@ -154,7 +161,7 @@ def list_jobs(
     labels = [_label(text) for text in label or ()]
     which = JobFilter(states=state or (), labels=labels, name=name, parameters_sha256=parameters_sha256)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
-    items = [Job.of(row) for row in rows]
+    items = [_shown(control, row) for row in rows]
     return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
 
 
@@ -169,7 +176,7 @@ def _label(text: str) -> tuple[str, str | None]:
 @router.get("/{job_id}", responses=errors(404, 422, 503))
 def get_job(job_id: JobId, who: Reader, control: Control) -> Job:
     """Show a job."""
-    return Job.of(control.store.get(who.tenant, job_id))
+    return _shown(control, control.store.get(who.tenant, job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
@@ -183,19 +190,19 @@ def delete_job(job_id: JobId, who: Submitter, control: Control) -> None:
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))
 def cancel_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a job for good."""
-    return Job.of(control.request(who.tenant, job_id, "cancel"))
+    return _shown(control, control.request(who.tenant, job_id, "cancel"))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=errors(404, 409, 422, 503))
 def pause_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a running job at its next step; it keeps its place."""
-    return Job.of(control.request(who.tenant, job_id, "pause"))
+    return _shown(control, control.request(who.tenant, job_id, "pause"))
 
 
 @router.post("/{job_id}/resume", status_code=202, responses=errors(404, 409, 422, 503))
 def resume_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Let a paused job go on, as soon as it is given CPUs; it ends with the same bits as if it had never paused."""
-    return Job.of(control.request(who.tenant, job_id, "resume"))
+    return _shown(control, control.request(who.tenant, job_id, "resume"))
 
 
 # ---------------------------------------------------------------- watching

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
-__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "KeyId", "Limit", "known_query"]
+__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "KeyId", "Limit", "TenantName", "known_query"]
 
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
 JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
@@ -37,6 +37,7 @@ def _key_id(key_id: Annotated[str, Path(description="The key's id.", examples=["
 Control = Annotated[ControlPlane, Depends(_control)]
 JobId = Annotated[str, Depends(_job_id)]
 KeyId = Annotated[str, Depends(_key_id)]
+TenantName = Annotated[str, Path(description="The tenant's name.", examples=["risk"])]
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])
 ]

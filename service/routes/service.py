@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from service.auth import OPEN, Reader
 from service.openapi import errors
 from service.routes.parameters import Control
-from service.views import ClusterInfo, ClusterNode, Status, VersionInfo
+from service.service_views import ClusterInfo, ClusterNode, Status, VersionInfo
 from shared.errors import Unavailable
 
 router = APIRouter(tags=["service"])

@@ -28,7 +28,8 @@ def test_a_job_takes_as_many_cpus_as_it_can_use_and_the_next_what_is_left() -> N
 
 def test_a_job_waits_until_its_least_is_free_and_says_so() -> None:
     decision = decided([Waiting("a", 2, 4)], [running("r", 3)], total=4)
-    assert decision == Decision(reasons={"a": "waits for 2 free CPUs at once: needs 2, 1 of 4 is free"})
+    reasons = {"a": "waits for 2 free CPUs at once: needs 2, 1 of 4 is free"}
+    assert decision == Decision(reasons=reasons, reserves="a")
 
 
 def test_a_job_is_not_overtaken_even_by_one_that_would_fit() -> None:

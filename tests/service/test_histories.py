@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.database import Database
 from service.jobs import Verb
+from service.quota import Quota
 from shared.errors import Conflict
-from support.world import SimulatedJob, World
+from support.world import TENANTS, SimulatedJob, World
 from workers.failures import loss_by
 from workers.job import AttemptLost, OutOfMemory
 
@@ -29,6 +30,8 @@ LOSSES = {
     "internal error": loss_by(TypeError()),
 }
 
+tenants = st.sampled_from(TENANTS)
+limits = st.none() | st.integers(0, 4)
 some = st.integers(0, 9)  # of the jobs or attempts that there are, the first, second, … again
 
 
@@ -40,9 +43,17 @@ class Histories(RuleBasedStateMachine):
         self.world = World(self.database, cpus)
 
     # ------------------------------------------------------------ users
-    @rule(least=st.integers(1, 4), more=st.integers(0, 4), priority=st.integers(0, 3))
-    def submit(self, least: int, more: int, priority: int) -> None:
-        self.world.submit(least, least + more, priority)
+    @rule(least=st.integers(1, 4), more=st.integers(0, 4), priority=st.integers(0, 3), tenant=tenants)
+    def submit(self, least: int, more: int, priority: int, tenant: str) -> None:
+        self.world.submit(least, least + more, priority, tenant)
+
+    @rule(max_wait_s=st.sampled_from([1.0, 60.0]), tenant=tenants)
+    def submit_in_a_hurry(self, max_wait_s: float, tenant: str) -> None:
+        self.world.submit(1, 2, 0, tenant, max_wait_s=max_wait_s)
+
+    @rule(tenant=tenants, jobs=limits, cpus=limits, share=st.sampled_from([0.5, 1.0, 3.0]))
+    def set_quota(self, tenant: str, jobs: int | None, cpus: int | None, share: float) -> None:
+        self.world.quotas[tenant] = Quota(running_jobs=jobs, cpus=cpus, share=share)
 
     @precondition(lambda self: self.world.jobs)
     @rule(which=some, verb=st.sampled_from(["pause", "resume", "cancel"]))

@@ -54,6 +54,10 @@ def test_everything_that_the_contract_names_is_there() -> None:
         "DELETE /v1/keys/{key_id}",
         *(f"{verb} /v1/session" for verb in ("GET", "POST", "DELETE")),
         "POST /v1/signin-links",
+        "GET /v1/quota",
+        "GET /v1/tenants",
+        "GET /v1/tenants/{tenant}",
+        "PUT /v1/tenants/{tenant}/quota",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
@@ -87,7 +91,7 @@ def test_every_operation_is_described_with_its_errors(path: str, verb: str, oper
     for answer in failures.values():
         assert answer["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert ("requestBody" in operation) == (
-        path in ("/v1/datasets", "/v1/jobs", "/v1/keys", "/v1/session") and verb == "post"
+        (path in ("/v1/datasets", "/v1/jobs", "/v1/keys", "/v1/session") and verb == "post") or verb == "put"
     ) or "predict" in path
 
 
@@ -97,7 +101,7 @@ def test_every_operation_says_what_it_needs(path: str, verb: str, operation: dic
     assert (operation["security"] == []) == is_open
     if not is_open:
         assert "401" in operation["responses"]
-        assert ("403" in operation["responses"]) == (verb != "get" or path == "/v1/keys")
+        assert ("403" in operation["responses"]) == (verb != "get" or path.startswith(("/v1/keys", "/v1/tenants")))
 
 
 def check(value: Any, name: str) -> None:
@@ -169,6 +173,10 @@ def test_answers_are_what_the_document_says(service: Service) -> None:
         "/v1/version": "VersionInfo",
         "/v1/keys": "KeyPage",
         "/v1/session": "Session",
+        "/v1/quota": "OwnQuota",
+        "/v1/tenants": "TenantPage",
+        "/v1/tenants/default": "Tenant",
+        "/v1/tenants/other": "Problem",
         "/healthz": "Status",
         "/readyz": "Status",
     }.items():

@@ -100,7 +100,7 @@ class Ownership(RuleBasedStateMachine):
     @rule(plane=PLANES)
     def starts_what_waits(self, plane: int) -> None:
         at = self.planes[plane]
-        for row in at.store.waiting(1):
+        for row in at.store.queue.head()[:1]:
             job = at.store.move(row.id, row.epoch, JobState(row.state), lambda _: STARTED, workers=1)
             assert job is not None
             at.held.add((job.id, job.epoch))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.runner import RESIZES_WITHIN_S
-from service.scheduler import GROWS_AFTER_S, TICK_S
+from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S
 from support.world import SimulatedJob, World
 from workers.failures import PLACE_AGAIN_AFTER_S
 
@@ -119,3 +119,86 @@ def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World
     world.turn()
     assert world.store.any_job(high).state == "running"
     assert world.store.any_job(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")
+
+
+# ---------------------------------------------------------------- a deadline for waiting
+def test_a_job_that_has_not_started_in_time_fails_and_says_so(world: World) -> None:
+    started(world, 4, 4)
+    late, patient = world.submit(1, 1, 0, max_wait_s=60), world.submit(1, 1, 0)
+    world.clock += 59.9
+    world.scheduler.step()
+    assert states(world) == ["running", "queued", "queued"]
+    world.start()  # the service starts anew, and knows
+    world.clock += 0.2
+    world.scheduler.step()
+    job = world.store.any_job(late)
+    assert (job.state, job.reason) == ("failed", "waited longer than max_wait_s = 60 s")
+    assert job.error == {"type": "WaitedTooLong", "detail": job.reason}
+    assert job.finished_at == world.wall_clock()
+    assert world.store.any_job(patient).state == "queued"
+    world.check()
+
+
+def test_a_deadline_is_kept_also_while_the_cluster_is_away(world: World) -> None:
+    world.cluster.is_away = True
+    late = world.submit(1, 1, 0, max_wait_s=1)
+    world.clock += 1.1
+    world.scheduler.step()
+    assert world.store.any_job(late).state == "failed"
+
+
+def test_a_job_that_has_started_once_may_wait_again_as_long_as_need_be(world: World) -> None:
+    job_id = world.submit(1, 1, 0, max_wait_s=5)
+    world.turn()
+    world.follow()
+    (attempt,) = world.cluster.open()
+    attempt.lose("a worker died")
+    world.follow()
+    world.cluster.resize(0)
+    world.clock += 3_600.0
+    world.scheduler.step()
+    assert (world.store.any_job(job_id).state, world.store.any_job(job_id).attempt) == ("queued", 2)
+
+
+def test_of_thousands_that_are_late_all_fail_and_none_is_late_for_long(world: World) -> None:
+    world.cluster.resize(0)
+    for _ in range(LATE_AT_ONCE + 1):
+        world.submit(1, 1, 0, max_wait_s=1)
+    world.clock += 1.1
+    assert world.scheduler.step() == 0.0
+    world.scheduler.step()
+    assert set(states(world)) == {"failed"}
+
+
+# ---------------------------------------------------------------- tenants
+def test_tenants_take_turns_where_one_job_fills_the_cluster(world: World) -> None:
+    world.cluster.resize(1)
+    for _ in range(4):
+        world.submit(1, 1, 0)
+    world.turn()
+    world.follow()
+    for _ in range(2):
+        world.submit(1, 1, 0, "blue")
+    order = []
+    while attempts := world.cluster.open():
+        order.append(world.tenant_of(attempts[0].job.id))
+        world.clock += 1.0
+        attempts[0].finish("succeeded")
+        world.turn()
+        world.follow()
+    assert order == ["default", "blue", "default", "blue", "default", "default"]
+
+
+def test_a_large_job_is_not_starved_by_the_small_ones_of_another_tenant(world: World) -> None:
+    for _ in range(20):
+        world.submit(1, 1, 0)
+    world.turn()
+    world.follow()
+    large, ended = world.submit(4, 4, 0, "blue"), 0
+    while world.store.any_job(large).state == "queued":
+        world.cluster.open()[0].finish("succeeded")
+        ended += 1
+        world.clock += 1.0
+        world.turn()
+        world.follow()
+    assert ended == 4, "those that ran when it came, and none besides"

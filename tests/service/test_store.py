@@ -112,7 +112,7 @@ def test_each_tenant_has_its_own_names_keys_and_jobs(store: Store, catalog: Cata
             store.request(tenant, job_id, "cancel")
     with pytest.raises(NotFound):
         catalog.delete(TENANT, "ds_2")
-    assert {row.id for row in store.waiting(10)} == {ours.id, job.id}
+    assert {row.id for row in store.queue.head()} == {ours.id, job.id}
 
 
 # ---------------------------------------------------------------- moving
@@ -155,7 +155,7 @@ def test_a_resume_asked_for_while_pausing_outlives_the_pause(store: Store) -> No
     store.request(TENANT, job_id, "pause")
     store.request(TENANT, job_id, "resume")
     store.move(job_id, 1, S.RUNNING, lambda requested: after_end("paused", requested, {}))
-    assert [job.id for job in store.waiting(10)] == [job_id]
+    assert [job.id for job in store.queue.head()] == [job_id]
     store.move(job_id, 2, S.PAUSED, to(S.RUNNING))
     assert store.any_job(job_id).requested is None
 
@@ -164,7 +164,7 @@ def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: St
     gives_way = give_way("job_2 (priority 5)", 1)
     job_id = running(store)
     store.move(job_id, 1, S.RUNNING, lambda _: gives_way)
-    (waiting,) = store.waiting(10)
+    (waiting,) = store.queue.head()
     assert (waiting.id, waiting.preempted_by, waiting.reason) == (job_id, "job_2 (priority 5)", gives_way.why)
     assert store.request(TENANT, job_id, "resume").reason == gives_way.why
     store.move(job_id, 2, S.PAUSED, to(S.RUNNING))
@@ -172,14 +172,14 @@ def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: St
     store.move(job_id, 3, S.RUNNING, lambda _: gives_way)
     store.request(TENANT, job_id, "pause")
     job = store.any_job(job_id)
-    assert (job.reason, job.preempted_by, list(store.waiting(10))) == ("paused by request", None, [])
+    assert (job.reason, job.preempted_by, list(store.queue.head())) == ("paused by request", None, [])
 
 
 def test_when_a_job_is_tried_again_is_kept_until_it_starts(database: Database, catalog: Catalog) -> None:
     store = Store(database, clock=lambda: "2026-11-24T23:59:58.500000Z")
     job_id = running(store)
     store.move(job_id, 1, S.RUNNING, lambda _: Move(S.QUEUED, "tried again in 4 s", retry_in_s=4.0))
-    assert store.waiting(10)[0].retry_at == "2026-11-25T00:00:02.500000Z"
+    assert store.queue.head()[0].retry_at == "2026-11-25T00:00:02.500000Z"
     store.move(job_id, 2, S.QUEUED, to(S.RUNNING))
     assert store.any_job(job_id).retry_at is None
 
@@ -249,25 +249,6 @@ def test_jobs_are_listed_newest_first_and_filtered(store: Store) -> None:
     assert listed(states=[S.RUNNING, S.QUEUED], labels=[("team", None)]) == [two.id, one]
     assert listed(labels=[("team", "b"), ("x", None)]) == [two.id]
     assert listed(labels=[("team", "c")]) == []
-
-
-def test_jobs_wait_by_priority_then_by_age(store: Store) -> None:
-    ids = [store.add(new_job(priority=priority))[0].id for priority in (0, 5, 0, 5, -1)]
-    assert [job.id for job in store.waiting(10)] == [ids[1], ids[3], ids[0], ids[2], ids[4]]
-
-
-def test_jobs_that_are_too_large_do_not_fill_the_place_of_those_that_could_start(store: Store) -> None:
-    large, small = (store.add(new_job(priority=cpus, workers={"min": cpus, "max": 8}))[0].id for cpus in (4, 2))
-    assert [job.id for job in store.waiting(1, cpus=2)] == [small]
-    assert [job.id for job in store.waiting(2, cpus=2)] == [small, large]
-    assert [job.id for job in store.waiting(2, cpus=4)] == [large, small]
-
-
-def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> None:
-    waiting, _ = store.add(new_job())
-    moved = running(store)
-    store.set_reasons({waiting.id: "waits for a CPU", moved: "waits for a CPU"})
-    assert (store.any_job(waiting.id).reason, store.any_job(moved).reason) == ("waits for a CPU", None)
 
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])

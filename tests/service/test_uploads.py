@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.uploads import CHUNK_BYTES, receive, temporary_folder
+from service.uploads import CHUNK_BYTES, Limit, receive, temporary_folder
 from shared.errors import InvalidInput, TooLarge
 
 DATA = b"0123456789" * 1_000
@@ -20,7 +20,7 @@ def received(folder: Path, body: bytes, *, gzipped: bool = False, max_bytes: int
         for start in range(0, len(body), piece):
             yield body[start : start + piece]
 
-    told = asyncio.run(receive(chunks(), folder / "upload", gzipped=gzipped, max_bytes=max_bytes))
+    told = asyncio.run(receive(chunks(), folder / "upload", gzipped=gzipped, limit=Limit(max_bytes)))
     content = told.path.read_bytes()
     assert (told.size_bytes, told.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     return content

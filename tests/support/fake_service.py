@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import httpx
 
 CREATED = "2026-11-23T10:00:00Z"
+NO_QUOTA = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute", "share")
 FEATURES = [{"name": "age", "type": "integer"}, {"name": "workclass", "type": "category"}]
 
 
@@ -53,8 +54,8 @@ def problem(
 @dataclass
 class FakeService:
     """Data sets and jobs in dictionaries. `answers` are given first, in order, whatever is asked; `streams` are the
-    event streams of successive connections, and `end` the state that a job is in once one was read to its end.
-    `page` is the most items that a list gives at once."""
+    event streams of successive connections, and `end` the state that a job is in once one was read to its end;
+    `queues` are where a job stands each time that it is asked for. `page` is the most items that a list gives."""
 
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,6 +64,8 @@ class FakeService:
     streams: list[Sequence[bytes | httpx.TransportError]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     made_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quotas: dict[str, dict[str, Any]] = field(default_factory=lambda: {"default": dict.fromkeys(NO_QUOTA)})
+    queues: list[dict[str, Any] | None] = field(default_factory=list)
     end: str | None = None
     page: int = 500
 
@@ -213,6 +216,8 @@ class FakeService:
         )
 
     def get_job(self, request: httpx.Request, job_id: str) -> httpx.Response:
+        if self.queues:
+            self.jobs[job_id]["queue"] = self.queues.pop(0)
         return self._with(job_id, lambda job: httpx.Response(200, json=job))
 
     def _with(self, job_id: str, act: Callable[[dict[str, Any]], httpx.Response]) -> httpx.Response:
@@ -312,6 +317,29 @@ class FakeService:
     def signin_link(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(201, json={"code": "c0de", "path": "/#signin=c0de", "expires_at": CREATED})
 
+    def quota_of(self, name: str) -> dict[str, Any]:
+        defaults = {"running_jobs": None, "cpus": None, "queued_jobs": 1_000, "stored_bytes": 50_000_000_000}
+        defaults |= {"submits_per_minute": 600, "share": 1.0}
+        limits = defaults | {key: value for key, value in self.quotas[name].items() if value is not None}
+        usage = {"running_jobs": 1, "cpus": 2, "queued_jobs": 3, "stored_bytes": 3_551_168}
+        return {"name": name, "created_at": CREATED, "quota": self.quotas[name], "limits": limits, "usage": usage}
+
+    def own_quota(self, request: httpx.Request) -> httpx.Response:
+        told = self.quota_of("default")
+        return httpx.Response(200, json={"tenant": "default", "limits": told["limits"], "usage": told["usage"]})
+
+    def list_tenants(self, request: httpx.Request) -> httpx.Response:
+        return self._page_of(request, [self.quota_of(name) for name in sorted(self.quotas)])
+
+    def get_tenant(self, request: httpx.Request, name: str) -> httpx.Response:
+        if name not in self.quotas:
+            return problem(404, "Not Found", f"there is no tenant {name}")
+        return httpx.Response(200, json=self.quota_of(name))
+
+    def set_quota(self, request: httpx.Request, name: str) -> httpx.Response:
+        self.quotas[name] = {**dict.fromkeys(NO_QUOTA), **json.loads(request.content)}
+        return self.get_tenant(request, name)
+
     def ready(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"status": "ready"})
 
@@ -323,6 +351,10 @@ class FakeService:
         ("GET", "/v1/keys", list_keys),
         ("DELETE", "/v1/keys/([^/]+)", revoke_key),
         ("POST", "/v1/signin-links", signin_link),
+        ("GET", "/v1/quota", own_quota),
+        ("GET", "/v1/tenants", list_tenants),
+        ("GET", "/v1/tenants/([^/]+)", get_tenant),
+        ("PUT", "/v1/tenants/([^/]+)/quota", set_quota),
         ("POST", "/v1/datasets", add_dataset),
         ("GET", "/v1/datasets", list_datasets),
         ("GET", "/v1/datasets/([^/]+)", get_dataset),

@@ -4,6 +4,7 @@ Store, runners and scheduler are the real ones, step by step instead of in threa
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,19 +12,24 @@ from ulid import ULID
 
 from service.catalog import Catalog, NewDataset
 from service.clock import later
-from service.database import Database, jobs
+from service.database import Database, jobs, tenants
+from service.fairness import InUse
 from service.jobs import MOVES, JobState, Verb
+from service.places import Places
+from service.quota import Quota
 from service.runner import Attempt, Runner, Runners
 from service.scheduler import Scheduler
 from service.store import NewJob, Store
 from service.takeover import Takeover
+from shared.errors import Unavailable
 from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import Column, TableFile
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
-from workers.job import NotPlaced, TrainingJob
+from workers.job import Node, NotPlaced, TrainingJob
 
+TENANTS = (TENANT, "blue", "green")
 BEGAN_AT = "2026-11-24T00:00:00.000000Z"
 TABLE = TableFile(dataset_id="ds_1", path="", rows=3, sha256="a" * 64, columns=[Column(name="y", type="number")])
 SIZES = ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps")
@@ -99,12 +105,17 @@ class SimulatedCluster(ScriptedCluster):
 
     def __init__(self, cpus: int) -> None:
         super().__init__(cpus)
-        self.crowded = False
+        self.crowded = self.is_away = False
         self.attempts: list[SimulatedJob] = []
         self.has_shrunk = False
         """Whether CPUs on which somebody was about to launch an attempt may be gone."""
         self.wrong: list[str] = []
         """What must not have been asked for; the runner that asked would take an exception for a lost attempt."""
+
+    def nodes(self) -> list[Node]:
+        if self.is_away:
+            raise Unavailable("it does not answer")
+        return super().nodes()
 
     def launch(self, job: TrainingJob) -> SimulatedJob:
         self.attempts = self.open()
@@ -143,20 +154,27 @@ class World:
         self.clock, self.wall_offset_s = 0.0, 0.0
         self.moves: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[str] = []
+        self.quotas: dict[str, Quota] = {}
         self.untold: list[str] = []  # jobs of which something was written that has not been checked yet
         self.by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._database = database
         with database.writing() as connection:
             connection.execute(sa.delete(jobs))
+            connection.execute(sa.update(tenants).values(served_at=None))
         self.cluster = SimulatedCluster(cpus)
         self.start()
 
     @staticmethod
     def database() -> Database:
-        """In memory, with a data set."""
+        """In memory, with a data set of each tenant."""
         database = Database("sqlite://")
         database.migrate()
-        Catalog(database, None).add(NewDataset("ds_1", TENANT, "numbers", 10, "csv", TABLE))  # type: ignore[arg-type]
+        with database.writing() as connection:
+            rows = [{"name": name, "created_at": BEGAN_AT} for name in TENANTS if name != TENANT]
+            connection.execute(sa.insert(tenants), rows)
+        for tenant in TENANTS:
+            new = NewDataset(f"ds_of_{tenant}", tenant, "numbers", 10, "csv", TABLE)
+            Catalog(database, None).add(new)  # type: ignore[arg-type]
         return database
 
     def start(self) -> None:
@@ -173,8 +191,16 @@ class World:
             self.runners.append,
         )
         takeover = Takeover(self.store, self._runners, self._nothing, at_once=True, clock=lambda: self.clock)
+        self.places = Places(self.store.queue, lambda: self.clock, self.wall_clock)
         self.scheduler = Scheduler(
-            self.store, self.cluster, self._runners, takeover, lambda: self.clock, self.wall_clock
+            self.store,
+            self.cluster,
+            self._runners,
+            takeover,
+            lambda: self.clock,
+            self.wall_clock,
+            lambda: self.quotas,
+            self.places,
         )
         takeover.look()
 
@@ -191,21 +217,24 @@ class World:
     def _job_of(self, attempt: Attempt) -> TrainingJob:
         return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers)
 
+    def tenant_of(self, job_id: str) -> str:
+        return str(self.store.any_job(job_id).tenant)
+
     def _nothing(self, *_: Any) -> None:
         return
 
     # ------------------------------------------------------------ what users do
-    def submit(self, cpus_min: int, cpus_max: int, priority: int) -> str:
+    def submit(self, cpus_min: int, cpus_max: int, priority: int, tenant: str = TENANT, **spec: Any) -> str:
         workers = {"min": cpus_min, "max": cpus_max}
-        spec = JobSpec.model_validate({"dataset": "numbers", "target": "y", "workers": workers, "priority": priority})
-        plan = PLAN.model_copy(update={"spec": spec})
-        job, _ = self.store.add(NewJob(f"job_{ULID()}", TENANT, plan, "ds_1", "a" * 64))
+        whole = {"dataset": "numbers", "target": "y", "workers": workers, "priority": priority, **spec}
+        plan = PLAN.model_copy(update={"spec": JobSpec.model_validate(whole)})
+        job, _ = self.store.add(NewJob(f"job_{ULID()}", tenant, plan, f"ds_of_{tenant}", "a" * 64))
         self.jobs.append(str(job.id))
         return self.jobs[-1]
 
     def request(self, job_id: str, verb: Verb) -> None:
         """As the control plane does it."""
-        job = self.store.request(TENANT, job_id, verb)
+        job = self.store.request(self.tenant_of(job_id), job_id, verb)
         if job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
             self._runners.request(job_id, job.requested)
 
@@ -219,7 +248,12 @@ class World:
 
     def turn(self) -> None:
         self.follow()
+        before = self.in_use()
         self.scheduler.step()
+        for tenant, has in self.in_use().items():
+            quota, had = self.quotas.get(tenant, Quota()), before[tenant]
+            assert has.jobs <= had.jobs or quota.running_jobs is None or has.jobs <= quota.running_jobs, (tenant, has)
+            assert has.cpus <= had.cpus or quota.cpus is None or has.cpus <= quota.cpus, (tenant, has)
 
     def settle(self) -> None:
         """Every attempt heeds what it is asked, until nothing more is asked."""
@@ -238,7 +272,9 @@ class World:
     def _check_moves(self, job_id: str) -> None:
         """Each move of a job goes on where the one before ended, as the table allows; attempts are counted."""
         known = self.by_job[job_id]
-        rows, state = self.store.events_after(TENANT, job_id, len(known) and known[-1]["seq"], 100, kind="state")
+        rows, state = self.store.events_after(
+            self.tenant_of(job_id), job_id, len(known) and known[-1]["seq"], 100, kind="state"
+        )
         for row in rows:
             move = {**row.data, "seq": row.seq}
             before = known[-1]["to"] if known else None
@@ -264,13 +300,35 @@ class World:
     def check_priorities(self) -> None:
         """Once all has settled, nobody waits behind jobs of lower priority that could give way."""
         free = self.cluster.cpus - sum(attempt.cpus for attempt in self.cluster.open())
-        for job in self.store.waiting(1_000):
-            if job.cpus_min > self.cluster.cpus or self._is_to_be_tried_later(job):
-                continue
-            lower = [runner.state() for runner in self.runners if runner.attempt.priority < job.priority]
-            could = free + sum(attempt.cpus for attempt in lower)
-            assert could < job.cpus_min, f"{job.id} (priority {job.priority}, needs {job.cpus_min}) waits for {lower}"
-            return
+        waiting = [job for job in self.store.queue.head(self.cluster.cpus) if not self._is_to_be_tried_later(job)]
+        able = [job for job in waiting if not self._is_held_back(job, waiting)]
+        first = max((job.priority for job in able), default=0)
+        able = [job for job in able if job.priority == first]
+        lower = [runner.state() for runner in self.runners if runner.attempt.priority < first]
+        could = free + sum(attempt.cpus for attempt in lower)
+        assert not able or any(could < job.cpus_min for job in able), f"{able} wait for {lower}"
+
+    def _is_held_back(self, job: Any, waiting: Sequence[Any]) -> bool:
+        """Whether the quota of its tenant keeps a job, or one of the tenant's before it, from starting."""
+        quota, has = self.quotas.get(job.tenant, Quota()), self.in_use()[job.tenant]
+        before = [each for each in waiting if each.tenant == job.tenant and each.priority >= job.priority]
+        return any(
+            (quota.running_jobs is not None and has.jobs >= quota.running_jobs)
+            or (quota.cpus is not None and has.cpus + each.cpus_min > quota.cpus)
+            for each in before
+            if each.id == job.id or ((-each.priority, each.number) < (-job.priority, job.number) and self._could(each))
+        )
+
+    def _could(self, job: Any) -> bool:
+        limit = self.quotas.get(job.tenant, Quota()).cpus
+        return limit is None or job.cpus_min <= limit
+
+    def in_use(self) -> dict[str, InUse]:
+        """What the attempts hold, by tenant."""
+        found: dict[str, InUse] = defaultdict(InUse)
+        for runner in self.runners:
+            found[runner.attempt.tenant] += InUse(1, runner.state().cpus)
+        return found
 
     def _is_to_be_tried_later(self, job: Any) -> bool:
         return job.retry_at is not None and job.retry_at > self.wall_clock()
@@ -291,6 +349,7 @@ class World:
         """Nothing happens any more but that jobs train to their end: then every one has ended, unless a user paused it
         or it is too large."""
         self.cluster.crowded = False
+        self.quotas.clear()
         for _ in range(3 * len(self.jobs) + 20):
             self.settle()
             self.check()

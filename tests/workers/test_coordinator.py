@@ -190,8 +190,15 @@ def test_progress_never_goes_back_and_ends_at_one(tmp_path: Path) -> None:
 
 def test_a_job_that_may_not_run_longer_fails_and_says_so(tmp_path: Path) -> None:
     end = ended(run(job_of(tmp_path / "job", max_runtime_s=1e-6)))
-    assert end["outcome"] == "failed"
+    assert (end["outcome"], end["error"]) == ("failed", "RanTooLong")
     assert end["reason"].startswith("max_runtime_s: trained for ")
+
+
+def test_what_was_trained_before_a_pause_counts_towards_the_longest_runtime(tmp_path: Path) -> None:
+    paused = ended(stop_at(tmp_path / "job", 7, max_runtime_s=1_000))
+    end = ended(run(job_of(tmp_path / "job", attempt=2, max_runtime_s=1e-6)))
+    assert (paused["outcome"], end["outcome"], end["error"]) == ("paused", "failed", "RanTooLong")
+    assert end["progress"]["step"] == paused["progress"]["step"], "it fails before a further step"
 
 
 def test_long_epochs_give_more_than_one_item_of_metrics(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """A job that one can wait for, look into, and predict with."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, Unavailable, Unreachable
 from chainrule.frames import frame
 from chainrule.records import Event, JobRecord, LogLine, Move, Prediction
 from chainrule.views import View, view_of
@@ -55,12 +56,27 @@ class AsyncJob(JobRecord):
 
     async def follow(self, view: View, timeout_s: float | None = None) -> Self:
         """Shows it in `view` until it has ended. Raises TimeoutError after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with view:
+            await self._wait_for_cpus(view, deadline)
+            timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             async for event in self.events(on_break=view.broken, timeout_s=timeout_s):
                 view.show(event.type, event.data)
             await self.refresh()
             view.end(self)
         return self
+
+    async def _wait_for_cpus(self, view: View, deadline: float | None) -> None:
+        """Shows where it stands as long as it waits: that is no event. What happens meanwhile is told afterwards."""
+        if self.queue is None:
+            return
+        try:
+            async for job in self._client.waiting(self.id):
+                view.waits(job)
+                if deadline is not None and time.monotonic() > deadline:
+                    return
+        except (Unreachable, Unavailable) as error:
+            view.broken(error)  # the events wait for the service
 
     def events(
         self,

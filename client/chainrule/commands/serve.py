@@ -8,6 +8,10 @@ import typer
 from chainrule.errors import ChainruleError
 
 
+def _quota(what: str, variable: str, least: int) -> Any:
+    return typer.Option(min=least, help=f"{what} [env: {variable}]")
+
+
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [env: CHAINRULE_HOST; 127.0.0.1]")] = None,
     port: Annotated[
@@ -51,6 +55,24 @@ def serve(
         str | None,
         typer.Option(help="How its log is written: text, or json, an object a line. [env: CHAINRULE_LOG_FORMAT; text]"),
     ] = None,
+    quota_running_jobs: Annotated[
+        int | None, _quota("Jobs of a tenant that may run at once; no limit.", "CHAINRULE_QUOTA_RUNNING_JOBS", 0)
+    ] = None,
+    quota_cpus: Annotated[
+        int | None, _quota("CPUs that a tenant's running jobs may hold; no limit.", "CHAINRULE_QUOTA_CPUS", 0)
+    ] = None,
+    quota_queued_jobs: Annotated[
+        int | None, _quota("Jobs of a tenant that may wait.", "CHAINRULE_QUOTA_QUEUED_JOBS; 100000", 0)
+    ] = None,
+    quota_stored_bytes: Annotated[
+        int | None, _quota("Bytes of data sets and models of a tenant; no limit.", "CHAINRULE_QUOTA_STORED_BYTES", 0)
+    ] = None,
+    quota_submits_per_minute: Annotated[
+        int | None, _quota("Jobs that a tenant may submit a minute.", "CHAINRULE_QUOTA_SUBMITS_PER_MINUTE; 3000", 1)
+    ] = None,
+    submit_burst: Annotated[
+        int | None, _quota("Jobs that may be submitted with one key at once.", "CHAINRULE_SUBMIT_BURST; 100", 1)
+    ] = None,
 ) -> None:
     """Start the service; Ctrl-C or SIGTERM ends it and all that it started."""
     try:
@@ -72,6 +94,12 @@ def serve(
         "blas_kernel": blas_kernel,
         "checkpoints": checkpoints,
         "log_format": log_format,
+        "quota_running_jobs": quota_running_jobs,
+        "quota_cpus": quota_cpus,
+        "quota_queued_jobs": quota_queued_jobs,
+        "quota_stored_bytes": quota_stored_bytes,
+        "quota_submits_per_minute": quota_submits_per_minute,
+        "submit_burst": submit_burst,
     }
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})

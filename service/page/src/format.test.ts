@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { ago, bytes, duration, measured, metricName, plain, shortCount } from "./format";
+import { ago, bytes, duration, measured, metricName, ordinal, placeInQueue, plain, shortCount } from "./format";
 import { joined, nearest, spread } from "./chart/series";
 import { sorted } from "./ordering";
 import type { Job } from "./types";
@@ -29,6 +29,15 @@ test("times are told from now", () => {
   expect(["2026-11-24T11:59:50Z", "2026-11-24T11:56:00Z", "2026-11-24T09:00:00Z", "2026-11-20T09:00:00Z"].map((time) => ago(time, now))).toEqual(
     ["just now", "4 min ago", "3 h ago", "Nov 20, 2026"],
   );
+});
+
+test("a place in the queue is told with the time of the start, and its date where that is not soon", () => {
+  expect([1, 2, 3, 4, 11, 12, 21, 113, 1002].map(ordinal)).toEqual(["1st", "2nd", "3rd", "4th", "11th", "12th", "21st", "113th", "1,002nd"]);
+  const at = (hours: number): string => new Date(2026, 10, 27, 9 + hours, 5).toISOString();
+  const now = Date.parse(at(0));
+  expect(placeInQueue({ position: 3, estimated_start_at: at(5) }, now)).toBe("3rd in the queue, starts about 14:05");
+  expect(placeInQueue({ position: 3, estimated_start_at: at(29) }, now)).toBe("3rd in the queue, starts about 28 Nov 2026, 14:05");
+  expect(placeInQueue({ position: 1, estimated_start_at: null }, now)).toBe("1st in the queue");
 });
 
 test("metrics have names that people know", () => {

@@ -91,3 +91,19 @@ export function metricName(name: string): string {
 export function counted(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
+
+/** 1st · 2nd · 3rd · 4th · 11th · 21st */
+export function ordinal(value: number): string {
+  const ending = [11, 12, 13].includes(value % 100) ? "th" : (["th", "st", "nd", "rd"][value % 10] ?? "th");
+  return `${count(value)}${ending}`;
+}
+
+/** Where a job stands that waits: "3rd in the queue, starts about 14:05", with the date where that is not soon. */
+export function placeInQueue(place: { position: number; estimated_start_at: string | null }, now: number): string {
+  const where = `${ordinal(place.position)} in the queue`;
+  if (place.estimated_start_at === null) return where;
+  const start = new Date(place.estimated_start_at);
+  const isNear = start.getTime() - now < 12 * 3600 * 1000;
+  const time = start.toLocaleString("en-GB", isNear ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+  return `${where}, starts about ${time}`;
+}

@@ -54,7 +54,7 @@ export interface Job {
   finished_at: string | null;
   error: { type: string; detail: string } | null;
   owner?: string | null;
-  queue?: { position: number; estimated_start_at: string | null } | null;
+  queue: { position: number; estimated_start_at: string | null } | null;
 }
 
 export type Metric = { step: number; epoch: number; elapsed_s: number } & Record<string, number | null>;

@@ -1,0 +1,124 @@
+"""The jobs that wait for CPUs, as the database has them: what the scheduler reads and writes of them.
+
+However many wait, each look costs as little: every query goes along an index of waiting jobs alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from service.clock import seconds_between
+from service.database import WAITS, Database, jobs, tenants
+from service.jobs import JobState
+from service.line import Reserved, Waits
+
+__all__ = ["FEWEST", "LOOK_AHEAD", "Queue"]
+
+LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told why they wait
+FEWEST = 20  # of each tenant, however many tenants wait
+SOME = 1_000
+OF_LATE = 20  # jobs of a tenant whose mean runtime is expected of the next
+TOO_LARGE = 100  # of those that need more than the cluster has: enough to tell them so
+
+NAMES = ("number", "id", "tenant", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
+LATER = ("retry_at", "preempted_by", "reserved_at")
+
+WaitingRow = Row[Any]
+
+
+class Queue:
+    """Jobs of all tenants that wait: for what runs jobs, never for a user's request."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def head(self, cpus: int | None = None, limit: int = LOOK_AHEAD) -> Sequence[WaitingRow]:
+        """The first that wait of each tenant, by priority and then by age: about `limit` in all, and some of each,
+        however many others have. Those that need more than `cpus` are left out."""
+        found: list[WaitingRow] = []
+        with self._database.reading() as connection:
+            names = _tenants(connection)
+            each = max(FEWEST, limit // max(1, len(names)))
+            for tenant in names:
+                query = _waiting().where(jobs.c.tenant == tenant)
+                if cpus is not None:
+                    query = query.where(jobs.c.cpus_min <= cpus)
+                order = jobs.c.priority.desc(), jobs.c.number
+                found += connection.execute(query.order_by(*order).limit(each)).all()
+        return found
+
+    def too_large(self, cpus: int) -> Sequence[WaitingRow]:
+        """Jobs that need more than `cpus`, the smallest of them first."""
+        query = _waiting().where(jobs.c.cpus_min > cpus).order_by(jobs.c.cpus_min).limit(TOO_LARGE)
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def all_that_wait(self, cpus: int) -> tuple[Sequence[Waits], Sequence[Reserved], dict[str, str]]:
+        """All but those that need more than `cpus`, as `service.line` takes them; those for which CPUs are kept free;
+        and when each tenant was last given CPUs."""
+        each = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.cpus_min)
+        order = jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number
+        kept = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.reserved_at)
+        times = sa.select(tenants.c.name, tenants.c.served_at).where(tenants.c.served_at.is_not(None))
+        with self._database.reading() as connection:
+            waiting: list[Any] = []
+            found = connection.execute(each.where(WAITS, jobs.c.cpus_min <= cpus).order_by(*order))
+            for some in found.partitions(SOME):  # others need not wait until all have been made into objects
+                waiting += some
+            reserved = connection.execute(kept.where(jobs.c.reserved_at.is_not(None), jobs.c.cpus_min <= cpus)).all()
+            served = {row.name: row.served_at for row in connection.execute(times)}
+        return waiting, [Reserved(*row) for row in reserved], served
+
+    def running(self) -> Sequence[Row[Any]]:
+        """Those that run, with how far they are."""
+        names = ("id", "tenant", "workers", "progress", "started_at")
+        query = sa.select(*(jobs.c[name] for name in names)).where(jobs.c.state == JobState.RUNNING)
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def runtimes_s(self) -> dict[str, float]:
+        """How long the jobs that have succeeded of late took, from their first start to their end: the mean of each
+        tenant of whom jobs wait or run; of one that has none yet, that of all of these."""
+        found: dict[str, list[float]] = {}
+        with self._database.reading() as connection:
+            names = {*_tenants(connection, WAITS), *_tenants(connection, jobs.c.state == JobState.RUNNING)}
+            for name in names:
+                ended = jobs.c.state == JobState.SUCCEEDED, jobs.c.tenant == name
+                query = sa.select(jobs.c.started_at, jobs.c.finished_at).where(*ended)
+                rows = connection.execute(query.order_by(jobs.c.number.desc()).limit(OF_LATE)).all()
+                found[name] = [max(0.0, seconds_between(row.started_at, row.finished_at)) for row in rows]
+        everybody = [seconds for each in found.values() for seconds in each]
+        return {name: fmean(each or everybody) for name, each in found.items() if each or everybody}
+
+    def tell(self, reasons: Mapping[str, str]) -> None:
+        """Says why jobs wait, for those that still do."""
+        if not reasons:
+            return
+        statement = sa.update(jobs).where(jobs.c.id == sa.bindparam("job_id"), WAITS)
+        with self._database.writing() as connection:
+            connection.execute(
+                statement.values(reason=sa.bindparam("why")),
+                [{"job_id": job_id, "why": why} for job_id, why in reasons.items()],
+            )
+
+    def reserve(self, job_id: str, moment: str) -> None:
+        """Notes that CPUs are kept free for a job from now on, until it starts."""
+        waits = jobs.c.id == job_id, jobs.c.reserved_at.is_(None), WAITS
+        with self._database.writing() as connection:
+            connection.execute(sa.update(jobs).where(*waits).values(reserved_at=moment))
+
+
+def _waiting() -> sa.Select[Any]:
+    columns = [jobs.c[name] for name in (*NAMES, *LATER)]
+    return sa.select(*columns, tenants.c.served_at).outerjoin(tenants, tenants.c.name == jobs.c.tenant).where(WAITS)
+
+
+def _tenants(connection: Connection, which: sa.ColumnElement[bool] = WAITS) -> Sequence[str]:
+    """Those of such jobs. From one to the next along an index, as it may hold thousands of jobs of each."""
+    first = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).where(which).cte("found", recursive=True)
+    following = sa.select(sa.func.min(jobs.c.tenant)).where(which, jobs.c.tenant > first.c.tenant)
+    whole = first.union_all(sa.select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
+    return connection.scalars(sa.select(whole.c.tenant).where(whole.c.tenant.is_not(None))).all()

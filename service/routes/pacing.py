@@ -1,0 +1,41 @@
+"""The pace of submits, as a parameter of the route that takes them."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Query
+from fastapi.concurrency import run_in_threadpool
+
+from service.auth import Reader
+from service.keys import Scope
+from service.routes.parameters import Control
+from shared.errors import TooManyRequests
+
+__all__ = ["IdempotencyKey", "IsDryRun", "TooFast"]
+
+IsDryRun = Annotated[bool, Query(description="Only validate and plan: nothing is queued.")]
+IdempotencyKey = Annotated[
+    str | None, Header(description="1 to 255 printable characters: the same key and spec again give the same job.")
+]
+
+
+async def _too_fast(
+    who: Reader, control: Control, dry_run: IsDryRun = False, idempotency_key: IdempotencyKey = None
+) -> TooManyRequests | None:
+    """Counts a submit, before its body is read. What it is to be refused with if no earlier one has made its job;
+    raised at once where that cannot be."""
+    if dry_run or Scope.SUBMIT not in who.scope.implied:
+        return None
+    if not control.tenants.are_known:
+        await run_in_threadpool(control.tenants.quotas)
+    per_minute = control.tenants.quota_of(who.tenant).submits_per_minute
+    try:
+        control.pace.let_through(who.tenant, who.key_id, per_minute, idempotency_key)
+    except TooManyRequests as refused:
+        if idempotency_key is None:
+            raise
+        return refused
+    return None
+
+
+TooFast = Annotated[TooManyRequests | None, Depends(_too_fast)]
+"""What a submit is to be refused with, unless an earlier one has made its job."""

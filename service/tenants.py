@@ -1,0 +1,167 @@
+"""The tenants: what each may have, what it has, and what is refused because of that.
+
+Quotas are kept in the database, for all control planes. What one knows of them is a second old at most; so is the
+number of jobs that wait, to which it adds those that it takes in itself. So a submit costs no query of its own.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Row
+
+from service.database import WAITS, Database, datasets, jobs, tenants
+from service.jobs import JobState
+from service.quota import Quota, Usage
+from service.uploads import MAX_BYTES, Limit
+from shared.errors import Conflict, NotFound
+
+__all__ = ["TenantRow", "Tenants"]
+
+REMEMBERED_S = 1.0
+
+TenantRow = Row[Any]
+
+
+class Tenants:
+    """Tenants in a database, with the quota of those that have none of their own."""
+
+    def __init__(
+        self, database: Database, default: Quota | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.default = default or Quota()
+        self._database, self._monotonic = database, monotonic
+        self._lock = threading.Lock()
+        self._quotas: Mapping[str, Quota] = {}
+        self._known_until = float("-inf")
+        self._queued: dict[str, tuple[int, float]] = {}
+
+    # ------------------------------------------------------------ quotas
+    @property
+    def are_known(self) -> bool:
+        """Whether `quotas` asks nobody."""
+        return self._monotonic() < self._known_until
+
+    def quotas(self) -> Mapping[str, Quota]:
+        """What is in effect for each tenant."""
+        if not self.are_known:
+            began = self._monotonic()
+            with self._database.reading() as connection:
+                rows = connection.execute(sa.select(tenants)).all()
+            self._quotas = {row.name: self.in_effect(row) for row in rows}
+            self._known_until = began + REMEMBERED_S
+        return self._quotas
+
+    def quota_of(self, tenant: str) -> Quota:
+        """What is in effect for one."""
+        return self.quotas().get(tenant, self.default)
+
+    def in_effect(self, row: TenantRow) -> Quota:
+        """What is in effect for the tenant of that row."""
+        return Quota.of(row).over(self.default)
+
+    def set_quota(self, name: str, quota: Mapping[str, int | float | None]) -> TenantRow:
+        """Sets all of a tenant's quota; None means the default. Raises NotFound."""
+        with self._database.writing() as connection:
+            changed = sa.update(tenants).where(tenants.c.name == name).values(**quota).returning(tenants)
+            row = connection.execute(changed).one_or_none()
+        self._known_until = float("-inf")
+        return _found(row, name)
+
+    # ------------------------------------------------------------ looking
+    def list(self, offset: int, limit: int) -> Sequence[TenantRow]:
+        """Tenants by name."""
+        query = sa.select(tenants).order_by(tenants.c.name).offset(offset).limit(limit)
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def get(self, name: str) -> TenantRow:
+        """One tenant. Raises NotFound."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).one_or_none()
+        return _found(row, name)
+
+    def usage(self, tenant: str) -> Usage:
+        """What a tenant has now."""
+        cpus = sa.func.coalesce(sa.func.sum(jobs.c.workers), 0)
+        running = sa.select(sa.func.count(), cpus).where(jobs.c.state == JobState.RUNNING, jobs.c.tenant == tenant)
+        with self._database.reading() as connection:
+            count, held = connection.execute(running).one()
+            queued = connection.scalar(_queued(tenant)) or 0
+        return Usage(int(count), int(held), int(queued), self.stored_bytes(tenant))
+
+    def stored_bytes(self, tenant: str) -> int:
+        """Bytes of its data sets, as they were uploaded, and of its models."""
+        of_tenant = jobs.c.tenant == tenant, jobs.c.model_bytes > sa.literal_column("0")
+        models = sa.select(sa.func.coalesce(sa.func.sum(jobs.c.model_bytes), 0)).where(*of_tenant)
+        sizes = sa.func.coalesce(sa.func.sum(datasets.c.size_bytes), 0)
+        with self._database.reading() as connection:
+            uploaded = connection.scalar(sa.select(sizes).where(datasets.c.tenant == tenant)) or 0
+            return int(uploaded) + int(connection.scalar(models) or 0)
+
+    # ------------------------------------------------------------ what is refused
+    def check_submit(self, tenant: str, model_bytes: int) -> None:
+        """Raises Conflict where another job of the tenant, or its model, would be more than it may have; counts the
+        job."""
+        quota = self.quota_of(tenant)
+        if quota.stored_bytes is not None:
+            stored = self.stored_bytes(tenant)
+            if stored + model_bytes > quota.stored_bytes:
+                full = _full(stored, quota.stored_bytes)
+                raise Conflict(f"there is no room for the job's model of {model_bytes:,} bytes, {full}")
+        if quota.queued_jobs is not None:
+            with self._lock:
+                queued = self._queued_now(tenant)
+                if queued >= quota.queued_jobs:
+                    raise Conflict(
+                        f"{queued:,} jobs of the tenant wait already, expected at most {quota.queued_jobs:,}; submit "
+                        "again when some have started"
+                    )
+                self._queued[tenant] = queued + 1, self._queued[tenant][1]
+
+    def _queued_now(self, tenant: str) -> int:
+        count, known_until = self._queued.get(tenant, (0, float("-inf")))
+        if self._monotonic() >= known_until:
+            began = self._monotonic()
+            with self._database.reading() as connection:
+                count = connection.scalar(_queued(tenant)) or 0
+            self._queued[tenant] = count, began + REMEMBERED_S
+        return count
+
+    def limit_of_upload(self, tenant: str, name: str) -> Limit:
+        """How much may arrive: what is left of the quota, or as much as the largest data set of that name has, which
+        may be sent again."""
+        allowed = self.quota_of(tenant).stored_bytes
+        if allowed is None:
+            return Limit()
+        stored = self.stored_bytes(tenant)
+        sizes = sa.func.coalesce(sa.func.max(datasets.c.size_bytes), 0)
+        with self._database.reading() as connection:
+            named = sa.select(sizes).where(datasets.c.tenant == tenant, datasets.c.name == name)
+            again: int = connection.scalar(named) or 0
+        return Limit(min(MAX_BYTES, max(allowed - stored, again)), _full(stored, allowed))
+
+    def check_upload(self, tenant: str, size_bytes: int) -> None:
+        """Raises TooLarge where a new data set of that size would be more than the tenant may keep."""
+        allowed = self.quota_of(tenant).stored_bytes
+        if allowed is None:
+            return
+        stored = self.stored_bytes(tenant)
+        if stored + size_bytes > allowed:
+            raise Limit(max(0, allowed - stored), _full(stored, allowed)).error()
+
+
+def _full(stored: int, allowed: int) -> str:
+    return f"as the tenant has stored {stored:,} of the {allowed:,} bytes of its quota; delete data sets or jobs"
+
+
+def _queued(tenant: str) -> sa.Select[Any]:
+    return sa.select(sa.func.count()).select_from(jobs).where(jobs.c.tenant == tenant, WAITS)
+
+
+def _found(row: TenantRow | None, name: str) -> TenantRow:
+    if row is None:
+        raise NotFound(f"there is no tenant {ascii(name[:100])[1:-1]}: the first key of a tenant makes it")
+    return row

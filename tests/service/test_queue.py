@@ -1,0 +1,78 @@
+"""The jobs that wait, in the database: seen in the order in which they are served, however many there are."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from service.catalog import Catalog
+from service.database import Database, jobs
+from service.jobs import JobState, Move
+from service.queue import FEWEST, TOO_LARGE
+from service.store import Store
+from support.jobs import TENANT, dataset, new_job, with_a_dataset
+
+
+@pytest.fixture
+def catalog(database: Database, tmp_path: Any) -> Catalog:
+    return with_a_dataset(database, tmp_path)
+
+
+@pytest.fixture
+def store(database: Database, catalog: Catalog) -> Store:
+    return Store(database)
+
+
+def submitted(store: Store, **spec: Any) -> str:
+    return str(store.add(new_job(**spec))[0].id)
+
+
+def copies(database: Database, job_id: str, count: int, **values: Any) -> None:
+    """As many more jobs like one that is there."""
+    with database.writing() as connection:
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one()._asdict() | values
+        del row["number"], row["waits"]
+        rows = [row | {"id": f"{job_id}-{number}"} for number in range(count)]
+        connection.execute(sa.insert(jobs), rows)
+
+
+def test_a_tenants_jobs_are_seen_by_priority_then_by_age(store: Store) -> None:
+    ids = [submitted(store, priority=priority) for priority in (0, 5, 0, 5, -1)]
+    assert [job.id for job in store.queue.head()] == [ids[1], ids[3], ids[0], ids[2], ids[4]]
+
+
+def test_jobs_that_are_too_large_do_not_fill_the_place_of_those_that_could_start(store: Store) -> None:
+    huge, large, small = (submitted(store, priority=cpus, workers={"min": cpus, "max": 8}) for cpus in (8, 4, 2))
+    assert [job.id for job in store.queue.head(2)] == [small]
+    assert [job.id for job in store.queue.too_large(2)] == [large, huge]
+    assert [job.id for job in store.queue.head(4)] == [large, small]
+
+
+def test_thousands_of_jobs_of_one_tenant_do_not_hide_those_of_others(
+    database: Database, catalog: Catalog, store: Store
+) -> None:
+    copies(database, submitted(store), 3_000)
+    copies(database, submitted(store, workers={"min": 8, "max": 8}), 1_000, tenant="large")
+    catalog.add(dataset("ds_2", tenant="other"))
+    theirs, _ = store.add(new_job(dataset_id="ds_2", tenant="other"))
+    head = store.queue.head(4)
+    assert [job.id for job in head if job.tenant == "other"] == [theirs.id]
+    assert FEWEST <= sum(job.tenant == TENANT for job in head) <= 200
+    assert len(store.queue.too_large(4)) == TOO_LARGE
+
+
+def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> None:
+    waiting, moved = submitted(store), submitted(store)
+    store.move(moved, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"))
+    store.queue.tell({waiting: "waits for a CPU", moved: "waits for a CPU"})
+    assert (store.any_job(waiting).reason, store.any_job(moved).reason) == ("waits for a CPU", None)
+
+
+def test_since_when_cpus_are_kept_for_a_job_is_told_until_it_starts(store: Store) -> None:
+    job_id = submitted(store)
+    for moment in ("2026-11-27T10:00:00.000000Z", "2026-11-27T11:00:00.000000Z"):
+        store.queue.reserve(job_id, moment)
+    assert [job.reserved_at for job in store.queue.head()] == ["2026-11-27T10:00:00.000000Z"]
+    store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"))
+    store.queue.reserve(job_id, "2026-11-27T12:00:00.000000Z")
+    assert store.any_job(job_id).reserved_at is None
