@@ -80,9 +80,9 @@ def test_losses_and_troubles_are_warnings_and_a_failure_is_an_error(service: Ser
     first = service.cluster.next_job().tell("started", **STARTED)
     first.tell("workers", workers=1, cpus=2, step=3, why="worker 1 was lost", members=[0], before=[0, 1], lost=True)
     first.tell("workers", workers=2, cpus=2, step=9, why="a gradient worker joined", members=[0, 1], before=[0])
-    first.tell("trouble", reason="checkpoints cannot be written (No space left on device)")
     first.tell("log", level="warning", message="computes with the BLAS kernels Haswell and SkylakeX")
-    service.until(job_id, "running", times=2)
+    first.tell("trouble", reason="checkpoints cannot be written (No space left on device)")
+    service.until(job_id, "running", times=2)  # the start, and the trouble, which comes last
     first.lose("a node died")
     service.cluster.next_job().end("failed", reason="diverged at step 12", error="Diverged")
     service.until(job_id, "failed")
@@ -92,8 +92,8 @@ def test_losses_and_troubles_are_warnings_and_a_failure_is_an_error(service: Ser
         ("info", 1, "computes with 2 workers, BLAS kernel Haswell; starts from the beginning"),
         ("warning", 1, "computes on 1 CPU from step 3 on: worker 1 was lost"),
         ("info", 1, "computes on 2 CPUs from step 9 on: a gradient worker joined"),
-        ("warning", 1, "checkpoints cannot be written (No space left on device)"),
         ("warning", 1, "computes with the BLAS kernels Haswell and SkylakeX"),
+        ("warning", 1, "checkpoints cannot be written (No space left on device)"),
         ("warning", 2, "queued: a node died; tried again from the newest checkpoint"),
         ("info", 2, "running: started on 2 CPUs"),
         ("error", 2, "failed: diverged at step 12"),
