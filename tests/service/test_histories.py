@@ -148,7 +148,7 @@ def test_whatever_happens_no_job_is_lost_and_no_cpu_is_used_twice(caplog: pytest
     Histories.database = World.database()
     run: Any = Histories.TestCase()
     run.settings = settings(
-        max_examples=MANY or 300,
+        max_examples=MANY or 100,
         derandomize=not MANY,
         database=None,
         report_multiple_bugs=False,

@@ -108,7 +108,7 @@ def test_metrics_that_were_taken_in_are_not_told_again(tmp_path: Path) -> None:
 def test_a_cancelled_job_ends_without_a_model(tmp_path: Path) -> None:
     end = ended(stop_at(tmp_path / "job", 3, "cancel"))
     assert end["outcome"] == "cancelled"
-    assert end["progress"]["step"] == 5, "it says where it stood"
+    assert 3 <= end["progress"]["step"] <= 5, "it says where it stood: it looks up at an epoch's end, or sooner"
     assert not (tmp_path / "job" / "model.safetensors").exists()
 
 
