@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from service.allocation import Cpus, Decision, IdleCpus, Waiting, decide
+from service.allocation import Cpus, Decision, IdleCpus, Running, Waiting, decide
 from service.clock import now, seconds_between
 from service.database import AWAY
 from service.fairness import Sharing
@@ -29,6 +29,9 @@ RESTS, REST_S = 2.0, 0.05  # after a pass, for so many times as long as it took:
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
 log = logging.getLogger("chainrule")
+
+Decided = tuple[Decision, list[Running], int, Sharing]
+"""What was decided, what runs now, on how many CPUs, and who shares them."""
 
 
 def _always(move: Move, _requested: Requested) -> Move:
@@ -91,17 +94,19 @@ class Scheduler:
         self._takeover.look()
         with self._store.owner.scheduling():
             late = self._store.end_late(LATE_AT_ONCE)
-            wait_s = self._pass()
+            wait_s, decided = self._pass()
+        if decided is not None:  # for readers only: other control planes need not wait for it
+            self._places.look(*decided)
         return 0.0 if len(late) == LATE_AT_ONCE else wait_s
 
-    def _pass(self) -> float:
+    def _pass(self) -> tuple[float, Decided | None]:
         queue = self._store.queue
         try:
             total = int(sum(node.cpus for node in self._cluster.nodes()))
         except Unavailable as error:
             rows = queue.head()
             self._tell(rows, {row.id: f"waits for the cluster: {error}" for row in rows})
-            return TICK_S
+            return TICK_S, None
         rows = [*queue.head(total), *queue.too_large(total)]
         running = self._runners.running()  # after the rows: a job that waits there runs no more
         elsewhere = self._runners.elsewhere(running)
@@ -111,11 +116,11 @@ class Scheduler:
         sharing = Sharing(self._quotas(), elsewhere)
         decision = decide(waiting, running, cpus, sharing)
         self._act(decision, rows)
-        self._places.look(decision, self._runners.running(), total, sharing)
         self._idle.after(self._clock(), free - sum(decision.starts.values()))
+        wait_s = min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
         if len(decision.starts) >= FEWEST:
-            return 0.0  # there may be more, beyond those that were looked at
-        return min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
+            wait_s = 0.0  # there may be more, beyond those that were looked at
+        return wait_s, (decision, self._runners.running(), total, sharing)
 
     def _waiting(self, row: JobRow) -> Waiting:
         due_in_s = 0.0 if row.retry_at is None else seconds_between(self._wall_clock(), row.retry_at)

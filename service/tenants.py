@@ -39,14 +39,13 @@ class Tenants:
         self._queued: dict[str, tuple[int, float]] = {}
 
     # ------------------------------------------------------------ quotas
-    @property
-    def are_known(self) -> bool:
-        """Whether `quotas` asks nobody."""
-        return self._monotonic() < self._known_until
+    def remembered(self) -> Mapping[str, Quota] | None:
+        """What `quotas` would tell, if that was found out a moment ago; asks nobody."""
+        return self._quotas if self._monotonic() < self._known_until else None
 
     def quotas(self) -> Mapping[str, Quota]:
         """What is in effect for each tenant."""
-        if not self.are_known:
+        if self.remembered() is None:
             began = self._monotonic()
             with self._database.reading() as connection:
                 rows = connection.execute(sa.select(tenants)).all()

@@ -25,9 +25,11 @@ async def _too_fast(
     raised at once where that cannot be."""
     if dry_run or Scope.SUBMIT not in who.scope.implied:
         return None
-    if not control.tenants.are_known:
-        await run_in_threadpool(control.tenants.quotas)
-    per_minute = control.tenants.quota_of(who.tenant).submits_per_minute
+    tenants = control.tenants
+    quotas = tenants.remembered()
+    if quotas is None:
+        quotas = await run_in_threadpool(tenants.quotas)
+    per_minute = quotas.get(who.tenant, tenants.default).submits_per_minute
     try:
         control.pace.let_through(who.tenant, who.key_id, per_minute, idempotency_key)
     except TooManyRequests as refused:
