@@ -25,8 +25,3 @@ def later(moment: str, seconds: float) -> str:
 def seconds_between(earlier: str, later: str) -> float:
     """Seconds from one time to another; below 0 where the second is the earlier one."""
     return (datetime.strptime(later, FORMAT) - datetime.strptime(earlier, FORMAT)).total_seconds()
-
-
-def written(seconds: float) -> str:
-    """The time so many seconds after 1970 began, as the API writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime(FORMAT)

@@ -92,20 +92,26 @@ class DataFolder:
 
     def webhook_key(self) -> bytes:
         """What the secrets of all webhooks follow from: 32 random bytes, made when they are first needed, which only
-        the service's own user can read. Raises OSError."""
+        the service's own user can read. Raises Unavailable where they cannot be written or read."""
         path = self.path / "webhooks.key"
-        if not path.exists():
-            partial = self.path / f".webhooks.key.{ULID()}"
-            partial.touch(mode=0o600)
-            try:
-                self._disk.write(partial, [secrets.token_bytes(32)])
-                self._disk.flush(partial)
-                with suppress(FileExistsError):  # by another service that shares the folder: all of them take that one
-                    path.hardlink_to(partial)
-            finally:
-                self._disk.remove(partial)
-            self._disk.flush_folder(self.path)
-        return path.read_bytes()
+        try:
+            if not path.exists():
+                self._make_webhook_key(path)
+            return path.read_bytes()
+        except OSError as error:
+            raise Unavailable(f"the secrets of webhooks cannot be made: {error.strerror}") from error
+
+    def _make_webhook_key(self, path: Path) -> None:
+        partial = self.path / f".webhooks.key.{ULID()}"
+        partial.touch(mode=0o600)
+        try:
+            self._disk.write(partial, [secrets.token_bytes(32)])
+            self._disk.flush(partial)
+            with suppress(FileExistsError):  # by another service that shares the folder: all of them take that one
+                path.hardlink_to(partial)
+        finally:
+            self._disk.remove(partial)
+        self._disk.flush_folder(self.path)
 
     def add_dataset(self, made: Path, dataset_id: str) -> None:
         """Moves the files of a data set, which are on disk, into place, for good."""

@@ -6,14 +6,12 @@ from typing import Any
 
 from service.jobs import JobState
 
-__all__ = ["ENDS", "EVENTS", "PING", "data_of", "envelope", "event_of", "wants"]
+__all__ = ["EVENTS", "PING", "data_of", "envelope", "event_of", "wants"]
 
 Json = dict[str, Any]
 
 EVENTS: tuple[str, ...] = tuple(f"job.{state}" for state in JobState)
 """One for each state that a job may come to."""
-ENDS: tuple[str, ...] = tuple(f"job.{state}" for state in JobState if state.is_terminal)
-"""Those that a webhook is told of if it asks for nothing else."""
 PING = "ping"
 """Sent by hand, to see whether it arrives."""
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from ulid import ULID
 
+from service.clock import written
 from service.database import Database, DatabaseTime, deliveries, jobs, webhooks
 from service.webhooks.events import PING, data_of, envelope, event_of, wants
 from service.webhooks.retries import Answer, Done, GiveUp, TryAgain, after_attempt
@@ -188,9 +189,7 @@ class Outbox:
     def _follows(self, claimed: Claimed, answer: Answer, webhook: Any) -> Done | TryAgain | GiveUp:
         failing_for_s = webhook.now - webhook.failing_since if webhook.failing_since is not None else 0.0
         retries = claimed.retries and webhook.disabled_because is None
-        return after_attempt(
-            answer, claimed.attempt, retries=retries, failing_for_s=failing_for_s, random=self._random
-        )
+        return after_attempt(answer, claimed.attempt, retries=retries, failing_for_s=failing_for_s, random=self._random)
 
     def _write(
         self, connection: Connection, claimed: Claimed, answer: Answer, follows: Done | TryAgain | GiveUp, moment: float
@@ -221,11 +220,11 @@ class Outbox:
             .scalar_subquery()
         )
         with self._database.reading() as connection:
-            oldest_kept = connection.scalar(sa.select(self._time)) - KEEPS_S
+            oldest_kept = written(connection.execute(sa.select(self._time)).scalar_one() - KEEPS_S)
             bounds = connection.execute(sa.select(webhooks.c.number, beyond.label("last"))).all()
         removed = 0
         for webhook in bounds:
-            old = sa.and_(deliveries.c.attempted_at < oldest_kept, deliveries.c.webhook_number == webhook.number)
+            old = sa.and_(deliveries.c.created_at < oldest_kept, deliveries.c.webhook_number == webhook.number)
             many = sa.and_(deliveries.c.number <= (webhook.last or 0), deliveries.c.webhook_number == webhook.number)
             with self._database.writing() as connection:
                 gone = sa.delete(deliveries).where(deliveries.c.state != PENDING, sa.or_(old, many))

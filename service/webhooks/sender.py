@@ -20,7 +20,7 @@ from service.webhooks.retries import Answer
 from service.webhooks.targets import PORTS, AddressRefused, Rules, Target
 from shared.errors import InvalidInput
 
-__all__ = ["ANSWERS_WITHIN_S", "MAX_BODY_BYTES", "Resolve", "Sender", "resolved"]
+__all__ = ["ANSWERS_WITHIN_S", "MAX_BODY_BYTES", "Resolve", "Sender", "default_tls", "resolved"]
 
 ANSWERS_WITHIN_S = 10.0  # from the first packet to the head of the answer
 MAX_BODY_BYTES = 2048
@@ -49,7 +49,7 @@ class Sender:
         within_s: float = ANSWERS_WITHIN_S,
     ) -> None:
         self._rules, self._resolve, self._within_s = rules, resolve, within_s
-        self._tls = tls or _default_tls()
+        self._tls = tls or default_tls()
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Sends `body` and returns how that ended; raises nothing that the receiver could bring about."""
@@ -138,7 +138,7 @@ def _left(deadline: float) -> float:
     return left_s
 
 
-def _default_tls() -> ssl.SSLContext:
+def default_tls() -> ssl.SSLContext:
     """The authorities that httpcore brings, and those of the machine, or of SSL_CERT_FILE: a company's own."""
     context = httpcore.default_ssl_context()
     context.load_default_certs()

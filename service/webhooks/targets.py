@@ -28,7 +28,8 @@ PRIVATE = [
     for each in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1/128", "fc00::/7")
 ]
 UNICAST = ip_network("2000::/3")  # of IPv6, all that is given out for the internet
-NOT_FOR_USE = [ip_network(each) for each in ("192.88.99.0/24", "3fff::/20")]  # which ipaddress does not know yet
+# Not machines on the internet, though Python's ipaddress says so of some of them.
+NOT_FOR_USE = [ip_network(each) for each in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")]
 NAT64, TEREDO, SIX_TO_FOUR = map(ip_network, ("64:ff9b::/96", "2001::/32", "2002::/16"))
 
 
