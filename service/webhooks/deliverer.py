@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from service.clock import now
+from service.clock import written
 from service.database import AWAY, reason_of
 from service.webhooks.outbox import Claimed, Outbox
 from service.webhooks.retries import Answer
@@ -53,12 +53,15 @@ class Deliverer:
         deadline = time.monotonic() + within_s
         if self._thread.is_alive():
             self._thread.join(within_s)
-        for thread in self._under_way():
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self.settled(deadline - time.monotonic())
 
-    def _under_way(self) -> list[threading.Thread]:
+    def settled(self, within_s: float) -> None:
+        """Waits so long at most for what is under way."""
+        deadline = time.monotonic() + within_s
         with self._lock:
-            return list(self._threads)
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -105,7 +108,7 @@ class Deliverer:
             log.error("%s: %s", claimed.webhook_id, OTHER_SECRET)
             return Answer(0.0, error=OTHER_SECRET)
         secrets = [secret]
-        if claimed.old_secret_until is not None and now() < claimed.old_secret_until:
+        if claimed.old_secret_until is not None and written(moment) < claimed.old_secret_until:
             secrets.append(secret_of(master, claimed.webhook_id, claimed.generation - 1))
         body = claimed.payload.encode()
         headers = {

@@ -53,7 +53,7 @@ class WebhookRequest(Request):
 
     def columns(self) -> dict[str, Any]:
         """What is stored, besides the URL."""
-        return {"events": list(dict.fromkeys(self.events)), "labels": self.labels, "description": self.description}
+        return _columns(self.model_dump(exclude={"url"}))
 
 
 class WebhookChange(Request):
@@ -72,7 +72,12 @@ class WebhookChange(Request):
 
     def columns(self) -> dict[str, Any]:
         """What is stored."""
-        return self.model_dump(exclude={"enabled"}, exclude_none=True)
+        return _columns(self.model_dump(exclude={"enabled"}, exclude_none=True))
+
+
+def _columns(values: dict[str, Any]) -> dict[str, Any]:
+    """With each event once."""
+    return values | {"events": list(dict.fromkeys(values["events"]))} if "events" in values else values
 
 
 class Webhook(View):

@@ -16,7 +16,7 @@ from service.database import Database, deliveries, metadata, webhooks
 from service.jobs import JobState, Move
 from service.store import Store
 from service.webhooks.outbox import AT_ONCE, KEEPS, KEEPS_S, LEASE_S, PER_HOST, PER_TENANT, Claimed, Due, Outbox, chosen
-from service.webhooks.registry import Webhooks
+from service.webhooks.registry import MAX_WEBHOOKS, Webhooks
 from service.webhooks.retries import DISABLES_AFTER_S, Answer, Done, GiveUp, TryAgain
 from service.webhooks.targets import Rules
 from shared.errors import Conflict, NotFound
@@ -314,6 +314,14 @@ def test_a_delivery_is_sent_again_by_hand_once_and_one_that_waits_keeps_its_trie
     for tenant, which in (("other", row.id), (TENANT, "dlv_unknown")):
         with pytest.raises(NotFound):
             world.registry.redeliver(tenant, webhook, which)
+
+
+def test_a_tenant_has_so_many_webhooks_at_most(world: World) -> None:
+    for _ in range(MAX_WEBHOOKS):
+        world.webhook()
+    with pytest.raises(Conflict, match="there are 50 webhooks"):
+        world.webhook()
+    assert world.webhook(tenant="other")
 
 
 def test_a_webhook_that_is_deleted_takes_its_log_along(world: World) -> None:
