@@ -12,7 +12,7 @@ from random import random as any_number
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Row
 from ulid import ULID
 
 from service.clock import written
@@ -49,7 +49,7 @@ def announce(connection: Connection, job: Any, seq: int, told: Mapping[str, Any]
             put(connection, webhook_number, event, payload, told["at"])
 
 
-def put(connection: Connection, webhook_number: int, event: str, payload: str, moment: str) -> Any:
+def put(connection: Connection, webhook_number: int, event: str, payload: str, moment: str) -> Row[Any]:
     """Writes a delivery that is due at once, and returns it."""
     row = {"id": f"dlv_{ULID()}", "webhook_number": webhook_number, "event": event, "payload": payload}
     begins = {"state": PENDING, "due_at": 0.0, "attempts": 0, "retries": event != PING, "created_at": moment}
