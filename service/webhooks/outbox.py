@@ -45,15 +45,18 @@ def announce(connection: Connection, job: Any, seq: int, told: Mapping[str, Any]
     if wanted:
         moved = connection.execute(sa.select(jobs).where(jobs.c.number == job.number)).one()
         payload = envelope(event, told["at"], data_of(moved, labels, seq, told))
-        for webhook_number in wanted:
-            put(connection, webhook_number, event, payload, told["at"])
+        connection.execute(sa.insert(deliveries), [_new(number, event, payload, told["at"]) for number in wanted])
 
 
 def put(connection: Connection, webhook_number: int, event: str, payload: str, moment: str) -> Row[Any]:
     """Writes a delivery that is due at once, and returns it."""
+    made = sa.insert(deliveries).values(_new(webhook_number, event, payload, moment))
+    return connection.execute(made.returning(deliveries)).one()
+
+
+def _new(webhook_number: int, event: str, payload: str, moment: str) -> dict[str, Any]:
     row = {"id": f"dlv_{ULID()}", "webhook_number": webhook_number, "event": event, "payload": payload}
-    begins = {"state": PENDING, "due_at": 0.0, "attempts": 0, "retries": event != PING, "created_at": moment}
-    return connection.execute(sa.insert(deliveries).values(**row, **begins).returning(deliveries)).one()
+    return row | {"state": PENDING, "due_at": 0.0, "attempts": 0, "retries": event != PING, "created_at": moment}
 
 
 # ---------------------------------------------------------------- which are next

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.clock import written
-from service.database import Database
+from service.database import Database, metadata
 from service.webhooks.deliverer import OTHER_SECRET, Deliverer
 from service.webhooks.outbox import Outbox
 from service.webhooks.registry import OLD_SECRET_S, Webhooks
@@ -48,7 +48,8 @@ class World:
 @pytest.fixture
 def world(tmp_path: Any) -> Iterator[World]:
     database = Database(f"sqlite:///{tmp_path / 'test.sqlite3'}")
-    database.migrate()
+    with database.writing() as connection:
+        metadata.create_all(connection)
     world = World(database)
     yield world
     world.deliverer.stop(WITHIN_S)

@@ -1,7 +1,11 @@
 """Webhooks over REST: made, changed, tried and removed; what was sent is told, and is what is documented."""
 
+import re
+import threading
 import time
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -248,3 +252,27 @@ def test_every_kind_of_event_is_documented_with_an_example() -> None:
         assert {each["name"] for each in told["post"]["parameters"]} == {
             "webhook-id", "webhook-timestamp", "webhook-signature",
         }  # fmt: skip
+
+
+# ---------------------------------------------------------------- the page
+def test_the_receivers_of_the_page_believe_what_the_service_sends(
+    service: Service, made: dict[str, Any], receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blocks run as they stand there."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("webhook.secret").write_text(made["secret"] + "\n")
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, "docs/webhooks.md", "exec"), names)
+    service.http.post(f"/v1/webhooks/{made['id']}/ping")
+    came = receiver.next()
+    for secret, believes in ((made["secret"], True), ("whsec_b3RoZXI=", False)):
+        assert names["is_from_the_service"](came.body, came.headers, secret) == believes
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Quiet", (names["Receiver"],), {"log_message": print})) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        for headers, status in ((came.headers, 204), ({**came.headers, "webhook-id": "dlv_other"}, 401)):
+            assert httpx.post(url, content=came.body, headers=headers, trust_env=False).status_code == status
+        server.shutdown()
