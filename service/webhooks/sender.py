@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import httpcore
@@ -49,7 +50,12 @@ class Sender:
         within_s: float = ANSWERS_WITHIN_S,
     ) -> None:
         self._rules, self._resolve, self._within_s = rules, resolve, within_s
-        self._tls = tls or default_tls()
+        self._given_tls = tls
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when something is first sent: it takes a tenth of a second, of which most services have no need."""
+        return self._given_tls or default_tls()
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Sends `body` and returns how that ended; raises nothing that the receiver could bring about."""
