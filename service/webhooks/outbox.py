@@ -20,7 +20,22 @@ from service.database import Database, DatabaseTime, deliveries, jobs, webhooks
 from service.webhooks.events import PING, data_of, envelope, event_of, wants
 from service.webhooks.retries import Answer, Done, GiveUp, TryAgain, after_attempt
 
-__all__ = ["AT_ONCE", "LEASE_S", "PER_HOST", "PER_TENANT", "Claimed", "Due", "Outbox", "announce", "chosen", "put"]
+__all__ = [
+    "AT_ONCE",
+    "KEEPS",
+    "KEEPS_S",
+    "LEASE_S",
+    "PENDING",
+    "PER_HOST",
+    "PER_TENANT",
+    "Claimed",
+    "Due",
+    "Outbox",
+    "announce",
+    "chosen",
+    "disable",
+    "put",
+]
 
 PENDING, SUCCEEDED, FAILED = "pending", "succeeded", "failed"
 LEASE_S = 90.0  # longer than an attempt, with a name that resolves slowly and a database that is away for a while

@@ -3,11 +3,12 @@
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import Row
 
 from service.clock import written
 from service.jobs import JobState
+from service.key_views import Request
 from service.views import Digest, JobError, NextCursor, Time, View
 from service.webhooks.targets import MAX_URL
 from shared.spec import LabelKey, LabelValue
@@ -33,18 +34,12 @@ Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 WebhookId = Annotated[str, Field(examples=["wh_01K9T4Z3N7J5W8QH2M6RVYBXCD"])]
 
 
-class Request(BaseModel):
-    """What is sent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, frozen=True)
-
-
 class WebhookRequest(Request):
     """A webhook to be made."""
 
     url: Url
     """Where events are sent: an https URL of a host that the service may send to."""
-    events: Events = ["job.succeeded", "job.failed", "job.cancelled"]
+    events: Events = Field(default=["job.succeeded", "job.failed", "job.cancelled"])
     """Which events; by default the ends of jobs."""
     labels: Labels = Field(default_factory=dict)
     """Only jobs that have all of these labels."""
