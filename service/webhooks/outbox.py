@@ -25,6 +25,7 @@ __all__ = [
     "KEEPS",
     "KEEPS_S",
     "LEASE_S",
+    "LOOK_AHEAD",
     "PENDING",
     "PER_HOST",
     "PER_TENANT",
