@@ -14,7 +14,7 @@ from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.hosts import Hosts
 from service.readers import Readers
-from service.routes import datasets, evaluation, jobs, keys, logs, metrics, models, service, sessions, tenants
+from service.routes import datasets, evaluation, jobs, keys, logs, metrics, models, service, sessions, tenants, webhooks
 from service.routes.parameters import known_query
 from service.settings import Settings
 from workers.job import Cluster
@@ -55,7 +55,7 @@ def create_app(
         dependencies=[Depends(authorize), Depends(known_query)],
     )
     app.state.control = control
-    for resource in (datasets, jobs, logs, models, evaluation, keys, tenants, sessions, service, metrics):
+    for resource in (datasets, jobs, logs, models, evaluation, webhooks, keys, tenants, sessions, service, metrics):
         app.include_router(resource.router)
     web_page.install(app)
     docs_page.install(app)

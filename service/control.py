@@ -28,6 +28,11 @@ from service.store import JobRow, Store
 from service.takeover import Takeover
 from service.telemetry import Snapshot, Telemetry
 from service.tenants import Tenants
+from service.webhooks.deliverer import Deliverer
+from service.webhooks.outbox import Outbox
+from service.webhooks.registry import Webhooks
+from service.webhooks.sender import Sender
+from service.webhooks.targets import Rules
 from shared.errors import Unavailable
 from shared.plan import Plan
 from workers.job import Cluster, Node, TrainingJob
@@ -88,6 +93,8 @@ class ControlPlane:
         self._census: Census | None = None
         self._tenants: Tenants | None = None
         self._places: Places | None = None
+        self._webhooks: Webhooks | None = None
+        self._deliverer: Deliverer | None = None
         self._cluster: Cluster | None = None
         self._runners: Runners | None = None
         self._scheduler: Scheduler | None = None
@@ -132,6 +139,13 @@ class ControlPlane:
         if self._credentials is None:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
         return self._credentials
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The webhooks. Raises Unavailable until the database is open."""
+        if self._webhooks is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._webhooks
 
     def problems(self) -> list[str]:
         """Why jobs cannot be taken and run now; nothing when they can."""
@@ -225,10 +239,14 @@ class ControlPlane:
             self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
             self._census = Census(database)
             self._tenants, self._places = Tenants(database, self.settings.quota), Places(store.queue)
+            rules = Rules(self.settings.webhook_hosts, self.settings.webhook_private)
+            self._webhooks = Webhooks(database, rules, self.folder.webhook_key)
             del self._problems["database"]
             self._opened.set()
             _import_what_requests_need()
             self._on_open(credentials)
+            self._deliverer = Deliverer(Outbox(database), Sender(rules), self.folder.webhook_key)
+            self._deliverer.start()
             return
 
     def _run_cluster(self) -> None:
@@ -313,6 +331,8 @@ class ControlPlane:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        if self._deliverer is not None:
+            self._deliverer.stop(SAYS_GOODBYE_WITHIN_S)
         if self._database is not None:
             self._database.close()
         self.folder.close()

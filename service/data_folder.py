@@ -3,10 +3,14 @@
 import fcntl
 import logging
 import os
+import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from ulid import ULID
 
 from service.jobs import JobState
 from shared.errors import Unavailable
@@ -23,8 +27,8 @@ log = logging.getLogger("chainrule")
 
 
 class DataFolder:
-    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet, and
-    `admin.key`.
+    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet,
+    `admin.key`, and `webhooks.key`.
 
     With `checkpoints`, a URL, the jobs' checkpoints are kept there, each job's below its id. A `shared` folder is one
     for several services at once, all of which say so.
@@ -85,6 +89,29 @@ class DataFolder:
         partial.touch(mode=0o600)
         self._disk.write(partial, [f"{key}\n".encode()])
         self._disk.publish(partial, self.path / "admin.key")
+
+    def webhook_key(self) -> bytes:
+        """What the secrets of all webhooks follow from: 32 random bytes, made when they are first needed, which only
+        the service's own user can read. Raises Unavailable where they cannot be written or read."""
+        path = self.path / "webhooks.key"
+        try:
+            if not path.exists():
+                self._make_webhook_key(path)
+            return path.read_bytes()
+        except OSError as error:
+            raise Unavailable(f"the secrets of webhooks cannot be made: {error.strerror}") from error
+
+    def _make_webhook_key(self, path: Path) -> None:
+        partial = self.path / f".webhooks.key.{ULID()}"
+        partial.touch(mode=0o600)
+        try:
+            self._disk.write(partial, [secrets.token_bytes(32)])
+            self._disk.flush(partial)
+            with suppress(FileExistsError):  # by another service that shares the folder: all of them take that one
+                path.hardlink_to(partial)
+        finally:
+            self._disk.remove(partial)
+        self._disk.flush_folder(self.path)
 
     def add_dataset(self, made: Path, dataset_id: str) -> None:
         """Moves the files of a data set, which are on disk, into place, for good."""

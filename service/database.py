@@ -20,6 +20,7 @@ __all__ = [
     "control_planes",
     "dataset_names",
     "datasets",
+    "deliveries",
     "events",
     "idempotency_keys",
     "job_labels",
@@ -31,6 +32,7 @@ __all__ = [
     "sessions",
     "signin_codes",
     "tenants",
+    "webhooks",
 ]
 
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
@@ -232,6 +234,49 @@ control_planes = sa.Table(
     metadata,
     sa.Column("id", sa.String(40), primary_key=True),
     sa.Column("lease_until", sa.Double, nullable=False),  # as that of a job: it is alive until then
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(40), nullable=False, unique=True),
+    sa.Column("tenant", sa.String(63), nullable=False, index=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),  # with the port: how many requests it gets at once is limited
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("events", Json, nullable=False),
+    sa.Column("labels", Json, nullable=False),  # which a job must have
+    sa.Column("disabled_because", sa.Text),  # while it is: nothing is sent to it
+    sa.Column("failing_since", sa.Double),  # since when nothing has arrived, in seconds by DatabaseTime
+    sa.Column("generation", sa.Integer, nullable=False),  # counts the secrets that it had
+    sa.Column("secret_sha256", sa.String(64), nullable=False),
+    sa.Column("old_secret_until", Time),  # the secret before it signs too until then
+    sa.Column("created_at", Time, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(40), nullable=False, unique=True),
+    sa.Column("webhook_number", Number, sa.ForeignKey(webhooks.c.number, ondelete="CASCADE"), nullable=False),
+    sa.Column("event", sa.String(20), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),  # the very characters that are signed and sent
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("due_at", sa.Double, nullable=False),  # of a pending one, in seconds by DatabaseTime
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("retries", sa.Boolean, nullable=False),  # not what was sent by hand
+    sa.Column("attempted_at", sa.Double),  # of the last attempt, as the rest
+    sa.Column("status", sa.Integer),
+    sa.Column("duration_s", sa.Double),
+    sa.Column("error", sa.Text),
+    sa.Column("response", sa.Text),  # its beginning
+    sa.Column("created_at", Time, nullable=False),
+    sa.Index(None, "state", "due_at"),
+    sa.Index(None, "webhook_number", "number"),
+    sqlite_autoincrement=True,
 )
 
 

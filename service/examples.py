@@ -5,13 +5,28 @@ from typing import Any
 
 from shared.spec import JobSpec
 
-__all__ = ["ANSWERS", "BODIES", "DATASET_ID", "JOB_ID", "KEY", "KEY_ID", "QUOTA", "ROWS", "SIGNIN", "SPEC"]
+__all__ = [
+    "ANSWERS",
+    "BODIES",
+    "DATASET_ID",
+    "JOB_ID",
+    "KEY",
+    "KEY_ID",
+    "QUOTA",
+    "ROWS",
+    "SIGNIN",
+    "SPEC",
+    "WEBHOOK",
+    "WEBHOOK_CHANGE",
+    "WEBHOOK_ID",
+]
 
 Json = dict[str, Any]
 
 JOB_ID = "job_01K9T4Z3N7J5W8QH2M6RVYBXCD"
 DATASET_ID = "ds_01K9T4Y8V2C6D0E4F8G2H6J0KM"
 KEY_ID = "key_ab12cd34"
+WEBHOOK_ID = "wh_01K9T50A1B2C3D4E5F6G7H8J9K"
 SHA256 = "9007ff524acf0776b9598a0ed883058df91f59c003e78cb2cddd88f87535fc86"
 SUBMITTED_AT, STARTED_AT = "2026-11-23T10:15:00.000000Z", "2026-11-23T10:15:00.042117Z"
 
@@ -44,6 +59,14 @@ ROWS: Json = {
 KEY: Json = {"name": "the nightly jobs", "tenant": "risk", "scopes": ["submit"], "expires_in_s": 7776000}
 QUOTA: Json = {"cpus": 8, "stored_bytes": 50_000_000_000, "share": 2.0}
 SIGNIN: Json = {"code": "tQ3oB1vY2mZ7cX0nR5kL8pW4sD6fG9hJ_aE-iUyTqMs"}
+
+WEBHOOK: Json = {
+    "url": "https://example.com/hooks/chainrule",
+    "events": ["job.succeeded", "job.failed"],
+    "labels": {"team": "risk"},
+    "description": "the nightly jobs",
+}
+WEBHOOK_CHANGE: Json = {"enabled": True}
 
 # ---------------------------------------------------------------- data sets
 DATASET: Json = {
@@ -247,11 +270,69 @@ chainrule_jobs{state="queued"} 3.0
 chainrule_jobs{state="running"} 2.0
 """
 
+# ---------------------------------------------------------------- webhooks
+MADE_WEBHOOK: Json = {
+    "id": WEBHOOK_ID,
+    **WEBHOOK,
+    "enabled": True,
+    "disabled_reason": None,
+    "failing_since": None,
+    "old_secret_until": None,
+    "created_at": SUBMITTED_AT,
+}
+JOB_EVENT: Json = {
+    "type": "job.succeeded",
+    "timestamp": "2026-11-23T10:15:05.318822Z",
+    "data": {
+        "id": JOB_ID,
+        "name": "adult-income",
+        "metrics": METRICS,
+        "parameters_sha256": SHA256,
+        "error": None,
+        "created_at": SUBMITTED_AT,
+        "started_at": STARTED_AT,
+        "finished_at": "2026-11-23T10:15:05.318822Z",
+        "labels": {"team": "risk"},
+        "seq": 44,
+        "from": "running",
+        "state": "succeeded",
+        "reason": "trained to its end",
+        "attempt": 1,
+    },
+}
+PING_EVENT: Json = {"type": "ping", "timestamp": SUBMITTED_AT, "data": {"webhook_id": WEBHOOK_ID}}
+DELIVERY: Json = {
+    "id": "dlv_01K9T51R2S3T4V5W6X7Y8Z9A0B",
+    "event": "job.succeeded",
+    "state": "succeeded",
+    "attempts": 1,
+    "attempted_at": "2026-11-23T10:15:05.611204Z",
+    "response_status": 200,
+    "duration_s": 0.12,
+    "error": None,
+    "response_body": "ok",
+    "next_attempt_at": None,
+    "created_at": "2026-11-23T10:15:05.318822Z",
+    "payload": JOB_EVENT,
+}
+PING_DELIVERY: Json = {
+    **DELIVERY,
+    "event": "ping",
+    "state": "pending",
+    "attempts": 0,
+    **dict.fromkeys(("attempted_at", "response_status", "duration_s", "response_body")),
+    "next_attempt_at": SUBMITTED_AT,
+    "created_at": SUBMITTED_AT,
+    "payload": PING_EVENT,
+}
+
 BODIES: dict[str, Json] = {
     "CheckpointPage": {"items": [{"step": 805, "sha256": SHA256}], "next_cursor": None},
     "ClusterInfo": {"nodes": [NODE], "cpus": 2, "cpus_free": 0, "blas_kernel": "SkylakeX"},
     "Dataset": DATASET,
     "DatasetPage": {"items": [DATASET], "next_cursor": None},
+    "Delivery": DELIVERY,
+    "DeliveryPage": {"items": [DELIVERY], "next_cursor": None},
     "DryRun": DRY_RUN,
     "Evaluation": EVALUATION,
     "HistogramPage": {"items": HISTOGRAMS, "next_cursor": None},
@@ -261,6 +342,7 @@ BODIES: dict[str, Json] = {
     "KeyPage": {"items": [MADE_KEY], "next_cursor": None},
     "LogPage": {"items": LOG, "next_cursor": None},
     "MadeKey": {**MADE_KEY, "key": "chainrule_ab12cd34_…"},
+    "MadeWebhook": {**MADE_WEBHOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwBXWQxOCMhgs="},
     "MetricPage": {"items": [METRIC], "next_cursor": None},
     "OwnQuota": {"tenant": "risk", "limits": LIMITS, "usage": USED},
     "Predictions": PREDICTIONS,
@@ -271,6 +353,8 @@ BODIES: dict[str, Json] = {
     "Tenant": TENANT,
     "TenantPage": {"items": [TENANT], "next_cursor": None},
     "VersionInfo": {"version": "0.1.0", "api": "v1", "python": "3.11.9", "ray": "2.60.0"},
+    "Webhook": MADE_WEBHOOK,
+    "WebhookPage": {"items": [MADE_WEBHOOK], "next_cursor": None},
 }
 """By the name of a schema: an example of an answer that is of it."""
 
@@ -279,6 +363,8 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("cancel_job", "202"): {**JOB, "reason": "is being cancelled"},
     ("pause_job", "202"): {**JOB, "reason": "is being paused"},
     ("resume_job", "202"): {**JOB, "state": "paused", "reason": "resumes when it is given CPUs", "queue": FIRST},
+    ("ping_webhook", "202"): PING_DELIVERY,
+    ("redeliver", "202"): {**DELIVERY, "state": "pending", "next_attempt_at": DELIVERY["created_at"]},
     ("watch_job", "200"): EVENTS,
     ("watch_logs", "200"): _event(4, "log", LOG[1]),
     ("get_model", "200"): MODEL_FILE,

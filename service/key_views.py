@@ -13,7 +13,7 @@ from service.views import NextCursor, Time, View
 from shared.errors import InvalidInput
 from shared.spec import Name
 
-__all__ = ["Key", "KeyPage", "KeyRequest", "MadeKey", "Session", "SigninLink", "SigninRequest"]
+__all__ = ["Key", "KeyPage", "KeyRequest", "MadeKey", "Request", "Session", "SigninLink", "SigninRequest"]
 
 LONGEST_S = 100 * 366 * 24 * 3600
 

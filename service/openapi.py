@@ -24,6 +24,8 @@ from service.problem_examples import problem_example
 from service.problems import MEDIA_TYPE
 from service.quota_views import QuotaRequest
 from service.views import REFERS_TO, PredictRequest
+from service.webhooks.documented import MODELS as WEBHOOK_MODELS
+from service.webhooks.documented import sent
 from shared.spec import JobSpec
 from shared.table import Column
 
@@ -39,6 +41,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     SigninRequest,
     QuotaRequest,
     Problem,
+    *WEBHOOK_MODELS,
 )
 
 DESCRIPTION = """
@@ -112,6 +115,10 @@ def document(app: FastAPI) -> Json:
                 {"name": "datasets", "description": "Tables to train on."},
                 {"name": "jobs", "description": "Training, from the spec to the end."},
                 {"name": "models", "description": "What came out of it."},
+                {
+                    "name": "webhooks",
+                    "description": "Who else is told when jobs move; what is sent is under `webhooks`.",
+                },
                 {"name": "keys", "description": "Who may do what, and in whose name."},
                 {"name": "tenants", "description": "What each may have of what all share."},
                 {"name": "service", "description": "How the service itself is."},
@@ -128,6 +135,7 @@ def document(app: FastAPI) -> Json:
             _say_scope(operation, verb, scopes[operation["operationId"]])
             operation["summary"] = operation.pop("description").rstrip(".")  # the endpoint's docstring, one sentence
             _show_examples(operation)
+        made["webhooks"] = sent()
         for unused in ("HTTPValidationError", "ValidationError"):
             made["components"]["schemas"].pop(unused, None)
         app.openapi_schema = made

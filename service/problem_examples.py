@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.examples import DATASET_ID, JOB_ID, KEY_ID
+from service.examples import DATASET_ID, JOB_ID, KEY_ID, WEBHOOK_ID
 from service.problems import title_of
 
 __all__ = ["problem_example"]
@@ -31,6 +31,8 @@ OF_DATASETS: dict[int, str] = {
 }
 OF_KEYS: dict[int, str] = {404: f"there is no key {KEY_ID}"}
 OF_TENANTS: dict[int, str] = {404: "there is no tenant risk: the first key of a tenant makes it"}
+OF_WEBHOOKS: dict[int, str] = {404: f"there is no webhook {WEBHOOK_ID}"}
+DISABLED = "the webhook is disabled (by request): enable it first"
 CONFLICTS: dict[str, str] = {
     "submit_job": f"data set {DATASET_ID} is missing: its file is gone; upload it again",
     "delete_dataset": f"data set {DATASET_ID} is used by {JOB_ID}, which is running; cancel that first",
@@ -42,6 +44,9 @@ CONFLICTS: dict[str, str] = {
     "get_evaluation": "the job is running: it has a model only once it has succeeded",
     "get_model": "the job is running: it has a model only once it has succeeded",
     "predict": "the job is running: it has a model only once it has succeeded",
+    "add_webhook": "there are 50 webhooks, expected at most that many; delete one first",
+    "ping_webhook": DISABLED,
+    "redeliver": DISABLED,
     "revoke_key": f"{KEY_ID} is the last admin key: make another one before you revoke it",
 }
 WRONG_FIELDS: dict[str, Json] = {
@@ -51,13 +56,15 @@ WRONG_FIELDS: dict[str, Json] = {
     "set_quota": {"field": "cpus", "got": -1, "expected": "an integer from 0 to 9,007,199,254,740,991, or null"},
     "predict": {"field": "rows[3].age", "got": "39", "expected": "an integer, or null where it is missing"},
 }
+WRONG_URL: Json = {"field": "url", "got": "https://10.0.0.5/hook", "expected": "a public address"}
+WRONG_FIELDS |= {"add_webhook": WRONG_URL, "change_webhook": WRONG_URL}
 WRONG_PARAMETER: Json = {"field": "verbose", "got": "true", "expected": "no parameter"}
 WRONG_BODY: Json = {"field": "body", "got": "Expecting value at line 1, column 1", "expected": "JSON"}
 
 
 def problem_example(operation: str, tag: str, status: int) -> Json:
     """What the operation, of the resource `tag`, answers with that status."""
-    of_tag = {"datasets": OF_DATASETS, "keys": OF_KEYS, "tenants": OF_TENANTS}.get(tag, {})
+    of_tag = {"datasets": OF_DATASETS, "keys": OF_KEYS, "tenants": OF_TENANTS, "webhooks": OF_WEBHOOKS}.get(tag, {})
     details = {**DETAILS, **of_tag, 409: CONFLICTS.get(operation)}
     wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
     example: Json = {

@@ -25,6 +25,15 @@ def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+def _hosts(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [each for each in patterns if not re.fullmatch(r"\*|(\*\.)?[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?", each)]
+    if wrong:
+        raise PydanticCustomError(
+            "hosts", "expected names or addresses without a port, such as hooks.example.com, *.example.com or *"
+        )
+    return patterns
+
+
 class Settings(BaseSettings):
     """One service; `CHAINRULE_` and a field's name in capitals is its variable."""
 
@@ -73,6 +82,13 @@ class Settings(BaseSettings):
     """Jobs that a tenant may submit a minute, at each control plane."""
     submit_burst: int = Field(default=100, ge=1)
     """Jobs that may be submitted with one key at once, before the rate of a minute counts."""
+
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_hosts)] = ("*",)
+    """Hosts that webhooks may go to, `*.example.com` for all below that name; by default every host that is at a public
+    address. With commas in between, as a variable."""
+
+    webhook_private: bool = False
+    """Whether webhooks may go to private addresses of those hosts, also without TLS."""
 
     @property
     def quota(self) -> Quota:

@@ -23,6 +23,7 @@ from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, 
 from service.owner import NOBODY, Owner
 from service.queue import Queue
 from service.quota import model_bytes
+from service.webhooks.outbox import announce
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.plan import Plan
 
@@ -135,6 +136,7 @@ class Store:
         ).one()
         told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
         connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told, at=moment))
+        announce(connection, job, 1, told)
         if spec.labels:
             labels = [{"job_number": job.number, "key": key, "value": value} for key, value in spec.labels.items()]
             connection.execute(sa.insert(job_labels), labels)
@@ -321,6 +323,7 @@ class Store:
         connection.execute(
             sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told, at=moment)
         )
+        announce(connection, job, job.last_event + 1, told)
         of_job = {"job_id": job.id, "attempt": told["attempt"], "tenant": job.tenant}
         log.info("%s: %s → %s: %s", job.id, before, to, move.why, extra=of_job)
 

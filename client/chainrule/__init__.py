@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Forbidden,
         InvalidFile,
         InvalidInput,
+        InvalidSignature,
         NotFound,
         Refused,
         ServiceError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from chainrule.job import Job
     from chainrule.model import Model
     from chainrule.records import TERMINAL_STATES, Dataset, Event, LogLine, Prediction
+    from chainrule.signatures import verify_webhook
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,7 @@ __all__ = [
     "Forbidden",
     "InvalidFile",
     "InvalidInput",
+    "InvalidSignature",
     "Job",
     "LogLine",
     "Model",
@@ -58,6 +61,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "__version__",
+    "verify_webhook",
 ]
 
 _HOME = {
@@ -66,6 +70,7 @@ _HOME = {
     "Client": "client",
     "Job": "job",
     "Model": "model",
+    "verify_webhook": "signatures",
     **dict.fromkeys(("TERMINAL_STATES", "Dataset", "Event", "LogLine", "Prediction"), "records"),
 }  # the others are errors
 

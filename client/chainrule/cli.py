@@ -12,6 +12,7 @@ from chainrule.commands.datasets import datasets
 from chainrule.commands.keys import keys, signin
 from chainrule.commands.quota import quota
 from chainrule.commands.serve import serve
+from chainrule.commands.webhooks import webhooks
 from chainrule.errors import ChainruleError
 from chainrule.session import Json, Session, exit_code, print_json, report
 
@@ -89,6 +90,7 @@ app.add_typer(datasets, name="datasets")
 app.add_typer(keys, name="keys")
 app.add_typer(quota, name="quota")
 app.command()(signin)
+app.add_typer(webhooks, name="webhooks")
 app.command()(jobs.train)
 app.command()(jobs.jobs)
 app.command()(jobs.watch)

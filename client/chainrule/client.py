@@ -49,6 +49,7 @@ from chainrule.sse import EventParser
 from chainrule.tenants import OwnQuota, Tenant
 from chainrule.training import Source, learned, source_of, spec_of
 from chainrule.waiting import aside, pause, sent
+from chainrule.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from chainrule.model import Model
@@ -95,6 +96,8 @@ class Client:
             trust_env=False,
             auth=self._with_key,
         )
+        self.webhooks = Webhooks(self)
+        """Who else is told when jobs move."""
 
     def __enter__(self) -> "Client":
         return self
@@ -169,7 +172,7 @@ class Client:
 
     def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
         """One page of the data sets, newest first."""
-        return self._page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
+        return self.page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
 
     def dataset(self, id_or_name: str) -> Dataset:
         """A data set with its columns' profile; a name means its newest version."""
@@ -252,7 +255,7 @@ class Client:
     ) -> Page[Job]:
         """One page of the jobs, newest first; `state` (any of them) and `label` (key=value, all of them) filter."""
         params = {"state": state, "label": label, "limit": limit, "cursor": cursor}
-        return self._page("/v1/jobs", self._job, params)
+        return self.page("/v1/jobs", self._job, params)
 
     def delete_job(self, job_id: str) -> None:
         """Removes an ended job and its files. Raises Conflict for one that has not ended."""
@@ -458,7 +461,7 @@ class Client:
 
     def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
         """One page of the keys of all tenants, newest first. Needs `admin`."""
-        return self._page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
+        return self.page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
 
     def revoke_key(self, key_id: str) -> None:
         """Revokes a key; repeating is harmless. Raises Conflict for the last admin key. Needs `admin`."""
@@ -508,6 +511,14 @@ class Client:
         return Cluster.of(self._get("/v1/cluster"))
 
     # ------------------------------------------------------------------ how requests go
+    def send_json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Sends a request for a path of the API that no other method is for, and returns the JSON of the answer, if
+        it has one. What is None in `body` is left out. Only what harms nobody when it comes twice is sent again."""
+        content = {} if body is None else _json(_given(body))
+        send = self._send if method == "POST" else self._repeatable
+        answer = send(method, path, **content)
+        return answer.json() if answer.content else None
+
     def _move(self, job_id: str, move: str) -> Job:
         return self._job((self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}")).json())
 
@@ -517,7 +528,8 @@ class Client:
     def _job(self, answer: Mapping[str, Any]) -> Job:
         return Job.of(self, answer)
 
-    def _page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
+    def page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
+        """One page of the list at `path`, each item of which is read by `read`."""
         answer = self._get(path, params)
         return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
 
@@ -526,7 +538,7 @@ class Client:
         items: list[Item] = []
         cursor: str | None = None
         while True:
-            page = self._page(path, read, {**params, "cursor": cursor})
+            page = self.page(path, read, {**params, "cursor": cursor})
             items += page.items
             cursor = page.next_cursor
             if cursor is None:

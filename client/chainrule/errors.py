@@ -3,6 +3,7 @@
 ChainruleError
 ├── InvalidFile             a file on this side cannot be read as what it should be
 ├── InvalidInput            what was given is wrong, as can be seen on this side
+├── InvalidSignature        what claims to be a webhook was not sent by the service, or not now
 ├── Unreachable             no answer came from the service
 └── ServiceError            the service answered with an error
     ├── Refused             the request is wrong                               (400, 413, 415, 422, …)
@@ -25,6 +26,7 @@ __all__ = [
     "Forbidden",
     "InvalidFile",
     "InvalidInput",
+    "InvalidSignature",
     "NotFound",
     "Refused",
     "ServiceError",
@@ -43,6 +45,10 @@ class ChainruleError(Exception):
 
 class InvalidFile(ChainruleError):
     """A file on this side cannot be read as what it should be; the message names file, line and column."""
+
+
+class InvalidSignature(ChainruleError):
+    """What claims to be a webhook was not sent by the service, or long ago, or was changed on its way: ignore it."""
 
 
 class Unreachable(ChainruleError):

@@ -32,6 +32,7 @@ __all__ = [
     "SigninLink",
     "Version",
     "WhoAmI",
+    "time_of",
 ]
 
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -41,7 +42,7 @@ Json = Mapping[str, Any]
 Item = TypeVar("Item")
 
 
-def _time(text: str | None) -> Any:
+def time_of(text: str | None) -> Any:
     """An RFC 3339 time, or None."""
     return None if text is None else datetime.fromisoformat(text)
 
@@ -102,7 +103,7 @@ class Dataset(Record):
     @classmethod
     def of(cls, json: Json) -> Self:
         columns = tuple(Column.of(column) for column in json["columns"])
-        return cls._of(json, columns=columns, created_at=_time(json["created_at"]))
+        return cls._of(json, columns=columns, created_at=time_of(json["created_at"]))
 
 
 # ---------------------------------------------------------------- jobs
@@ -127,7 +128,7 @@ class QueuePlace(Record):
 
     @classmethod
     def of(cls, json: Json) -> Self:
-        return cls._of(json, estimated_start_at=_time(json["estimated_start_at"]))
+        return cls._of(json, estimated_start_at=time_of(json["estimated_start_at"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,7 @@ class JobRecord:
             "latest_metrics": json["metrics"],
             "error": JobError.of(json["error"]) if json["error"] else None,
             "queue": QueuePlace.of(json["queue"]) if json.get("queue") else None,
-            **{name: _time(json[name]) for name in ("created_at", "started_at", "finished_at")},
+            **{name: time_of(json[name]) for name in ("created_at", "started_at", "finished_at")},
         }
         return _values(JobRecord, json, read)
 
@@ -223,7 +224,7 @@ class Move(Record):
 
     @classmethod
     def of(cls, json: Json) -> Self:
-        return cls._of(json, from_=json["from"], when=_time(json["when"]))
+        return cls._of(json, from_=json["from"], when=time_of(json["when"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +240,7 @@ class LogLine(Record):
 
     @classmethod
     def of(cls, json: Json) -> Self:
-        return cls._of(json, at=_time(json["at"]))
+        return cls._of(json, at=time_of(json["at"]))
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,7 @@ class Key(Record):
     @classmethod
     def of(cls, json: Json) -> Self:
         times = ("created_at", "expires_at", "revoked_at")
-        return cls._of(json, **{name: _time(json[name]) for name in times})
+        return cls._of(json, **{name: time_of(json[name]) for name in times})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +333,7 @@ class SigninLink(Record):
 
     @classmethod
     def of(cls, json: Json) -> Self:
-        return cls._of(json, expires_at=_time(json["expires_at"]))
+        return cls._of(json, expires_at=time_of(json["expires_at"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,13 @@ from rich.text import Text
 from chainrule.places import ordinal, place_text
 from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Key, LogLine, Metric, Move, Plan, Progress
 from chainrule.text import plain
+from chainrule.webhook_records import Delivery, Webhook
 
 __all__ = [
     "bytes_text",
     "dataset_details",
     "datasets_table",
+    "deliveries_table",
     "duration_text",
     "job_details",
     "jobs_table",
@@ -29,6 +31,7 @@ __all__ = [
     "plan_details",
     "state_text",
     "values_table",
+    "webhooks_table",
 ]
 
 STATE_STYLES = {
@@ -131,6 +134,36 @@ def keys_table(keys: Iterable[Key]) -> Table:
     for key in keys:
         ends = f"revoked at {key.json['revoked_at']}" if key.revoked_at else key.json["expires_at"] or "never"
         table.add_row(key.id, plain(key.name), key.tenant, " ".join(key.scopes), age_text(key.created_at), ends)
+    return table
+
+
+def webhooks_table(webhooks: Iterable[Webhook]) -> Table:
+    """One line a webhook."""
+    table = _table("id", "url", "events", "age", "state")
+    for webhook in webhooks:
+        state = "failing" if webhook.failing_since else "enabled"
+        if not webhook.enabled:
+            state = f"disabled: {webhook.disabled_reason}"
+        table.add_row(
+            webhook.id, plain(webhook.url), " ".join(webhook.events), age_text(webhook.created_at), plain(state)
+        )
+    return table
+
+
+def deliveries_table(deliveries: Iterable[Delivery]) -> Table:
+    """One line a delivery."""
+    table = _table("id", "event", "state", "tries", "status", "next try", "age", "error", right=("tries", "status"))
+    for each in deliveries:
+        table.add_row(
+            each.id,
+            each.event,
+            each.state,
+            str(each.attempts),
+            number_text(each.response_status),
+            each.json["next_attempt_at"] or "",
+            age_text(each.created_at),
+            plain(each.error or ""),
+        )
     return table
 
 

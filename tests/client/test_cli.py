@@ -327,6 +327,30 @@ def test_keys_are_added_listed_and_revoked(run: Run, service: FakeService) -> No
     assert json.loads(run("keys", "add", "x", "--json").stdout)["scopes"] == ["submit"]
 
 
+# ---------------------------------------------------------------- webhooks
+def test_webhooks_are_added_listed_tried_and_removed(run: Run, service: FakeService) -> None:
+    added = run("webhooks", "add", "https://example.com/hook", "--event", "job.running", "--label", "team=a=b")
+    assert added.stdout == "whsec_c2VjcmV0\n"
+    assert added.stderr == "wh_00: job.running to https://example.com/hook\n"
+    assert json.loads(service.requests[-1].content) == {
+        "url": "https://example.com/hook", "events": ["job.running"], "labels": {"team": "a=b"},
+    }  # fmt: skip
+    assert json.loads(run("webhooks", "list", "--json").stdout)["items"] == list(service.webhooks.values())
+    assert run("webhooks", "disable", "wh_00").stdout == "disabled wh_00\n"
+    assert "disabled: by request" in run("webhooks", "list").stdout
+    assert run("webhooks", "enable", "wh_00").stdout == "enabled wh_00\n"
+    assert run("webhooks", "rotate-secret", "wh_00").stdout == "whsec_bmV3\n"
+    assert run("webhooks", "ping", "wh_00").stdout.startswith("dlv_00 is being sent; see chainrule webhooks deliveries")
+    service.add_delivery("failed", "no answer within 10 s")
+    assert all(word in run("webhooks", "deliveries", "wh_00").stdout for word in ("pending", "no answer within 10 s"))
+    failed = json.loads(run("webhooks", "deliveries", "wh_00", "--state", "failed", "--json").stdout)
+    assert failed["items"] == service.deliveries[1:]
+    assert run("webhooks", "redeliver", "wh_00", "dlv_01").stdout == "dlv_01 is being sent\n"
+    assert run("webhooks", "remove", "wh_00").stdout == "removed wh_00\n"
+    assert run("webhooks", "ping", "wh_00").exit_code == ExitCode.NOT_FOUND
+    assert run("webhooks", "add", "https://example.com", "--label", "team").exit_code == 2
+
+
 def test_a_key_is_read_from_a_file_and_never_an_argument(run: Run, service: FakeService, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text("chainrule_mine\n")

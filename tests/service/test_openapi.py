@@ -35,7 +35,7 @@ def test_the_document_in_the_repository_is_up_to_date() -> None:
 
 def test_everything_that_the_contract_names_is_there() -> None:
     known = {f"{verb.upper()} {path}" for path, verbs in DOCUMENT["paths"].items() for verb in verbs}
-    jobs = "/v1/jobs/{job_id}"
+    jobs, webhook = "/v1/jobs/{job_id}", "/v1/webhooks/{webhook_id}"
     assert known == {
         "POST /v1/datasets",
         "GET /v1/datasets",
@@ -50,6 +50,10 @@ def test_everything_that_the_contract_names_is_there() -> None:
         *(f"POST {jobs}/{verb}" for verb in ("cancel", "pause", "resume", "predict")),
         *(f"GET {jobs}/{what}" for what in ("metrics", "events", "history", "model", "evaluation", "checkpoints")),
         *(f"GET {jobs}/logs{more}" for more in ("", "/stream")),
+        *(f"{verb} /v1/webhooks" for verb in ("GET", "POST")),
+        *(f"{verb} {webhook}" for verb in ("GET", "PATCH", "DELETE")),
+        *(f"POST {webhook}/{verb}" for verb in ("ping", "rotate_secret", "deliveries/{delivery_id}/redeliver")),
+        f"GET {webhook}/deliveries",
         *(f"{verb} /v1/keys" for verb in ("GET", "POST")),
         "DELETE /v1/keys/{key_id}",
         *(f"{verb} /v1/session" for verb in ("GET", "POST", "DELETE")),
@@ -90,9 +94,9 @@ def test_every_operation_is_described_with_its_errors(path: str, verb: str, oper
     assert (404 in failures) == ("{" in path)
     for answer in failures.values():
         assert answer["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
-    assert ("requestBody" in operation) == (
-        (path in ("/v1/datasets", "/v1/jobs", "/v1/keys", "/v1/session") and verb == "post") or verb == "put"
-    ) or "predict" in path
+    takes = ("/v1/datasets", "/v1/jobs", "/v1/keys", "/v1/session", "/v1/webhooks")
+    is_sent_one = (path in takes and verb == "post") or verb in ("patch", "put") or "predict" in path
+    assert ("requestBody" in operation) == is_sent_one
 
 
 @pytest.mark.parametrize(("path", "verb", "operation"), OPERATIONS)

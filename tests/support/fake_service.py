@@ -66,6 +66,8 @@ class FakeService:
     made_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     quotas: dict[str, dict[str, Any]] = field(default_factory=lambda: {"default": dict.fromkeys(NO_QUOTA)})
     queues: list[dict[str, Any] | None] = field(default_factory=list)
+    webhooks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
     end: str | None = None
     page: int = 500
 
@@ -340,6 +342,63 @@ class FakeService:
         self.quotas[name] = {**dict.fromkeys(NO_QUOTA), **json.loads(request.content)}
         return self.get_tenant(request, name)
 
+    # ---------------------------------------------------------------- webhooks
+    def add_webhook(self, request: httpx.Request) -> httpx.Response:
+        made = {
+            "id": f"wh_{len(self.webhooks):02}",
+            "events": ["job.succeeded", "job.failed", "job.cancelled"],
+            "labels": {},
+            "description": "",
+            "enabled": True,
+            "disabled_reason": None,
+            "failing_since": None,
+            "old_secret_until": None,
+            "created_at": CREATED,
+            **json.loads(request.content),
+        }
+        self.webhooks[made["id"]] = made
+        return httpx.Response(201, json={**made, "secret": "whsec_c2VjcmV0"})
+
+    def list_webhooks(self, request: httpx.Request) -> httpx.Response:
+        return self._page_of(request, list(self.webhooks.values())[::-1])
+
+    def webhook(self, request: httpx.Request, webhook_id: str, what: str = "") -> httpx.Response:
+        found = self.webhooks.get(webhook_id)
+        if found is None:
+            return problem(404, "Not Found", f"there is no webhook {webhook_id}")
+        match request.method, what:
+            case "DELETE", "":
+                del self.webhooks[webhook_id]
+                return httpx.Response(204)
+            case "PATCH", "":
+                changes = json.loads(request.content)
+                enabled = changes.get("enabled", True)
+                found |= {**changes, "disabled_reason": None if enabled else "by request"}
+            case "POST", "/rotate_secret":
+                return httpx.Response(200, json={**found, "old_secret_until": after(86_400), "secret": "whsec_bmV3"})
+            case "GET", "/deliveries":
+                wanted = request.url.params.get("state")
+                return self._page_of(request, [each for each in self.deliveries if wanted in (None, each["state"])])
+            case "POST", _:
+                return httpx.Response(202, json=self.add_delivery())
+        return httpx.Response(200, json=found)
+
+    def add_delivery(self, state: str = "pending", error: str | None = None) -> dict[str, Any]:
+        """A delivery, made directly."""
+        made: dict[str, Any] = {
+            "id": f"dlv_{len(self.deliveries):02}",
+            "event": "ping",
+            "state": state,
+            "attempts": 0,
+            "error": error,
+            "next_attempt_at": CREATED if state == "pending" else None,
+            "created_at": CREATED,
+            "payload": {"type": "ping"},
+            **dict.fromkeys(("attempted_at", "response_status", "duration_s", "response_body")),
+        }
+        self.deliveries.append(made)
+        return made
+
     def ready(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"status": "ready"})
 
@@ -355,6 +414,12 @@ class FakeService:
         ("GET", "/v1/tenants", list_tenants),
         ("GET", "/v1/tenants/([^/]+)", get_tenant),
         ("PUT", "/v1/tenants/([^/]+)/quota", set_quota),
+        ("POST", "/v1/webhooks", add_webhook),
+        ("GET", "/v1/webhooks", list_webhooks),
+        ("GET", "/v1/webhooks/([^/]+)(/deliveries|)", webhook),
+        ("PATCH", "/v1/webhooks/([^/]+)", webhook),
+        ("POST", "/v1/webhooks/([^/]+)(/.+)", webhook),
+        ("DELETE", "/v1/webhooks/([^/]+)", webhook),
         ("POST", "/v1/datasets", add_dataset),
         ("GET", "/v1/datasets", list_datasets),
         ("GET", "/v1/datasets/([^/]+)", get_dataset),

@@ -17,6 +17,7 @@ import httpx
 from chainrule import files, safetensors
 from chainrule.aio.job import AsyncJob
 from chainrule.aio.waiting import aside, pause, sent
+from chainrule.aio.webhooks import AsyncWebhooks
 from chainrule.errors import (
     ChainruleError,
     InvalidFile,
@@ -94,6 +95,8 @@ class AsyncClient:
             trust_env=False,
             auth=self._with_key,
         )
+        self.webhooks = AsyncWebhooks(self)
+        """Who else is told when jobs move."""
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -168,7 +171,7 @@ class AsyncClient:
 
     async def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
         """One page of the data sets, newest first."""
-        return await self._page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
+        return await self.page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
 
     async def dataset(self, id_or_name: str) -> Dataset:
         """A data set with its columns' profile; a name means its newest version."""
@@ -251,7 +254,7 @@ class AsyncClient:
     ) -> Page[AsyncJob]:
         """One page of the jobs, newest first; `state` (any of them) and `label` (key=value, all of them) filter."""
         params = {"state": state, "label": label, "limit": limit, "cursor": cursor}
-        return await self._page("/v1/jobs", self._job, params)
+        return await self.page("/v1/jobs", self._job, params)
 
     async def delete_job(self, job_id: str) -> None:
         """Removes an ended job and its files. Raises Conflict for one that has not ended."""
@@ -457,7 +460,7 @@ class AsyncClient:
 
     async def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
         """One page of the keys of all tenants, newest first. Needs `admin`."""
-        return await self._page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
+        return await self.page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
 
     async def revoke_key(self, key_id: str) -> None:
         """Revokes a key; repeating is harmless. Raises Conflict for the last admin key. Needs `admin`."""
@@ -507,6 +510,14 @@ class AsyncClient:
         return Cluster.of(await self._get("/v1/cluster"))
 
     # ------------------------------------------------------------------ how requests go
+    async def send_json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Sends a request for a path of the API that no other method is for, and returns the JSON of the answer, if
+        it has one. What is None in `body` is left out. Only what harms nobody when it comes twice is sent again."""
+        content = {} if body is None else _json(_given(body))
+        send = self._send if method == "POST" else self._repeatable
+        answer = await send(method, path, **content)
+        return answer.json() if answer.content else None
+
     async def _move(self, job_id: str, move: str) -> AsyncJob:
         return self._job((await self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}")).json())
 
@@ -516,9 +527,8 @@ class AsyncClient:
     def _job(self, answer: Mapping[str, Any]) -> AsyncJob:
         return AsyncJob.of(self, answer)
 
-    async def _page(
-        self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]
-    ) -> Page[Item]:
+    async def page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
+        """One page of the list at `path`, each item of which is read by `read`."""
         answer = await self._get(path, params)
         return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
 
@@ -527,7 +537,7 @@ class AsyncClient:
         items: list[Item] = []
         cursor: str | None = None
         while True:
-            page = await self._page(path, read, {**params, "cursor": cursor})
+            page = await self.page(path, read, {**params, "cursor": cursor})
             items += page.items
             cursor = page.next_cursor
             if cursor is None:

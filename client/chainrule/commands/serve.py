@@ -73,6 +73,20 @@ def serve(
     submit_burst: Annotated[
         int | None, _quota("Jobs that may be submitted with one key at once.", "CHAINRULE_SUBMIT_BURST; 100", 1)
     ] = None,
+    webhook_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A host that webhooks may go to, *.example.com for all below it; every public one by default. "
+            "Repeatable. [env: CHAINRULE_WEBHOOK_HOSTS, with commas]"
+        ),
+    ] = None,
+    webhook_private: Annotated[
+        bool | None,
+        typer.Option(
+            help="Let webhooks go to private addresses of those hosts, also without TLS. "
+            "[env: CHAINRULE_WEBHOOK_PRIVATE]"
+        ),
+    ] = None,
 ) -> None:
     """Start the service; Ctrl-C or SIGTERM ends it and all that it started."""
     try:
@@ -100,6 +114,8 @@ def serve(
         "quota_stored_bytes": quota_stored_bytes,
         "quota_submits_per_minute": quota_submits_per_minute,
         "submit_burst": submit_burst,
+        "webhook_hosts": webhook_hosts,
+        "webhook_private": webhook_private,
     }
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})

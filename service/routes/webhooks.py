@@ -1,0 +1,128 @@
+"""Webhooks: making, changing and removing them, and the log of what was sent to them."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from service.auth import Reader, Submitter
+from service.examples import WEBHOOK, WEBHOOK_CHANGE
+from service.field_errors import validated
+from service.json_body import JsonBody
+from service.openapi import errors, json_body
+from service.routes.parameters import Control, Cursor, Limit
+from service.views import cursor_of, number_of
+from service.webhooks.views import (
+    Delivery,
+    DeliveryPage,
+    DeliveryState,
+    MadeWebhook,
+    Webhook,
+    WebhookChange,
+    WebhookPage,
+    WebhookRequest,
+)
+from shared.errors import NotFound
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+ULID = "[0-9A-HJKMNP-TV-Z]{26}"
+
+
+def _webhook_id(
+    webhook_id: Annotated[str, Path(description="The webhook's id.", examples=["wh_01K9T4Z3N7J5W8QH2M6RVYBXCD"])],
+) -> str:
+    if not re.fullmatch(f"wh_{ULID}", webhook_id):
+        raise NotFound(f"there is no webhook {ascii(webhook_id[:100])[1:-1]}")
+    return webhook_id
+
+
+def _delivery_id(
+    delivery_id: Annotated[str, Path(description="The delivery's id.", examples=["dlv_01K9T4Z3N7J5W8QH2M6RVYBXCD"])],
+) -> str:
+    if not re.fullmatch(f"dlv_{ULID}", delivery_id):
+        raise NotFound(f"there is no delivery {ascii(delivery_id[:100])[1:-1]}")
+    return delivery_id
+
+
+WebhookId = Annotated[str, Depends(_webhook_id)]
+DeliveryId = Annotated[str, Depends(_delivery_id)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=errors(400, 409, 413, 415, 422, 503),
+    openapi_extra=json_body(WebhookRequest, WEBHOOK),
+)
+def add_webhook(data: JsonBody, who: Submitter, control: Control) -> MadeWebhook:
+    """Make a webhook; the answer alone holds its secret."""
+    asked = validated(WebhookRequest, data)
+    webhook, secret = control.webhooks.add(who.tenant, asked.url, asked.columns())
+    return MadeWebhook.of(webhook, secret=secret)
+
+
+@router.get("", responses=errors(422, 503))
+def list_webhooks(who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None) -> WebhookPage:
+    """List webhooks, newest first."""
+    rows = control.webhooks.list(who.tenant, number_of(cursor), limit)
+    items = [Webhook.of(row) for row in rows]
+    return WebhookPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+
+
+@router.get("/{webhook_id}", responses=errors(404, 422, 503))
+def get_webhook(webhook_id: WebhookId, who: Reader, control: Control) -> Webhook:
+    """Show a webhook."""
+    return Webhook.of(control.webhooks.get(who.tenant, webhook_id))
+
+
+@router.patch(
+    "/{webhook_id}",
+    responses=errors(400, 404, 413, 415, 422, 503),
+    openapi_extra=json_body(WebhookChange, WEBHOOK_CHANGE),
+)
+def change_webhook(webhook_id: WebhookId, data: JsonBody, who: Submitter, control: Control) -> Webhook:
+    """Change a webhook, or switch it on or off."""
+    control.webhooks.get(who.tenant, webhook_id)
+    asked = validated(WebhookChange, data)
+    return Webhook.of(control.webhooks.change(who.tenant, webhook_id, asked.columns(), asked.enabled))
+
+
+@router.delete("/{webhook_id}", status_code=204, responses=errors(404, 422, 503))
+def delete_webhook(webhook_id: WebhookId, who: Submitter, control: Control) -> None:
+    """Remove a webhook and the log of its deliveries."""
+    control.webhooks.delete(who.tenant, webhook_id)
+
+
+@router.post("/{webhook_id}/ping", status_code=202, responses=errors(404, 409, 422, 503))
+def ping_webhook(webhook_id: WebhookId, who: Submitter, control: Control) -> Delivery:
+    """Send a test event, once."""
+    return Delivery.of(control.webhooks.ping(who.tenant, webhook_id))
+
+
+@router.post("/{webhook_id}/rotate_secret", responses=errors(404, 422, 503))
+def rotate_webhook_secret(webhook_id: WebhookId, who: Submitter, control: Control) -> MadeWebhook:
+    """Give a webhook a new secret, which the answer alone holds; for a day the old one signs too."""
+    webhook, secret = control.webhooks.rotate_secret(who.tenant, webhook_id)
+    return MadeWebhook.of(webhook, secret=secret)
+
+
+@router.get("/{webhook_id}/deliveries", responses=errors(404, 422, 503))
+def list_deliveries(
+    webhook_id: WebhookId,
+    who: Reader,
+    control: Control,
+    state: Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> DeliveryPage:
+    """List what was sent to a webhook and is to be, newest first."""
+    rows = control.webhooks.deliveries(who.tenant, webhook_id, state, number_of(cursor), limit)
+    items = [Delivery.of(row) for row in rows]
+    return DeliveryPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+
+
+@router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=errors(404, 409, 422, 503))
+def redeliver(webhook_id: WebhookId, delivery_id: DeliveryId, who: Submitter, control: Control) -> Delivery:
+    """Send a delivery again, or at once where it waits."""
+    return Delivery.of(control.webhooks.redeliver(who.tenant, webhook_id, delivery_id))
