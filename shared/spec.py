@@ -70,10 +70,15 @@ def _printable(text: str) -> str:
     return text
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-ColumnName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]  # as a file's header has it
+# Said in the schema, and checked by us, as its own check could only tell of a pattern.
+STORABLE = {"pattern": "^[^\\x00]*$"}
+PRINTABLE = {"pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
+Name = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=PRINTABLE), AfterValidator(_printable)]
+ColumnName = Annotated[  # as a file's header has it
+    str, Field(min_length=1, max_length=200, json_schema_extra=STORABLE), AfterValidator(_storable)
+]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
-LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+LabelValue = Annotated[str, Field(max_length=200, json_schema_extra=PRINTABLE), AfterValidator(_printable)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9)]
 LearningRate = Annotated[
