@@ -13,9 +13,7 @@ __all__ = ["EXCUSES", "is_excused"]
 
 REFUSED, ACCEPTED = "RejectedPositiveData", "AcceptedNegativeData"  # a right request, a wrong one
 DATA = r"dataset|target|features(\[\d+\])?|validation(\..+)?|task|loss(\..+)?|preprocessing\.missing"
-TOGETHER = (
-    r"early_stopping(\..+)?|initial_parameters(\..+)?|layers(\[\d+\].*)?|epochs|batch_size|schedule(\..+)?|workers"
-)
+TOGETHER = r"(early_stopping|initial_parameters|schedule|workers)(\..+)?|optimizer\.nesterov|layers(\[\d+\].*)?|epochs|batch_size"
 
 
 class Excuse(NamedTuple):

@@ -7,6 +7,8 @@ from typing import Any
 
 import schemathesis
 from schemathesis import Case, HookContext, Response
+from schemathesis.core import NotSet
+from schemathesis.core.parameters import ParameterLocation
 
 from fuzz.excuses import is_excused
 from fuzz.table import FILES, Seeded
@@ -30,17 +32,40 @@ def filter_case(_context: HookContext, case: Case[Any]) -> bool:
 @schemathesis.hook
 def map_case(_context: HookContext, case: Case[Any]) -> Case[Any]:
     """Three of four uploads are good files, jobs and rows are of the data set that there is, cursors the service's."""
-    body: Any = case.body
-    if case.meta is not None and case.meta.generation.mode.is_positive and "cursor" in (case.query or {}):
+    if _is_right(case, ParameterLocation.QUERY) and "cursor" in (case.query or {}):
         case.query = {**case.query, "cursor": CURSOR}
-    match case.operation.definition.raw.get("operationId"):
-        case "add_dataset" if isinstance(body, str | bytes) and len(body) % 4:
-            case.body = FILES.get(case.media_type or "", body)
-        case "submit_job" if isinstance(body, dict):
-            case.body = _of_the_data_set(body)
-        case "predict" if isinstance(body, dict) and isinstance(body.get("rows"), list):
-            case.body = {**body, "rows": [_with_the_features(row) for row in body["rows"]]}
+    if not isinstance(case.body, NotSet) and _is_right(case, ParameterLocation.BODY):
+        case.body = _right_body(case.operation.definition.raw.get("operationId"), case.media_type or "", case.body)
     return case
+
+
+def _is_right(case: Case[Any], part: ParameterLocation) -> bool:
+    """Whether a part of a request is what the document says; else it is to stay as it is."""
+    component = case.meta.components.get(part) if case.meta is not None else None
+    return component is not None and component.mode.is_positive
+
+
+def _right_body(operation: str | None, media_type: str, body: Any) -> Any:
+    match operation:
+        case "add_dataset" if isinstance(body, str | bytes) and len(body) % 4:
+            return FILES.get(media_type, body)
+        case "submit_job" if isinstance(body, dict):
+            return _of_the_data_set(_plain(body))
+        case "predict" if isinstance(body, dict) and isinstance(body.get("rows"), list):
+            return {**body, "rows": [_with_the_features(row) for row in body["rows"]]}
+    return _plain(body)
+
+
+def _plain(value: Any) -> Any:
+    """JSON Schema takes 3.0 for an integer, and the service does not: it would have to guess what was meant."""
+    match value:
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
+        case list():
+            return [_plain(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+    return value
 
 
 @schemathesis.hook

@@ -24,6 +24,10 @@ class Round:
     """Requests that were made and checked."""
     failed: int
     """Failures that differ, errors of the tool included."""
+    phases: tuple[str, ...]
+    """Those that were gone through."""
+    accepted: dict[str, int]
+    """How many right requests each operation took."""
     said: str
     """All that Schemathesis wrote: each failure with the request that brings it about."""
 
@@ -53,5 +57,10 @@ def fuzzed(url: str, key: str, seeded: Seeded, seed: int, examples: int, folder:
         seed=seed,
         cases=told["test_cases"]["generated"],
         failed=len(told["failures"]) + len(told["errors"]) + unfinished,
+        phases=tuple(name for name, phase in told["phases"].items() if phase["status"] in ("success", "failure")),
+        accepted={
+            operation: sum(phase["accepted"] for phase in phases.values())
+            for operation, phases in told["valid_rates"].items()
+        },
         said=done.stdout,
     )

@@ -2,14 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "now", "seconds_between"]
+__all__ = ["later", "now", "seconds_between", "written"]
 
 FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def now() -> str:
     """The present as RFC 3339 in UTC, always with microseconds: as text it sorts as in time."""
-    return datetime.now(UTC).strftime(FORMAT)
+    return written(datetime.now(UTC))
+
+
+def written(moment: datetime) -> str:
+    """A time, with its zone, as `now` writes the present. Raises OverflowError where UTC has no year of four digits."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def later(moment: str, seconds: float) -> str:

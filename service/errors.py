@@ -152,7 +152,7 @@ def _methods(request: Request) -> list[str]:
     """All that can be done at the address; what refuses a method knows of one route only."""
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     there = [route for route in routes if isinstance(route, APIRoute) and route.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in there for method in route.methods})
+    return sorted({method for route in there for method in route.methods or ()})
 
 
 async def _database_away(request: Request, error: Exception) -> Response:

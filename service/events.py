@@ -96,10 +96,12 @@ async def stream(
                 return
             except AWAY:
                 rows, state = (), JobState.RUNNING  # not known to have ended
-            for row in rows:
-                after, spoke_at = row.seq, time.monotonic()
-                yield _event(row.seq, row.type, row.data)
-                if row.type == "state" and JobState(row.data["to"]).is_terminal:
+            if (
+                rows
+            ):  # in one piece: many small ones would be written, and complained of, to a client that has gone away
+                after, spoke_at = rows[-1].seq, time.monotonic()
+                yield b"".join(_event(row.seq, row.type, row.data) for row in rows)
+                if any(row.type == "state" and JobState(row.data["to"]).is_terminal for row in rows):
                     return
             if len(rows) == BATCH:
                 continue
