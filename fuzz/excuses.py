@@ -13,7 +13,10 @@ __all__ = ["EXCUSES", "is_excused"]
 
 REFUSED, ACCEPTED = "RejectedPositiveData", "AcceptedNegativeData"  # a right request, a wrong one
 DATA = r"dataset|target|features(\[\d+\])?|validation(\..+)?|task|loss(\..+)?|preprocessing\.missing"
-TOGETHER = r"(early_stopping|initial_parameters|schedule|workers)(\..+)?|optimizer\.nesterov|layers(\[\d+\].*)?|epochs|batch_size"
+TOGETHER = (
+    r"(early_stopping|initial_parameters|schedule|workers)(\..+)?|optimizer\.nesterov|layers(\[\d+\].*)?"
+    r"|epochs|batch_size"
+)
 
 
 class Excuse(NamedTuple):

@@ -96,9 +96,7 @@ async def stream(
                 return
             except AWAY:
                 rows, state = (), JobState.RUNNING  # not known to have ended
-            if (
-                rows
-            ):  # in one piece: many small ones would be written, and complained of, to a client that has gone away
+            if rows:  # in one piece: of many to a client that has gone away, the log would say each time that it has
                 after, spoke_at = rows[-1].seq, time.monotonic()
                 yield b"".join(_event(row.seq, row.type, row.data) for row in rows)
                 if any(row.type == "state" and JobState(row.data["to"]).is_terminal for row in rows):
