@@ -12,7 +12,7 @@ from schemathesis import Response
 __all__ = ["EXCUSES", "is_excused"]
 
 REFUSED, ACCEPTED = "RejectedPositiveData", "AcceptedNegativeData"  # a right request, a wrong one
-DATA = r"dataset|target|features(\[\d+\])?|validation(\..+)?|task|loss(\..+)?|preprocessing\.missing"
+DATA = r"dataset|target(\[\d+\])?|features(\[\d+\])?|validation(\..+)?|task|loss(\..+)?|preprocessing\.missing"
 TOGETHER = (
     r"(early_stopping|initial_parameters|schedule|workers)(\..+)?|optimizer\.nesterov|layers(\[\d+\].*)?"
     r"|epochs|batch_size"
@@ -35,6 +35,7 @@ EXCUSES = (
     Excuse("these are for CSV only", "add_dataset", "header|delimiter|missing"),
     Excuse("only the data tell which columns there are, and what they hold", "submit_job", DATA),
     Excuse("fields that must go together, or cost too much together", "submit_job", TOGETHER),
+    Excuse("which keys were used before, and for what, only the service knows", "submit_job", "Idempotency-Key"),
     Excuse("which features there are, and of what type, is up to the model", "predict", r"rows\[\d+\].*"),
     Excuse("a key may only end in the future, and only in one way", "add_key", "expires_at"),
     Excuse("with a key in Authorization, the body is not looked at", "sign_in", "", ACCEPTED),

@@ -1,6 +1,6 @@
 """What Schemathesis cannot know of the API: which data sets there are, what good files look like, what must stay.
 
-It changes what is right in a request into what is also there, and leaves alone what is wrong in it.
+It changes right requests into such that name what is there, and leaves wrong ones alone.
 """
 
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import schemathesis
 from schemathesis import Case, HookContext, Response
 from schemathesis.core import NotSet
-from schemathesis.core.parameters import ParameterLocation
 
 from fuzz.excuses import is_excused
 from fuzz.table import FILES, Seeded
@@ -32,17 +31,13 @@ def filter_case(_context: HookContext, case: Case[Any]) -> bool:
 @schemathesis.hook
 def map_case(_context: HookContext, case: Case[Any]) -> Case[Any]:
     """Three of four uploads are good files, jobs and rows are of the data set that there is, cursors the service's."""
-    if _is_right(case, ParameterLocation.QUERY) and "cursor" in (case.query or {}):
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return case
+    if "cursor" in (case.query or {}):
         case.query = {**case.query, "cursor": CURSOR}
-    if not isinstance(case.body, NotSet) and _is_right(case, ParameterLocation.BODY):
+    if not isinstance(case.body, NotSet):
         case.body = _right_body(case.operation.definition.raw.get("operationId"), case.media_type or "", case.body)
     return case
-
-
-def _is_right(case: Case[Any], part: ParameterLocation) -> bool:
-    """Whether a part of a request is what the document says; else it is to stay as it is."""
-    component = case.meta.components.get(part) if case.meta is not None else None
-    return component is not None and component.mode.is_positive
 
 
 def _right_body(operation: str | None, media_type: str, body: Any) -> Any:

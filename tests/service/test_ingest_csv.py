@@ -263,8 +263,8 @@ def test_rubbish_is_refused(seed: int, folder: Path) -> None:
 
 
 def test_too_many_columns_are_refused(folder: Path) -> None:
-    header = ",".join(f"c{number}" for number in range(100_001))
-    assert refusal(f"{header}\n", folder).got == "100,001 columns"
+    header = ",".join(f"c{number}" for number in range(10_001))
+    assert refusal(f"{header}\n", folder).got == "10,001 columns"
 
 
 @pytest.mark.parametrize(
@@ -281,5 +281,5 @@ def test_options_that_cannot_be_followed_are_named(options: dict[str, object], f
 
 
 def test_too_many_categories_are_refused_where_they_were_asked_for(folder: Path) -> None:
-    rows = "".join(f"k{row},0\n" for row in range(100_001))
+    rows = "".join(f"k{row},0\n" for row in range(10_001))
     assert refusal(f"a,b\n{rows}", folder, types={"a": "category"}).field == "types.a"
