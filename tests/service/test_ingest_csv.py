@@ -281,5 +281,5 @@ def test_options_that_cannot_be_followed_are_named(options: dict[str, object], f
 
 
 def test_too_many_categories_are_refused_where_they_were_asked_for(folder: Path) -> None:
-    rows = "".join(f"k{row},0\n" for row in range(10_001))
+    rows = "".join(f"k{row},0\n" for row in range(100_001))
     assert refusal(f"a,b\n{rows}", folder, types={"a": "category"}).field == "types.a"
