@@ -31,9 +31,17 @@ def main(arguments: list[str]) -> int:
     folder = given.into or Path(tempfile.mkdtemp(prefix="chainrule-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     interrupt_on_signals()
+    try:
+        return _fuzzed(given.seed, given.cases, folder)
+    except KeyboardInterrupt:
+        print(f"interrupted; reports in {folder}")
+        return 130
+
+
+def _fuzzed(seed: int, enough: int, folder: Path) -> int:
     with ServiceProcess() as service:
         service.wait_until_ready()
-        cases, failed = _rounds(service, given.seed, given.cases, folder)
+        cases, failed = _rounds(service, seed, enough, folder)
         print(f"the service ended in {service.stop():.1f} s")
         unforeseen = service.log.read_text(errors="replace").count("Traceback")
         shutil.copyfile(service.log, folder / "service.log")

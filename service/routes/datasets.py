@@ -109,6 +109,7 @@ async def add_dataset(
         made = folder / "table"
         made.mkdir(mode=0o700)
         order = Order(
+            tenant=who.tenant,
             source=received.path,
             media_type=media_type,
             options=options,

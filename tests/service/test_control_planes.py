@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.control import ControlPlane
@@ -114,6 +115,20 @@ def test_each_of_many_keys_sent_100_times_at_once_to_all_is_one_job(group: Group
         answers = list(pool.map(submit, range(100 * KEYS)))
     assert sorted(status for _, status, _ in answers) == [200] * 99 * KEYS + [202] * KEYS
     assert len({(key, job_id) for key, _, job_id in answers}) == KEYS
+
+
+def test_a_key_that_is_revoked_at_one_is_refused_by_all_within_a_second(group: Group) -> None:
+    here, there = group.services
+    made = here.http.post("/v1/keys", json={"name": "soon gone", "scopes": ["read"]}).json()
+    with httpx.Client(
+        base_url=there.url, headers={"Authorization": f"Bearer {made['key']}"}, trust_env=False
+    ) as holder:
+        assert holder.get("/v1/jobs").status_code == 200  # which is remembered from now on
+        assert here.http.delete(f"/v1/keys/{made['id']}").status_code == 204
+        until = time.monotonic() + 1.0
+        while holder.get("/v1/jobs").status_code != 401:
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
 
 def test_a_service_that_shares_nothing_is_kept_out_of_a_shared_folder(group: Group) -> None:
