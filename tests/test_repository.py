@@ -118,7 +118,7 @@ def test_imports_flow_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_nothing_imports_what_measures_it_or_what_that_compares_with(package: str) -> None:
-    others = ("benchmarks", "chaos", "fuzz", "jax", "sklearn", "torch")
+    others = ("benchmarks", "chaos", "fuzz", "jax", "sklearn", "supply", "torch")
     assert not [str(each) for each in imports(package) if each.is_within(*others) and each.file != ESTIMATORS]
 
 
