@@ -19,7 +19,7 @@ __all__ = ["KNOWN", "Verdict", "of_npm", "of_pip_audit", "verdict"]
 
 SOURCES = ("pypi", "osv")
 KNOWN = "jinja2==2.4.1"  # CVE-2014-1402 and others; a source that knows nothing of it has no advisories
-WITHIN_S = 120
+WITHIN_S = 60
 
 Json = dict[str, Any]
 
