@@ -72,10 +72,8 @@ def _tell(found: Round, took_s: float, cases: int) -> None:
     if found.failed:
         print(found.said)
     whose = "an admin" if found.seed % 2 else "one who may submit"
-    print(
-        f"seed {found.seed}, as {whose}: {found.cases:,} requests in {took_s:.0f} s, {found.failed} failures", end="; "
-    )
-    print(f"{cases:,} in all", flush=True)
+    told = f"seed {found.seed}, as {whose}: {found.cases:,} requests in {took_s:.0f} s, {found.failed} failures"
+    print(f"{told}; {cases:,} in all", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.excuses import EXCUSES
 from fuzz.round import fuzzed
 from fuzz.table import Seeded
 from service.settings import Settings
@@ -34,8 +33,3 @@ def test_whatever_is_sent_the_answer_is_what_the_document_says(service: Service,
     assert found.phases == PHASES
     accepted = {operation for operation, answers in found.accepted.items() if answers}
     assert {"POST /v1/datasets", "POST /v1/jobs", "POST /v1/jobs/{job_id}/predict", "POST /v1/keys"} <= accepted
-
-
-def test_every_excuse_has_a_reason_and_an_operation_of_its_own() -> None:
-    assert all(excuse.reason and excuse.operation for excuse in EXCUSES)
-    assert len(EXCUSES) < 10
