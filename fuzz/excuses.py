@@ -45,7 +45,7 @@ EXCUSES = (
 
 def is_excused(failure: str, said: str, operation: str, response: Response) -> bool:
     """Whether a failure of that kind, of which the tool says so much, of an operation, is none."""
-    if NOTHING_WRONG in said:
+    if failure == ACCEPTED and NOTHING_WRONG in said:
         return True
     known = [each for each in EXCUSES if each.failure == failure and re.fullmatch(each.operation, operation)]
     if failure == REFUSED and response.status_code == 422:
