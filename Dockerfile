@@ -5,7 +5,7 @@ WORKDIR /page
 COPY service/page/package.json service/page/package-lock.json service/page/.npmrc ./
 RUN npm ci
 COPY service/page ./
-RUN npm run build
+RUN npm run build && npm sbom --sbom-format cyclonedx --package-lock-only > sbom-page.json
 
 
 FROM python:3.11-slim AS build
@@ -30,6 +30,12 @@ RUN for package in . client; do \
     done \
     && uv pip install --python /opt/chainrule --compile-bytecode --no-deps dist/*.whl
 
+# What is in the image, told by what is there; what tells it comes from the development lock, and stays behind.
+COPY --from=page /page/sbom-page.json /opt/sbom/
+RUN uv venv --no-project /tmp/lister \
+    && uv pip install --python /tmp/lister --require-hashes --constraints requirements-dev.lock cyclonedx-bom \
+    && /tmp/lister/bin/cyclonedx-py environment /opt/chainrule --output-file /opt/sbom/sbom-service.json
+
 
 FROM python:3.11-slim
 # A fixed number, so that a volume shared by several machines has one owner.
@@ -38,6 +44,7 @@ RUN groupadd --gid 10001 chainrule \
     && install -d -o chainrule -g chainrule -m 0700 /var/lib/chainrule \
     && install -d -o chainrule -g chainrule /var/cache/chainrule
 COPY --from=build /opt/chainrule /opt/chainrule
+COPY --from=build /opt/sbom /usr/local/share/chainrule
 
 # numba keeps compiled kernels beside the source when it can; here the source belongs to root.
 ENV PATH=/opt/chainrule/bin:$PATH \

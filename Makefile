@@ -32,7 +32,7 @@ HOST := 127.0.0.1
 PORT := 8400
 DATA_DIR := data
 
-.PHONY: help setup demo test lint format sync serve bench bench-peers chaos page without-page screenshots lock clean
+.PHONY: help setup demo test lint format sync serve bench bench-peers chaos fuzz audit sbom page without-page screenshots lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -49,7 +49,7 @@ test: setup ## run the whole test suite; `make test ARGS="-k predict"` runs a pa
 lint: setup ## look for mistakes: ruff, its format, strict types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy -p service -p workers -p shared -p chainrule -p benchmarks -p chaos
+	@.venv/bin/mypy -p service -p workers -p shared -p chainrule -p benchmarks -p chaos -p fuzz -p supply
 	@$(if $(NPM),$(IN_PAGE) npm run --silent check,:)
 
 format: setup ## lay the code out as `make lint` wants it
@@ -71,6 +71,15 @@ bench-peers: ## install the libraries that `make bench` measures beside Chainrul
 
 chaos: setup ## kill, stop and cut off what trains, and count what is lost: `make chaos ARGS="--only workers --quick"` a part
 	@.venv/bin/python -m chaos $(ARGS)
+
+fuzz: setup ## send 20,000 requests of all sorts to a real service, from the OpenAPI document: `make fuzz ARGS="--seed 7"` others
+	@.venv/bin/python -m fuzz $(ARGS)
+
+audit: setup ## what is known against the packages that we use, where a source of advisories can be reached
+	@.venv/bin/python -m supply.audit $(NPM) $(ARGS)
+
+sbom: setup ## lists of all that the service and the page are made of, as CycloneDX: dist/sbom-service.json, dist/sbom-page.json
+	@.venv/bin/python -m supply.sbom dist $(NPM)
 
 page: $(PAGE)/dist/index.html ## build the web page, with the Node of the machine or one that is installed into .node
 

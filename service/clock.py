@@ -2,19 +2,24 @@
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "now", "seconds_between", "written"]
+__all__ = ["later", "now", "seconds_between", "since_1970", "written"]
 
 FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def now() -> str:
     """The present as RFC 3339 in UTC, always with microseconds: as text it sorts as in time."""
-    return datetime.now(UTC).strftime(FORMAT)
+    return written(datetime.now(UTC))
 
 
-def written(timestamp: float) -> str:
-    """A time in seconds since 1970."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime(FORMAT)
+def written(moment: datetime) -> str:
+    """A time, with its zone, as `now` writes the present. Raises OverflowError where UTC has no year of four digits."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def since_1970(seconds: float) -> str:
+    """The time so many seconds after 1970 began."""
+    return datetime.fromtimestamp(seconds, UTC).strftime(FORMAT)
 
 
 def later(moment: str, seconds: float) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from service.database import AWAY, reason_of
 from service.field_errors import query_errors
@@ -138,12 +140,20 @@ def _invalid(request: Request, status: int, error: InvalidInput) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = str(error.detail)
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
         detail = "there is nothing at this address; /docs lists all that there is"
     elif error.status_code == 405:
         detail = f"{request.method} cannot be done here"
-    return problem(request, error.status_code, detail, headers=dict(error.headers or {}))
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(request, error.status_code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that can be done at the address; what refuses a method knows of one route only."""
+    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
+    there = [route for route in routes if isinstance(route, APIRoute) and route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in there for method in route.methods or ()})
 
 
 async def _database_away(request: Request, error: Exception) -> Response:

@@ -117,10 +117,10 @@ async def stream(
                 return
             except AWAY:
                 rows, state = (), JobState.RUNNING  # not known to have ended
-            for row in rows:
-                after, spoke_at = row.seq, time.monotonic()
-                yield _event(row.seq, row.type, row.data)
-                if row.is_last:
+            if rows:  # in one piece: of many to a client that has gone away, the log would say each time that it has
+                after, spoke_at = rows[-1].seq, time.monotonic()
+                yield b"".join(_event(row.seq, row.type, row.data) for row in rows)
+                if rows[-1].is_last:
                     return
             if len(rows) == BATCH:
                 continue

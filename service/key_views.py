@@ -1,12 +1,12 @@
 """What the API takes and answers on keys and sessions, every field described."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
 
-from service.clock import FORMAT, later
+from service.clock import later, written
 from service.database import DEFAULT_TENANT
 from service.keys import Principal, Scope
 from service.views import NextCursor, Time, View
@@ -53,12 +53,13 @@ class KeyRequest(Request):
         if self.expires_at is None:
             return None
         try:
-            end = datetime.fromisoformat(self.expires_at)
-        except ValueError:
-            end = None
-        if end is None or end.tzinfo is None or (written := end.astimezone(UTC).strftime(FORMAT)) <= moment:
+            parsed = datetime.fromisoformat(self.expires_at)
+            end = "" if parsed.tzinfo is None else written(parsed)
+        except (ValueError, OverflowError):
+            end = ""
+        if end <= moment:
             raise InvalidInput.of("expires_at", self.expires_at, "a time to come, as RFC 3339 writes it")
-        return written
+        return end
 
 
 class Key(View):

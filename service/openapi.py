@@ -20,6 +20,7 @@ from service.errors import Problem
 from service.examples import ANSWERS, BODIES
 from service.key_views import KeyRequest, SigninRequest
 from service.keys import Scope
+from service.links import LINKS
 from service.problem_examples import problem_example
 from service.problems import MEDIA_TYPE
 from service.quota_views import QuotaRequest
@@ -90,10 +91,10 @@ def _problem() -> Json:
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
-def json_body(model: type[BaseModel], example: Json) -> Json:
+def json_body(model: type[BaseModel], example: Json, *, required: bool = True) -> Json:
     """The JSON body of a route, for its `openapi_extra`."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+    content = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
 
 
 def binary_body(examples: dict[str, str], description: str) -> Json:
@@ -135,6 +136,9 @@ def document(app: FastAPI) -> Json:
             _say_scope(operation, verb, scopes[operation["operationId"]])
             operation["summary"] = operation.pop("description").rstrip(".")  # the endpoint's docstring, one sentence
             _show_examples(operation)
+            _show_links(operation)
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
         made["webhooks"] = sent()
         for unused in ("HTTPValidationError", "ValidationError"):
             made["components"]["schemas"].pop(unused, None)
@@ -163,6 +167,20 @@ def _show_examples(operation: Json) -> None:
                 options = content["schema"].get("anyOf", [content["schema"]])
                 models = [option["$ref"].rpartition("/")[2] for option in options]
                 content["examples"] = {model: {"value": BODIES[model]} for model in models}
+
+
+def _show_links(operation: Json) -> None:
+    """Adds what can be done next with what the operation answers."""
+    for status, links in LINKS.get(operation["operationId"], {}).items():
+        operation["responses"][status]["links"] = links
+
+
+def _without_null(schema: Json) -> Json:
+    """The schema of a parameter that may be left out: it has no null, as FastAPI says it had."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **options[0]}
 
 
 def _described(schema: Json) -> Json:

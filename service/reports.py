@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.clock import written
+from service.clock import since_1970
 from service.jobs import JobState
 from service.store import Told, state_event
 from workers.job import Report
@@ -41,7 +41,7 @@ def meaning_of(
 
 
 def _add(meaning: Meaning, report: Report, data: dict[str, Any], attempt: int, addresses: Mapping[str, str]) -> None:
-    values, at = meaning.values, written(report.at)
+    values, at = meaning.values, since_1970(report.at)
 
     def tell(kind: str, what: dict[str, Any], step: int | None = None) -> None:
         meaning.told.append(Told(kind, what, step, at, report.number))

@@ -68,7 +68,7 @@ def _words(schema: Schema, root: Schema) -> str:
 
 
 def _text(schema: Schema) -> str:
-    if "pattern" in schema:
+    if "pattern" in schema and "maxLength" not in schema:
         return f"text that matches {schema['pattern']}"
     return "text" + _count(schema, "minLength", "maxLength", " of", " characters")
 

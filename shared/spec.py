@@ -70,10 +70,15 @@ def _printable(text: str) -> str:
     return text
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-ColumnName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]  # as a file's header has it
+# Said in the schema, and checked by us, as its own check could only tell of a pattern.
+STORABLE = {"pattern": "^[^\\x00]*$"}
+PRINTABLE = {"pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
+Name = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=PRINTABLE), AfterValidator(_printable)]
+ColumnName = Annotated[  # as a file's header has it
+    str, Field(min_length=1, max_length=200, json_schema_extra=STORABLE), AfterValidator(_storable)
+]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
-LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+LabelValue = Annotated[str, Field(max_length=200, json_schema_extra=PRINTABLE), AfterValidator(_printable)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9)]
 LearningRate = Annotated[
@@ -107,7 +112,7 @@ Layer = Annotated[Dense | Dropout, Field(discriminator="type")]
 class AutoLoss(Record):
     """Cross-entropy for a classification, mean squared error for a regression."""
 
-    type: Literal["auto"] = "auto"
+    type: Literal["auto"]
 
 
 class CrossEntropyLoss(Record):
@@ -205,7 +210,7 @@ Optimizer = Annotated[Sgd | Adam | AdamW | RMSprop | Adagrad, Field(discriminato
 class ConstantSchedule(Record):
     """The learning rate never changes."""
 
-    type: Literal["constant"] = "constant"
+    type: Literal["constant"]
 
 
 class StepSchedule(Record):
@@ -333,7 +338,9 @@ class JobSpec(Record):
 
     name: Name = "untitled"
     """For people."""
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=64, json_schema_extra={"additionalProperties": False}
+    )
     """A flat map to filter jobs by."""
     dataset: Name
     """Id or name of the data set to train on; a name means its newest version."""
@@ -349,11 +356,11 @@ class JobSpec(Record):
     """By default a category, boolean or text target is a classification, anything else a regression."""
     layers: Annotated[list[Layer], Field(max_length=MAX_LAYERS)] = Field(default_factory=list)
     """Hidden layers in order; [] is a linear model. The output layer follows from target and task."""
-    loss: Loss = AutoLoss()
+    loss: Loss = AutoLoss(type="auto")
     """What is minimized."""
     optimizer: Optimizer = Field(default_factory=lambda: Adam(type="adam"))
     """How weights follow from gradients."""
-    schedule: Schedule = ConstantSchedule()
+    schedule: Schedule = ConstantSchedule(type="constant")
     """How the learning rate changes."""
     l1: NotNegative = 0.0
     """Adds l1 Σ|w| over the weights (not the biases) to the loss."""

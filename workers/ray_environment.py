@@ -14,10 +14,11 @@ from pathlib import Path
 from shared.errors import Unavailable
 from workers.job import Cluster, TransportName
 
-__all__ = ["end_leftovers", "ray_cluster"]
+__all__ = ["RAYS_OWN", "end_leftovers", "ray_cluster"]
 
 TOKEN = "token"  # the file in the session folder that holds the secret of an embedded cluster
-MAX_SOCKET_FOLDER = 40  # Ray's socket paths are about 67 characters longer, and Linux allows 107
+RAYS_OWN = "tmp"  # the folder in it that Ray opens to every user of the machine, whatever it was before
+MAX_SOCKET_FOLDER = 40  # of RAYS_OWN: Ray's socket paths are about 67 characters longer, and Linux allows 107
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -56,8 +57,8 @@ def _session_folder(data_dir: Path) -> Path:
     """An empty 0700 folder for Ray's sockets and logs: in the data folder; where its path is too long for a socket, in
     the system's temporary folder, under a name that follows from it, so that a killed service's leftovers are found."""
     folder = data_dir.resolve() / "ray"
-    if len(str(folder)) > MAX_SOCKET_FOLDER:
-        name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    if len(str(folder / RAYS_OWN)) > MAX_SOCKET_FOLDER:
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
         folder = Path(tempfile.gettempdir()) / f"chainrule-{os.getuid()}-{name}"
     if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
         raise Unavailable(f"{folder} belongs to somebody else; remove it or choose another data folder")

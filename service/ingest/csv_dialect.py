@@ -89,7 +89,7 @@ def _rows(text: str, delimiter: str) -> list[list[str]]:
 def _delimiter(asked: str | None, text: str) -> str:
     if asked is not None:
         delimiter = {"\\t": "\t", "tab": "\t"}.get(asked, asked)
-        if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
+        if len(delimiter) != 1 or delimiter in '"\r\n\0' or not delimiter.isascii():
             raise InvalidInput.of("delimiter", asked, "a single ASCII character: , ; | or tab, for example")
         return delimiter
     return max(DELIMITERS, key=lambda delimiter: (_agreement(text, delimiter), -DELIMITERS.index(delimiter)))

@@ -47,6 +47,8 @@ class Order(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    tenant: str
+    """For whom: none has all readers at once."""
     source: Path
     media_type: str
     options: ReadOptions

@@ -16,19 +16,36 @@ import selectors
 import signal
 import socket
 import sys
-from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from service.datasets import ingest
 from service.ingest.orders import END_OF_ANSWER, MAX_ORDER_BYTES, Answer, Limits, Order, WrongField
 from shared.errors import InvalidInput, shown
 
 AT_ONCE = 4  # files that are read at the same time; others wait
+AT_ONCE_FOR_ONE = AT_ONCE - 1  # of one tenant: slow files of one never keep those of all others waiting
 WALL_PER_CPU = 5  # how much longer than its CPU time a process may take, on a machine that others use too
 NO_THREAD = "can't start new thread"  # Python's words where there is no memory for its stack
 SECONDS_TO_DIE = 5  # after SIGXCPU, which tells what it died of, SIGKILL
 
 log = logging.getLogger("chainrule")
+
+
+class Running(NamedTuple):
+    """A process that reads, the channel that it answers through, and for whom."""
+
+    process: int
+    channel: socket.socket
+    tenant: str
+
+
+def next_of(running: Sequence[str], waiting: Sequence[str]) -> int | None:
+    """Which of the tenants that wait is next, given those for whom files are read: the first that may have one more."""
+    if len(running) >= AT_ONCE:
+        return None
+    return next((index for index, tenant in enumerate(waiting) if running.count(tenant) < AT_ONCE_FOR_ONE), None)
 
 
 class Template:
@@ -37,8 +54,8 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._selector = selectors.DefaultSelector()
-        self._waiting: deque[tuple[bytes, socket.socket]] = deque()
-        self._running: dict[int, tuple[int, socket.socket]] = {}  # process and channel by pidfd
+        self._waiting: list[tuple[Order, socket.socket]] = []
+        self._running: dict[int, Running] = {}  # by pidfd
 
     def run(self) -> None:
         self._selector.register(self._control, selectors.EVENT_READ)
@@ -53,27 +70,30 @@ class Template:
                 elif key.fileobj in self._selector.get_map():  # it may have ended in this very moment
                     self._selector.unregister(key.fileobj)
                     os.kill(key.data, signal.SIGKILL)  # not waited for yet, so the number is still its own
-            while self._waiting and len(self._running) < AT_ONCE:
-                self._start(*self._waiting.popleft())
+            while (index := next_of(self._tenants(), [order.tenant for order, _ in self._waiting])) is not None:
+                self._start(*self._waiting.pop(index))
 
     def _take_order(self) -> bool:
         order, files, _, _ = socket.recv_fds(self._control, MAX_ORDER_BYTES, 1)
         if files:
-            self._waiting.append((order, socket.socket(fileno=files[0])))
+            self._waiting.append((Order.model_validate_json(order), socket.socket(fileno=files[0])))
         return bool(order)
 
-    def _start(self, order: bytes, channel: socket.socket) -> None:
+    def _tenants(self) -> list[str]:
+        return [running.tenant for running in self._running.values()]
+
+    def _start(self, order: Order, channel: socket.socket) -> None:
         process = os.fork()
         if process == 0:
             _read_and_exit(order, channel)
         ended = os.pidfd_open(process)
-        self._running[ended] = process, channel
+        self._running[ended] = Running(process, channel, order.tenant)
         self._selector.register(ended, selectors.EVENT_READ)
         self._selector.register(channel, selectors.EVENT_READ, process)  # readable once the other end is closed
 
     def _end(self, ended: int) -> None:
         """Says how a process ended."""
-        process, channel = self._running.pop(ended)
+        process, channel, _ = self._running.pop(ended)
         self._selector.unregister(ended)
         os.close(ended)
         if channel.fileno() in self._selector.get_map():
@@ -83,18 +103,18 @@ class Template:
             channel.send(END_OF_ANSWER + str(os.waitstatus_to_exitcode(status)).encode(), socket.MSG_DONTWAIT)
 
     def _kill_all(self) -> None:
-        for process, _ in self._running.values():
-            os.kill(process, signal.SIGKILL)
+        for running in self._running.values():
+            os.kill(running.process, signal.SIGKILL)
 
 
 # ---------------------------------------------------------------- the process of one file
-def _read_and_exit(order: bytes, channel: socket.socket) -> None:
+def _read_and_exit(order: Order, channel: socket.socket) -> None:
     """All of a forked process. It keeps nothing open but its channel and the log."""
     status = 1
     try:
         os.closerange(3, channel.fileno())
         os.closerange(channel.fileno() + 1, 1 + max(map(int, os.listdir("/proc/self/fd"))))  # noqa: PTH208
-        answer = _answer(Order.model_validate_json(order))
+        answer = _answer(order)
         channel.sendall(json.dumps(answer.model_dump(exclude_unset=True)).encode() + b"\n")
         status = 0
     except Exception:

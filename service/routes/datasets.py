@@ -20,7 +20,7 @@ from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
 from service.openapi import binary_body, errors
 from service.reports import finite
-from service.routes.parameters import Control, Cursor, DatasetKey, Limit
+from service.routes.parameters import Control, Cursor, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
 from shared.errors import InvalidInput, TooLarge, UnsupportedMedia
@@ -33,6 +33,9 @@ MEDIA_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/x-npz"
 MAX_PREVIEW_VALUES = 2_000_000
 MAX_MISSING = 100
 NAME: TypeAdapter[str] = TypeAdapter(Name)
+NAMES = r"(?!\.{1,2}$)[^/\x00-\x1f\x7f-\x9f]{1,200}"
+DELIMITERS = r"[\x01-\x09\x0b\x0c\x0e-!#-\x7f]|\\t|tab"
+TYPE = rf"[^,]*[^,\s][^,]*:(?:{'|'.join(get_args(ColumnType))})"
 
 BODY = binary_body(
     {
@@ -64,11 +67,18 @@ async def add_dataset(
         str,
         Query(
             description="What to call it: 1 to 200 characters, without `/` and control characters, neither `.` nor "
-            "`..`. Of a name used before it is the next version."
+            "`..`. Of a name used before it is the next version.",
+            json_schema_extra=like(NAMES),
         ),
     ],
     header: Annotated[bool | None, Query(description="CSV: whether the first row holds the names.")] = None,
-    delimiter: Annotated[str | None, Query(description="CSV: what stands between cells, one character.")] = None,
+    delimiter: Annotated[
+        str | None,
+        Query(
+            description="CSV: what stands between cells: one ASCII character, or `tab`.",
+            json_schema_extra=like(DELIMITERS),
+        ),
+    ] = None,
     missing: Annotated[
         list[str] | None,
         Query(
@@ -77,7 +87,11 @@ async def add_dataset(
         ),
     ] = None,
     types: Annotated[
-        str | None, Query(description="Types of columns, where another would be inferred: `zip:category,day:text`.")
+        str | None,
+        Query(
+            description="Types of columns, where another would be inferred: `zip:category,day:text`.",
+            json_schema_extra=like(f"(?:{TYPE}(?:,{TYPE})*)?"),
+        ),
     ] = None,
 ) -> Response:
     """Upload a data set: the file as the body, streamed."""
@@ -98,6 +112,7 @@ async def add_dataset(
         made = folder / "table"
         made.mkdir(mode=0o700)
         order = Order(
+            tenant=who.tenant,
             source=received.path,
             media_type=media_type,
             options=options,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import Field
 from ulid import ULID
 
 from service.auth import Reader, Submitter, recheck
@@ -21,8 +22,8 @@ from service.json_body import JsonBody
 from service.keys import Scope
 from service.openapi import errors, json_body
 from service.quota import model_bytes
-from service.routes.pacing import IdempotencyKey, IsDryRun, TooFast
-from service.routes.parameters import Control, Cursor, JobId, Limit
+from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, TooFast
+from service.routes.parameters import Control, Cursor, JobId, Limit, like
 from service.store import JobFilter, JobRow, NewJob
 from service.views import (
     DryRun,
@@ -41,7 +42,8 @@ from shared.spec import JobSpec, ValidationDataset
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-KEY = re.compile(r"[\x20-\x7e]{1,255}")
+LABEL = re.compile(r"([A-Za-z0-9_.\-/]{1,63})(?:[=:]([^\x00]*))?", re.DOTALL)
+EVENT_ID = re.compile(r"[0-9]{0,18}")
 MAX_STEP = 2**62
 LONG_PAGE = 10_000
 EVENT_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -140,7 +142,7 @@ def list_jobs(
     control: Control,
     state: Annotated[list[JobState] | None, Query(description="Only jobs in these states; repeatable.")] = None,
     label: Annotated[
-        list[str] | None,
+        list[Annotated[str, Field(json_schema_extra=like(LABEL.pattern))]] | None,
         Query(
             max_length=MAX_LABELS,
             description="Only jobs with this label, `key=value`, or any value of it, `key`; repeatable: all of them.",
@@ -167,7 +169,7 @@ def list_jobs(
 
 def _label(text: str) -> tuple[str, str | None]:
     """`key=value` or `key:value`; a key alone means any value."""
-    found = re.fullmatch(r"([A-Za-z0-9_.\-/]{1,63})(?:[=:]([^\x00]*))?", text, re.DOTALL)
+    found = LABEL.fullmatch(text)
     if found is None:
         raise InvalidInput.of("label", text, "key=value, or a key alone")
     return found[1], found[2]
@@ -253,7 +255,7 @@ def _move(data: dict[str, Any]) -> HistoryItem:
             "before, members: the numbers of who did and who does; lost: whether somebody was lost), `progress` (as "
             "the job's, and its metrics) and `metrics` (an item of the job's metrics), each with JSON as its data and "
             "a number as its id. The stream ends with the job.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": {"description": "Events, one after the other."}}},
         },
         **errors(404, 422, 503),
     },
@@ -264,7 +266,11 @@ async def watch_job(
     who: Reader,
     control: Control,
     last_event_id: Annotated[
-        str | None, Header(description="The id of the last event received: the stream goes on after it.")
+        str | None,
+        Header(
+            description="The id of the last event received: the stream goes on after it.",
+            json_schema_extra=like(EVENT_ID.pattern),
+        ),
     ] = None,
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
@@ -278,6 +284,6 @@ def event_number(text: str | None) -> int:
     """The number that a Last-Event-ID stands for. Raises InvalidInput."""
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    if not EVENT_ID.fullmatch(text):
         raise InvalidInput.of("Last-Event-ID", text, "the id of an event of this job: a number")
     return int(text)

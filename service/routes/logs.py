@@ -43,7 +43,7 @@ def get_logs(
         200: {
             "description": "Server-sent events `log`, each with a line of the log as its data and the line's `seq` as "
             "its id. The stream ends with the job.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": {"description": "Lines, one after the other."}}},
         },
         **errors(404, 422, 503),
     },

@@ -1,5 +1,6 @@
 """The pace of submits, as a parameter of the route that takes them."""
 
+import re
 from typing import Annotated
 
 from fastapi import Depends, Header, Query
@@ -7,14 +8,19 @@ from fastapi.concurrency import run_in_threadpool
 
 from service.auth import Reader
 from service.keys import Scope
-from service.routes.parameters import Control
+from service.routes.parameters import Control, like
 from shared.errors import TooManyRequests
 
-__all__ = ["IdempotencyKey", "IsDryRun", "TooFast"]
+__all__ = ["KEY", "IdempotencyKey", "IsDryRun", "TooFast"]
 
 IsDryRun = Annotated[bool, Query(description="Only validate and plan: nothing is queued.")]
+KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")  # HTTP takes spaces around a header's value for none of it
 IdempotencyKey = Annotated[
-    str | None, Header(description="1 to 255 printable characters: the same key and spec again give the same job.")
+    str | None,
+    Header(
+        description="1 to 255 printable characters: the same key and spec again give the same job.",
+        json_schema_extra=like(KEY.pattern),
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Parameters that several routes take."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
@@ -9,10 +9,16 @@ from fastapi.routing import APIRoute
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
-__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "KeyId", "Limit", "TenantName", "known_query"]
+__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "KeyId", "Limit", "TenantName", "known_query", "like"]
 
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
 JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+
+
+def like(pattern: str) -> dict[str, Any]:
+    """What the document says of a parameter that we check ourselves: to tell more than that it does not match, or to
+    answer 404."""
+    return {"pattern": f"^{pattern}$"}
 
 
 def _control(request: Request) -> ControlPlane:
@@ -21,14 +27,25 @@ def _control(request: Request) -> ControlPlane:
 
 
 def _job_id(
-    job_id: Annotated[str, Path(description="The job's id.", examples=["job_01K9T4Z3N7J5W8QH2M6RVYBXCD"])],
+    job_id: Annotated[
+        str,
+        Path(
+            description="The job's id.",
+            examples=["job_01K9T4Z3N7J5W8QH2M6RVYBXCD"],
+            json_schema_extra=like(JOB_ID.pattern),
+        ),
+    ],
 ) -> str:
     if not JOB_ID.fullmatch(job_id):
         raise NotFound(f"there is no job {ascii(job_id[:100])[1:-1]}")
     return job_id
 
 
-def _key_id(key_id: Annotated[str, Path(description="The key's id.", examples=["key_ab12cd34"])]) -> str:
+def _key_id(
+    key_id: Annotated[
+        str, Path(description="The key's id.", examples=["key_ab12cd34"], json_schema_extra=like(KEY_ID.pattern))
+    ],
+) -> str:
     if not KEY_ID.fullmatch(key_id):
         raise NotFound(f"there is no key {ascii(key_id[:100])[1:-1]}")
     return key_id

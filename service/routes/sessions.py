@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["keys"])
     "/session",
     dependencies=[OPEN],
     responses=errors(400, 401, 403, 413, 415, 422, 503),
-    openapi_extra=json_body(SigninRequest, SIGNIN),
+    openapi_extra=json_body(SigninRequest, SIGNIN, required=False),
 )
 async def sign_in(request: Request, response: Response, control: Control) -> Session:
     """Sign a browser in, with a code, or without a body by a key in `Authorization`; sets a cookie for twelve hours."""

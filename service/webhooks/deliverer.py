@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from service.clock import written
+from service.clock import since_1970
 from service.database import AWAY, reason_of
 from service.webhooks.outbox import Claimed, Outbox
 from service.webhooks.retries import Answer
@@ -108,7 +108,7 @@ class Deliverer:
             log.error("%s: %s", claimed.webhook_id, OTHER_SECRET)
             return Answer(0.0, error=OTHER_SECRET)
         secrets = [secret]
-        if claimed.old_secret_until is not None and written(moment) < claimed.old_secret_until:
+        if claimed.old_secret_until is not None and since_1970(moment) < claimed.old_secret_until:
             secrets.append(secret_of(master, claimed.webhook_id, claimed.generation - 1))
         body = claimed.payload.encode()
         headers = {

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Row
 from ulid import ULID
 
-from service.clock import written
+from service.clock import since_1970
 from service.database import Database, DatabaseTime, deliveries, jobs, webhooks
 from service.webhooks.events import PING, data_of, envelope, event_of, wants
 from service.webhooks.retries import Answer, Done, GiveUp, TryAgain, after_attempt
@@ -239,7 +239,7 @@ class Outbox:
             .scalar_subquery()
         )
         with self._database.reading() as connection:
-            oldest_kept = written(connection.execute(sa.select(self._time)).scalar_one() - KEEPS_S)
+            oldest_kept = since_1970(connection.execute(sa.select(self._time)).scalar_one() - KEEPS_S)
             bounds = connection.execute(sa.select(webhooks.c.number, beyond.label("last"))).all()
         removed = 0
         for webhook in bounds:

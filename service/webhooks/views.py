@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 from sqlalchemy import Row
 
-from service.clock import written
+from service.clock import since_1970
 from service.jobs import JobState
 from service.key_views import Request
 from service.views import Digest, JobError, NextCursor, Time, View
@@ -107,7 +107,7 @@ class Webhook(View):
             **{name: getattr(webhook, name) for name in names},
             enabled=webhook.disabled_because is None,
             disabled_reason=webhook.disabled_because,
-            failing_since=None if webhook.failing_since is None else written(webhook.failing_since),
+            failing_since=None if webhook.failing_since is None else since_1970(webhook.failing_since),
             **more,
         )
 
@@ -159,10 +159,10 @@ class Delivery(View):
     def of(cls, delivery: Row[Any]) -> "Delivery":
         """From the delivery's row in the database."""
         names = ("id", "event", "state", "attempts", "duration_s", "error", "created_at")
-        due_at = delivery.created_at if delivery.due_at == 0 else written(delivery.due_at)
+        due_at = delivery.created_at if delivery.due_at == 0 else since_1970(delivery.due_at)
         return cls(
             **{name: getattr(delivery, name) for name in names},
-            attempted_at=None if delivery.attempted_at is None else written(delivery.attempted_at),
+            attempted_at=None if delivery.attempted_at is None else since_1970(delivery.attempted_at),
             response_status=delivery.status,
             response_body=delivery.response,
             next_attempt_at=due_at if delivery.state == "pending" else None,

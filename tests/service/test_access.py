@@ -202,6 +202,9 @@ def test_keys_are_made_listed_and_revoked(service: Service) -> None:
         ({"expires_at": "tomorrow"}, "expires_at"),
         ({"expires_at": "2999-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "0418-01-01T00:00:00Z"}, "expires_at"),  # as text a year of three digits is later than ours
+        ({"expires_at": "0001-01-01T00:00:00+23:59"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-23:59"}, "expires_at"),
         ({"expires_at": "2999-01-01T00:00:00Z", "expires_in_s": 5}, "expires_at"),
         ({"expires_in_s": 0}, "expires_in_s"),
         ({"colour": "red"}, "colour"),

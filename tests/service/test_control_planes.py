@@ -125,6 +125,19 @@ def test_each_of_many_keys_sent_100_times_at_once_to_all_is_one_job(group: Group
     assert len({(key, job_id) for key, _, job_id in answers}) == KEYS
 
 
+def test_a_key_that_is_revoked_at_one_is_refused_by_all_within_a_second(group: Group) -> None:
+    here, there = group.services
+    made = here.http.post("/v1/keys", json={"name": "soon gone", "scopes": ["read"]}).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    assert there.http.get("/v1/jobs", headers=headers).status_code == 200  # which is remembered from now on
+    assert here.http.delete(f"/v1/keys/{made['id']}").status_code == 204
+    revoked = asked = time.monotonic()
+    while there.http.get("/v1/jobs", headers=headers).status_code != 401:
+        assert asked < revoked + 1.0
+        time.sleep(0.02)
+        asked = time.monotonic()
+
+
 def test_a_service_that_shares_nothing_is_kept_out_of_a_shared_folder(group: Group) -> None:
     alone = ControlPlane(Settings(data_dir=group.settings.data_dir), ScriptedCluster)
     with pytest.raises(Unavailable, match="in use by another service"):

@@ -94,6 +94,17 @@ def test_a_stream_ends_when_its_job_is_deleted_and_when_the_service_stops(servic
     watcher.join()
 
 
+def test_events_that_are_there_already_come_in_one_piece(service: Service) -> None:
+    """Of many pieces to a client that has gone away, the log would say each time that there is nobody."""
+    job_id = finished(service)
+
+    async def all_pieces() -> list[bytes]:
+        return [piece async for piece in stream(service.control.store, service.control.bell, TENANT, job_id, 0)]
+
+    (piece,) = asyncio.run(all_pieces())
+    assert piece.count(b"event: ") == 6
+
+
 def test_a_bell_wakes_only_those_who_listen_for_that_job() -> None:
     async def listen() -> tuple[bool, bool]:
         bell = Bell()

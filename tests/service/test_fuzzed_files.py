@@ -128,6 +128,7 @@ def check(readers: Readers, folder: Path, media_type: str, content: bytes) -> No
     source.write_bytes(content)
     made.mkdir()
     order = Order(
+        tenant="default",
         source=source,
         media_type=media_type,
         options=ReadOptions(),

@@ -263,8 +263,8 @@ def test_rubbish_is_refused(seed: int, folder: Path) -> None:
 
 
 def test_too_many_columns_are_refused(folder: Path) -> None:
-    header = ",".join(f"c{number}" for number in range(100_001))
-    assert refusal(f"{header}\n", folder).got == "100,001 columns"
+    header = ",".join(f"c{number}" for number in range(10_001))
+    assert refusal(f"{header}\n", folder).got == "10,001 columns"
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 JSON = {"Content-Type": "application/json"}
 
 
-# ---------------------------------------------------------------- the page
-def test_every_test_that_the_page_names_is_there() -> None:
-    page = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", page)
-    assert len(named) > 40
+# ---------------------------------------------------------------- the pages
+@pytest.mark.parametrize(("page", "at_least"), [("inputs.md", 40), ("security.md", 25)])
+def test_every_test_that_a_page_names_is_there(page: str, at_least: int) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+    assert len(named) > at_least
     for path, name in named:
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{path}::{name}"

@@ -274,7 +274,9 @@ def test_a_parameter_beyond_its_limits_is_refused_with_what_is_expected(
 def test_what_is_not_there_and_what_cannot_be_done_are_problem_documents_too(service: Service) -> None:
     errors_of(service.http.get("/v2/jobs"), 404)
     errors_of(service.http.get("/v1/jobs/"), 404)
-    errors_of(service.http.put("/v1/jobs"), 405)
+    refused = service.http.put("/v1/jobs")
+    errors_of(refused, 405)
+    assert refused.headers["allow"] == "GET, POST"
 
 
 def test_what_nobody_foresaw_is_a_500_without_a_stack_trace(service: Service) -> None:

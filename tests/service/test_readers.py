@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.datasets import ReadOptions, ingest
 from service.ingest.orders import Limits, Order
+from service.ingest.reader import AT_ONCE, next_of
 from service.readers import Readers
 from service.routes.datasets import while_connected
 from shared.errors import InvalidInput, Unavailable
@@ -78,6 +79,7 @@ def order(tmp_path: Path) -> Make:
         else:
             source.write_bytes(content)
         return Order(
+            tenant="default",
             source=source,
             media_type="text/csv",
             options=ReadOptions(),
@@ -146,6 +148,41 @@ def test_many_files_are_read_at_once_each_for_itself(readers: Watched, order: Ma
     assert asyncio.run(read()) == list(range(1, 31))
 
 
+def test_slow_files_of_one_tenant_do_not_keep_another_waiting(readers: Watched, order: Make, tmp_path: Path) -> None:
+    slow = order().model_copy(update={"tenant": "slow"})
+    (tmp_path / "quick").write_bytes(CSV)
+    quick = slow.model_copy(update={"tenant": "quick", "source": tmp_path / "quick"})
+
+    async def read() -> tuple[int, int]:
+        reading = [asyncio.create_task(readers.read(slow)) for _ in range(2 * AT_ONCE)]
+        await readers.reader()
+        rows = (await readers.read(quick)).rows
+        busy = len(children(await readers.template()))
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading)
+        return rows, busy
+
+    assert asyncio.run(read()) == (2, AT_ONCE - 1)
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "next_one"),
+    [
+        ("", "", None),
+        ("", "ab", 0),
+        ("aa", "a", 0),
+        ("aaa", "aaa", None),
+        ("aaa", "aab", 2),
+        ("aaab", "c", None),
+    ],
+)
+def test_the_next_file_is_the_first_of_a_tenant_that_has_not_all_readers_but_one(
+    running: str, waiting: str, next_one: int | None
+) -> None:
+    assert next_of(list(running), list(waiting)) == next_one
+
+
 # ---------------------------------------------------------------- what is refused
 def test_a_file_that_needs_too_much_memory_is_refused_with_the_limit(readers: Watched, order: Make) -> None:
     rows = b"".join(b"1,%d%s\n" % (row, b"x" * 500_000) for row in range(600))
@@ -154,7 +191,7 @@ def test_a_file_that_needs_too_much_memory_is_refused_with_the_limit(readers: Wa
 
 
 def test_a_file_that_takes_too_long_is_refused_with_the_limit(readers: Watched, order: Make) -> None:
-    wide = b",".join(b"c%d" % number for number in range(50_000)) + b"\n" + (b"x," * 49_999 + b"x\n") * 2
+    wide = b",".join(b"c%d" % number for number in range(10_000)) + b"\n" + (b"x," * 9_999 + b"x\n") * 100
     with pytest.raises(InvalidInput, match="more than 1 s"):
         asyncio.run(readers.read(order(wide, Limits(base_s=1))))
 

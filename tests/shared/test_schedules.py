@@ -13,7 +13,7 @@ def rates(schedule: Schedule, at: list[int], *, steps_per_epoch: int = 10, steps
 
 
 def test_a_constant_schedule_never_changes() -> None:
-    assert rates(ConstantSchedule(), [0, 1, 99]) == [0.8, 0.8, 0.8]
+    assert rates(ConstantSchedule(type="constant"), [0, 1, 99]) == [0.8, 0.8, 0.8]
 
 
 def test_a_step_schedule_drops_every_so_many_epochs() -> None:

@@ -157,3 +157,14 @@ class LocalCluster(ScriptedCluster):
 
     def launch(self, job: TrainingJob) -> Any:
         return LocalJob(job)
+
+
+class BriefCluster(LocalCluster):
+    """Trains in this process what takes moments, and has all else fail at once."""
+
+    MOMENTS = 50_000  # parameters that are updated, over all steps
+
+    def launch(self, job: TrainingJob) -> Any:
+        if job.plan.steps * job.plan.parameters <= self.MOMENTS:
+            return super().launch(job)
+        return super(LocalCluster, self).launch(job).end("failed", reason="too long for a test", error="Diverged")

@@ -96,8 +96,8 @@ class Service:
         async def wait() -> None:
             left = times
             async for event in stream(self.control.store, self.control.bell, DEFAULT_TENANT, job_id, 0):
-                left -= f'"to": "{state}"'.encode() in event
-                if left == 0:
+                left -= event.count(f'"to": "{state}"'.encode())
+                if left <= 0:
                     return
             raise AssertionError(f"the job ended: {self.job(job_id)}")
 

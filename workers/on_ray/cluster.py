@@ -18,7 +18,7 @@ from workers.on_ray.keeper import Keeper, attempts
 from workers.on_ray.running_job import RayRunningJob
 from workers.on_ray.seats import GroupedSeats, OnlyNode
 from workers.on_ray.spares import Spares
-from workers.ray_environment import end_leftovers
+from workers.ray_environment import RAYS_OWN, end_leftovers
 
 __all__ = ["RayCluster"]
 
@@ -60,7 +60,7 @@ class RayCluster:
             num_gpus=0,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(self._folder),
+            _temp_dir=str(self._folder / RAYS_OWN),
             **options,
         )
         node_id = ray.get_runtime_context().get_node_id()

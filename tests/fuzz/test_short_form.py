@@ -1,0 +1,35 @@
+"""The short form of `make fuzz`: one round of some 2,000 requests to a service in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fuzz.round import fuzzed
+from fuzz.table import Seeded
+from service.settings import Settings
+from support.clusters import BriefCluster
+from support.service_in_process import WITHIN_S, Service
+
+SEED = 1
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(Settings(data_dir=tmp_path / "data"), BriefCluster(cpus=2))
+    assert service.control.ready.wait(WITHIN_S), service.control.problems()
+    yield service
+    service.cluster.let_go()
+    service.stop()
+
+
+@pytest.mark.timeout(900)  # 20 s, unless other programs have the cores
+def test_whatever_is_sent_the_answer_is_what_the_document_says(service: Service, tmp_path: Path) -> None:
+    own = service.http.get("/v1/session").json()["key"]["id"]
+    found = fuzzed(service.url, service.key, Seeded.at(service.http, own), SEED, 1, tmp_path)
+    assert found.failed == 0, found.said
+    assert found.cases > 1000
+    assert found.phases == PHASES
+    accepted = {operation for operation, answers in found.accepted.items() if answers}
+    assert {"POST /v1/datasets", "POST /v1/jobs", "POST /v1/jobs/{job_id}/predict", "POST /v1/keys"} <= accepted
