@@ -482,7 +482,7 @@ class Client:
 
     def tenants(self, limit: int | None = None, cursor: str | None = None) -> Page[Tenant]:
         """One page of all tenants, by name, with their quotas. Needs `admin`."""
-        return self._page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
+        return self.page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
 
     def tenant(self, name: str) -> Tenant:
         """One tenant with its quota. Needs `admin`."""

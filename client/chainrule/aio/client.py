@@ -481,7 +481,7 @@ class AsyncClient:
 
     async def tenants(self, limit: int | None = None, cursor: str | None = None) -> Page[Tenant]:
         """One page of all tenants, by name, with their quotas. Needs `admin`."""
-        return await self._page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
+        return await self.page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
 
     async def tenant(self, name: str) -> Tenant:
         """One tenant with its quota. Needs `admin`."""
