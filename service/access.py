@@ -18,6 +18,9 @@ log = logging.getLogger("chainrule")
 access = logging.getLogger("chainrule.access")
 
 
+PROBES = ("/healthz", "/readyz", "/metrics")  # programs ask these all the time, and their answers stand in the metrics
+
+
 class Access:
     """Lets requests in, and tells the log and `telemetry` of each, by the template of its address: the address itself
     may hold what nobody should have sent."""
@@ -54,7 +57,8 @@ class Access:
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"], route_of(scope)
         self._telemetry.answered(method, route, status, seconds)
-        if access.isEnabledFor(logging.INFO):
+        level = logging.DEBUG if route in PROBES else logging.INFO
+        if access.isEnabledFor(level):
             job_id = scope.get("path_params", {}).get("job_id", "")
             principal = scope.get("state", {}).get("principal")
             extra = {
@@ -62,4 +66,4 @@ class Access:
                 "tenant": None if principal is None else principal.tenant,
                 **{"method": method, "route": route, "status": status, "duration_s": round(seconds, 6)},
             }
-            access.info("%s %s: %d", method, route, status, extra=extra)
+            access.log(level, "%s %s: %d", method, route, status, extra=extra)

@@ -243,8 +243,8 @@ class ControlPlane:
             self._webhooks = Webhooks(database, rules, self.folder.webhook_key)
             del self._problems["database"]
             self._opened.set()
-            _import_what_requests_need()
             self._on_open(credentials)
+            _import_what_requests_need()
             self._deliverer = Deliverer(Outbox(database), Sender(rules), self.folder.webhook_key)
             self._deliverer.start()
             return

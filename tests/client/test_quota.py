@@ -12,7 +12,9 @@ from support.fake_service import FakeService
 
 
 def run(service: FakeService, *arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["quota", *arguments], obj=Session("http://service", service.transport()))
+    result = CliRunner(env={"COLUMNS": None}).invoke(
+        app, ["quota", *arguments], obj=Session("http://service", service.transport())
+    )
     return result.exit_code, result.output
 
 

@@ -41,7 +41,8 @@ class Group:
 
 @pytest.fixture
 def group(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Group]:
-    settings = Settings(data_dir=tmp_path / "data", database_url=postgresql.new_database(), ray_address="shared")
+    place = {"data_dir": tmp_path / "data", "database_url": postgresql.new_database(), "ray_address": "shared"}
+    settings = Settings(**place, submit_burst=100 * 100, quota_submits_per_minute=10**6)
     group = Group(settings, ScriptedCluster(cpus=2))
     yield group
     group.cluster.let_go()

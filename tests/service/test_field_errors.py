@@ -159,6 +159,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"priority": 0.5}, "priority", "an integer from -1,000,000 to 1,000,000"),
     ({"checkpoint": 30}, "checkpoint", "an object with optionally every_s"),
     ({"checkpoint": {"every_s": 0}}, "checkpoint.every_s", "a number above 0 and at most 86,400"),
+    ({"max_wait_s": 0}, "max_wait_s", "a number above 0 and at most 1,000,000,000, or null"),
     ({"max_runtime_s": -1}, "max_runtime_s", "a number above 0 and at most 1,000,000,000, or null"),
     ({"epoch": 3}, "epoch", "no such field; there are name, labels, dataset"),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from service.clock import written
+from service.clock import since_1970
 from service.database import Database, metadata
 from service.webhooks.deliverer import OTHER_SECRET, Deliverer
 from service.webhooks.outbox import Outbox
@@ -27,7 +27,7 @@ class World:
     def __init__(self, database: Database) -> None:
         self.now, self.master = 1_800_000_000.0, b"m" * 32
         time = sa.bindparam("database_time", type_=sa.Double(), callable_=lambda: self.now)
-        self.registry = Webhooks(database, RULES, lambda: self.master, lambda: written(self.now))
+        self.registry = Webhooks(database, RULES, lambda: self.master, lambda: since_1970(self.now))
         outbox = Outbox(database, time, random=lambda: 0.0)
         self.deliverer = Deliverer(outbox, Sender(RULES, tls=TLS), lambda: self.master, lambda: self.now)
 
@@ -84,7 +84,7 @@ def test_a_receiver_that_fails_at_first_gets_the_same_message_again_signed_anew(
     assert first.headers["webhook-timestamp"] == "1800000000"
     assert first.headers["content-type"] == "application/json"
     assert first.headers["user-agent"].startswith("Chainrule/")
-    assert first.event == {"type": "ping", "timestamp": written(world.now), "data": {"webhook_id": webhook}}
+    assert first.event == {"type": "ping", "timestamp": since_1970(world.now), "data": {"webhook_id": webhook}}
     for code in (302, 200):
         world.now += 100
         world.registry.redeliver(TENANT, webhook, row.id)

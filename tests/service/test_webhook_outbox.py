@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from service.clock import written
+from service.clock import since_1970
 from service.database import Database, deliveries, metadata, webhooks
 from service.jobs import JobState, Move
 from service.store import Store
@@ -46,7 +46,7 @@ class World:
     def __init__(self, database: Database) -> None:
         self.database, self.now = database, 1_000_000.0
         self.store = Store(database)
-        self.registry = Webhooks(database, Rules(), lambda: b"m" * 32, lambda: written(self.now))
+        self.registry = Webhooks(database, Rules(), lambda: b"m" * 32, lambda: since_1970(self.now))
         self.outbox = self.control_plane()
 
     def control_plane(self, database: Database | None = None) -> Outbox:
@@ -363,7 +363,7 @@ def test_the_log_is_kept_for_so_long_and_so_many_and_what_waits_is_kept(kept: Wo
         numbers = {row.id: row.number for row in connection.execute(sa.select(webhooks))}
         rows = [(busy, KEEPS + 5, kept.now), (quiet, 2, kept.now - KEEPS_S - 1), (quiet, 2, kept.now)]
         many = [
-            {"id": f"dlv_{place}_{each}", "webhook_number": numbers[id_], "created_at": written(moment), **ended}
+            {"id": f"dlv_{place}_{each}", "webhook_number": numbers[id_], "created_at": since_1970(moment), **ended}
             for place, (id_, count, moment) in enumerate(rows)
             for each in range(count)
         ]

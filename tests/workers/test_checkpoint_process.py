@@ -64,7 +64,7 @@ def kill(process: CheckpointProcess) -> None:
 def test_what_a_process_wrote_is_read_back_and_old_ones_are_removed(beside: Beside) -> None:
     for step in (1, 2, 3):
         assert beside.write(at(step)) is None
-    assert beside.told == [("checkpoint", step) for step in (1, 2, 3)]
+    assert [told[:2] for told in beside.told] == [("checkpoint", step) for step in (1, 2, 3)]
     assert len(beside.started) == 1
     assert same(newest(beside.folder)[0], at(3))
     assert steps_in(beside.folder) == [2, 3]
