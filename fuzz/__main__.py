@@ -13,7 +13,7 @@ import httpx
 from benchmarks.command import interrupt_on_signals
 from examples.service_process import ServiceProcess
 from fuzz.round import Round, fuzzed
-from fuzz.table import Seeded
+from fuzz.table import WEBHOOK_HOST, Seeded
 
 CASES = 20_000
 EXAMPLES = 10  # of an operation and phase in one round: the coverage phase makes 800 requests by itself
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _fuzzed(seed: int, enough: int, folder: Path) -> int:
-    with ServiceProcess() as service:
+    with ServiceProcess("--webhook-hosts", WEBHOOK_HOST) as service:
         service.wait_until_ready()
         cases, failed = _rounds(service, seed, enough, folder)
         print(f"the service ended in {service.stop():.1f} s")

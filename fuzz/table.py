@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-__all__ = ["FILES", "Seeded"]
+__all__ = ["FILES", "WEBHOOK_HOST", "Seeded"]
 
-NAME, TARGET = "fuzzed-table", "y"
+NAME, TARGET, TENANT = "fuzzed-table", "y", "default"
+WEBHOOK_HOST = "hooks.invalid"
+"""The one host that the service may send webhooks to: by RFC 2606 it is nowhere."""
 ROWS = 40
 COLUMNS: dict[str, list[Any]] = {
     "a": list(range(ROWS)),
@@ -69,7 +71,8 @@ class Seeded:
 
     @classmethod
     def _of(cls, *kept: str) -> "Seeded":
-        return cls(NAME, TARGET, tuple(name for name in COLUMNS if name != TARGET), frozenset(kept))
+        features = tuple(name for name in COLUMNS if name != TARGET)
+        return cls(NAME, TARGET, features, frozenset({TENANT, *kept}))
 
     @property
     def environment(self) -> dict[str, str]:

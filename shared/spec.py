@@ -79,6 +79,7 @@ ColumnName = Annotated[  # as a file's header has it
 ]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
 LabelValue = Annotated[str, Field(max_length=200, json_schema_extra=PRINTABLE), AfterValidator(_printable)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64, json_schema_extra={"additionalProperties": False})]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9)]
 LearningRate = Annotated[
@@ -338,9 +339,7 @@ class JobSpec(Record):
 
     name: Name = "untitled"
     """For people."""
-    labels: dict[LabelKey, LabelValue] = Field(
-        default_factory=dict, max_length=64, json_schema_extra={"additionalProperties": False}
-    )
+    labels: Labels = Field(default_factory=dict)
     """A flat map to filter jobs by."""
     dataset: Name
     """Id or name of the data set to train on; a name means its newest version."""

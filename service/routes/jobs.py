@@ -5,7 +5,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
@@ -23,7 +23,7 @@ from service.keys import Scope
 from service.openapi import errors, json_body
 from service.quota import model_bytes
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, TooFast
-from service.routes.parameters import Control, Cursor, JobId, Limit, like
+from service.routes.parameters import EVENT_ID, Control, Cursor, JobId, LastEventId, Limit, like
 from service.store import JobFilter, JobRow, NewJob
 from service.views import (
     DryRun,
@@ -43,7 +43,6 @@ from shared.spec import JobSpec, ValidationDataset
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 LABEL = re.compile(r"([A-Za-z0-9_.\-/]{1,63})(?:[=:]([^\x00]*))?", re.DOTALL)
-EVENT_ID = re.compile(r"[0-9]{0,18}")
 MAX_STEP = 2**62
 LONG_PAGE = 10_000
 EVENT_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -265,13 +264,7 @@ async def watch_job(
     job_id: JobId,
     who: Reader,
     control: Control,
-    last_event_id: Annotated[
-        str | None,
-        Header(
-            description="The id of the last event received: the stream goes on after it.",
-            json_schema_extra=like(EVENT_ID.pattern),
-        ),
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
     after = event_number(last_event_id)

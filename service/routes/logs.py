@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
@@ -11,7 +11,7 @@ from service.events import stream
 from service.log_views import LogLine, LogPage
 from service.openapi import errors
 from service.routes.jobs import EVENT_STREAM_HEADERS, MAX_STEP, event_number
-from service.routes.parameters import Control, Cursor, JobId
+from service.routes.parameters import Control, Cursor, JobId, LastEventId
 from service.views import cursor_of, number_of
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/logs", tags=["jobs"])
@@ -53,9 +53,7 @@ async def watch_logs(
     job_id: JobId,
     who: Reader,
     control: Control,
-    last_event_id: Annotated[
-        str | None, Header(description="The id of the last event received: the stream goes on after it.")
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow a job's log: all its lines so far, then those to come, until its end."""
     after = event_number(last_event_id)

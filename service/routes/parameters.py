@@ -3,16 +3,29 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
-__all__ = ["Control", "Cursor", "DatasetKey", "JobId", "KeyId", "Limit", "TenantName", "known_query", "like"]
+__all__ = [
+    "EVENT_ID",
+    "Control",
+    "Cursor",
+    "DatasetKey",
+    "JobId",
+    "KeyId",
+    "LastEventId",
+    "Limit",
+    "TenantName",
+    "known_query",
+    "like",
+]
 
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
 JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+EVENT_ID = re.compile(r"[0-9]{0,18}")
 
 
 def like(pattern: str) -> dict[str, Any]:
@@ -57,6 +70,13 @@ KeyId = Annotated[str, Depends(_key_id)]
 TenantName = Annotated[str, Path(description="The tenant's name.", examples=["risk"])]
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])
+]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        description="The id of the last event received: the stream goes on after it.",
+        json_schema_extra=like(EVENT_ID.pattern),
+    ),
 ]
 Limit = Annotated[int, Query(ge=1, le=500, description="Items a page, at most.")]
 Cursor = Annotated[str | None, Query(max_length=100, description="The `next_cursor` of the page before.")]

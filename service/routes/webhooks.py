@@ -10,7 +10,7 @@ from service.examples import WEBHOOK, WEBHOOK_CHANGE
 from service.field_errors import validated
 from service.json_body import JsonBody
 from service.openapi import errors, json_body
-from service.routes.parameters import Control, Cursor, Limit
+from service.routes.parameters import Control, Cursor, Limit, like
 from service.views import cursor_of, number_of
 from service.webhooks.views import (
     Delivery,
@@ -30,7 +30,14 @@ ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 
 
 def _webhook_id(
-    webhook_id: Annotated[str, Path(description="The webhook's id.", examples=["wh_01K9T4Z3N7J5W8QH2M6RVYBXCD"])],
+    webhook_id: Annotated[
+        str,
+        Path(
+            description="The webhook's id.",
+            examples=["wh_01K9T4Z3N7J5W8QH2M6RVYBXCD"],
+            json_schema_extra=like(f"wh_{ULID}"),
+        ),
+    ],
 ) -> str:
     if not re.fullmatch(f"wh_{ULID}", webhook_id):
         raise NotFound(f"there is no webhook {ascii(webhook_id[:100])[1:-1]}")
@@ -38,7 +45,14 @@ def _webhook_id(
 
 
 def _delivery_id(
-    delivery_id: Annotated[str, Path(description="The delivery's id.", examples=["dlv_01K9T4Z3N7J5W8QH2M6RVYBXCD"])],
+    delivery_id: Annotated[
+        str,
+        Path(
+            description="The delivery's id.",
+            examples=["dlv_01K9T4Z3N7J5W8QH2M6RVYBXCD"],
+            json_schema_extra=like(f"dlv_{ULID}"),
+        ),
+    ],
 ) -> str:
     if not re.fullmatch(f"dlv_{ULID}", delivery_id):
         raise NotFound(f"there is no delivery {ascii(delivery_id[:100])[1:-1]}")

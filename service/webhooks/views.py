@@ -11,7 +11,7 @@ from service.jobs import JobState
 from service.key_views import Request
 from service.views import Digest, JobError, NextCursor, Time, View
 from service.webhooks.targets import MAX_URL
-from shared.spec import LabelKey, LabelValue
+from shared.spec import Labels, LabelValue
 
 __all__ = [
     "Delivery",
@@ -30,7 +30,6 @@ EventName = Literal["job.queued", "job.running", "job.paused", "job.succeeded", 
 DeliveryState = Literal["pending", "succeeded", "failed"]
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL, examples=["https://example.com/hooks/chainrule"])]
 Events = Annotated[list[EventName], Field(min_length=1, max_length=20)]
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 WebhookId = Annotated[str, Field(examples=["wh_01K9T4Z3N7J5W8QH2M6RVYBXCD"])]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.round import fuzzed
-from fuzz.table import Seeded
+from fuzz.table import WEBHOOK_HOST, Seeded
 from service.settings import Settings
 from support.clusters import BriefCluster
 from support.service_in_process import WITHIN_S, Service
@@ -17,7 +17,7 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(Settings(data_dir=tmp_path / "data"), BriefCluster(cpus=2))
+    service = Service(Settings(data_dir=tmp_path / "data", webhook_hosts=(WEBHOOK_HOST,)), BriefCluster(cpus=2))
     assert service.control.ready.wait(WITHIN_S), service.control.problems()
     yield service
     service.cluster.let_go()
