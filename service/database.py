@@ -173,6 +173,7 @@ jobs = sa.Table(
     sa.Column("reserved_at", Time),  # of a job that waits: since when CPUs are kept free for it
     sa.Column("waits", sa.Integer, sa.Computed(IF_IT_WAITS)),
     sa.Column("model_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of a job that has succeeded
+    sa.Column("submitted_by", sa.Text),  # the name that its key had then; null of jobs from before this was kept
     sa.Column("created_at", Time, nullable=False),
     sa.Column("started_at", Time),
     sa.Column("finished_at", Time),

@@ -141,6 +141,7 @@ JOB: Json = {
     },
     "notes": [],
     "queue": None,
+    "owner": "the nightly jobs",
     "created_at": SUBMITTED_AT,
     "started_at": STARTED_AT,
     "finished_at": None,

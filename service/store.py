@@ -49,6 +49,7 @@ class NewJob:
     validation_dataset_id: str | None = None
     idempotency_key: str | None = None
     request_sha256: str = ""
+    submitted_by: str | None = None  # the name of the key that it came with
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class JobFilter:
     labels: Sequence[tuple[str, str | None]] = field(default_factory=tuple)  # a value of None: any
     name: str | None = None  # a part of it, in any case
     parameters_sha256: str | None = None
+    submitted_by: str | None = None  # the very name of a key
 
 
 class Store:
@@ -129,6 +131,7 @@ class Store:
                 metrics={},
                 environment={},
                 last_event=1,
+                submitted_by=new.submitted_by,
                 created_at=moment,
                 wait_until=None if spec.max_wait_s is None else later(moment, spec.max_wait_s),
             )
@@ -180,6 +183,8 @@ class Store:
             found = found.where(jobs.c.name.icontains(which.name, autoescape=True))
         if which.parameters_sha256 is not None:
             found = found.where(jobs.c.parameters_sha256 == which.parameters_sha256)
+        if which.submitted_by is not None:
+            found = found.where(jobs.c.submitted_by == which.submitted_by)
         for key, value in which.labels:
             has = sa.select(job_labels.c.job_number).where(job_labels.c.key == key)
             found = found.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))

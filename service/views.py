@@ -133,6 +133,9 @@ class Job(View):
     """What a user might not expect, in words."""
     queue: QueuePlace | None
     """Where it stands while it waits for CPUs, first or again; null otherwise. A second or two old."""
+    owner: Annotated[str | None, Field(examples=["the nightly jobs"])]
+    """Who submitted it: the name of the key that it came with, or that the session was opened with. Null of a job from
+    before this was kept."""
     created_at: Time
     """When it was submitted."""
     started_at: Time | None
@@ -154,6 +157,7 @@ class Job(View):
                 "state": JobState(job.state),
                 "spec": spec,
                 "labels": spec["labels"],
+                "owner": job.submitted_by,
                 "queue": None if place is None else place._asdict(),
             }
             | {name: job.plan[name] for name in ("inputs", "outputs", "parameters", "notes")}

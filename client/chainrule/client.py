@@ -250,11 +250,13 @@ class Client:
         *,
         state: str | Sequence[str] | None = None,
         label: str | Sequence[str] | None = None,
+        owner: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """One page of the jobs, newest first; `state` (any of them) and `label` (key=value, all of them) filter."""
-        params = {"state": state, "label": label, "limit": limit, "cursor": cursor}
+        """One page of the jobs, newest first; `state` (any of them), `label` (key=value, all of them) and `owner` (the
+        name of the key that submitted them) filter."""
+        params = {"state": state, "label": label, "owner": owner, "limit": limit, "cursor": cursor}
         return self.page("/v1/jobs", self._job, params)
 
     def delete_job(self, job_id: str) -> None:

@@ -166,6 +166,8 @@ class JobRecord:
     error: JobError | None = field(repr=False)
     queue: QueuePlace | None = field(repr=False)
     """Where it stood while it waited for CPUs; None otherwise."""
+    owner: str | None = field(repr=False)
+    """Who submitted it: the name of the key that it came with; None of a job from before this was kept."""
     created_at: datetime = field(repr=False)
     started_at: datetime | None = field(repr=False)
     finished_at: datetime | None = field(repr=False)

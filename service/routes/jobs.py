@@ -103,6 +103,7 @@ def submit_job(
         validation_dataset_id=None if validation is None else validation.id,
         idempotency_key=idempotency_key,
         request_sha256=sent,
+        submitted_by=who.key_name,
     )
     job, is_new = control.store.add(new)
     control.wake()
@@ -155,12 +156,16 @@ def list_jobs(
         str | None,
         Query(pattern=r"^[0-9a-f]{64}$", description="Only jobs that ended with these very bits."),
     ] = None,
+    owner: Annotated[
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="Only jobs submitted with a key of this very name."),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
     """List jobs, newest first."""
     labels = [_label(text) for text in label or ()]
-    which = JobFilter(states=state or (), labels=labels, name=name, parameters_sha256=parameters_sha256)
+    which = JobFilter(state or (), labels, name, parameters_sha256, owner)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
     items = [_shown(control, row) for row in rows]
     return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))

@@ -1,7 +1,10 @@
 """Jobs in the page: from the form to the end, in a real browser at a real service."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -74,6 +77,16 @@ def test_the_list_is_searched_filtered_and_sorted(page: Page, trained: str) -> N
     expect(page.get_by_role("columnheader", name="Job")).to_have_attribute("aria-sort", "descending")
 
 
+def test_jobs_are_found_by_who_submitted_them(page: Page, service: RunningService, trained: str) -> None:
+    key = service.http.post("/v1/keys", json={"name": "of nights", "scopes": ["submit"]}).json()["key"]
+    spec = {"dataset": "wine", "target": "quality", "epochs": 1, "name": "nightly"}
+    service.http.post("/v1/jobs", json=spec, headers={"Authorization": f"Bearer {key}"}).raise_for_status()
+    page.get_by_role("row").filter(has_text="nightly").get_by_role("link", name="of nights").click()
+    expect(page.get_by_text("1 job", exact=True)).to_be_visible()
+    page.get_by_role("button", name="No longer only jobs of of nights").click()
+    expect(page.get_by_role("link", name="a wine", exact=True)).to_be_visible()
+
+
 def test_of_thousands_of_jobs_only_those_in_sight_are_drawn(page: Page, service: RunningService, trained: str) -> None:
     job = service.http.get(f"/v1/jobs/{trained}").json()
     jobs = [{**job, "id": f"job_{number:026d}", "name": f"job {number}"} for number in range(3_000, 0, -1)]
@@ -105,6 +118,36 @@ def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service
     expect(line).to_contain_text("dense 16 relu")
     expect(line).to_contain_text("dense 8 relu")
     expect(page.get_by_role("row").filter(has_text="epochs")).to_have_count(0)
+
+
+def test_a_job_copied_as_curl_is_submitted_again_by_a_shell_and_the_key_is_not_in_it(
+    page: Page, service: RunningService
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl is installed: apt-get install curl")
+    name = "it's \"quoted\" $HOME `id` \\ and\nlong"
+    job = service.trained(dataset="wine", target="quality", epochs=1, name=name, labels={"of": "O'Hara"})
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/#/jobs/{job['id']}")
+    page.get_by_role("button", name="Copy as curl").click()
+    page.get_by_text("Copied", exact=True).first.wait_for(state="attached")
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert service.key not in command
+    environment = {"PATH": os.environ["PATH"], "CHAINRULE_API_KEY": service.key}
+    answer = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, check=True, timeout=30)
+    again = service.until(json.loads(answer.stdout)["id"], "succeeded")
+    assert again["id"] != job["id"]
+    assert (again["spec"], again["parameters_sha256"]) == (job["spec"], job["parameters_sha256"])
+
+
+def test_a_clone_is_changed_in_the_form_and_ends_with_the_same_bits(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    page.get_by_role("link", name="Clone").click()
+    expect(page.get_by_label("epochs", exact=True)).to_have_value("5")
+    page.get_by_label("name", exact=True).fill("a clone")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("heading", name="a clone").wait_for()
+    expect(page.get_by_role("main")).to_contain_text(re.compile("The same bits as.* a wine"), timeout=30_000)
 
 
 def test_everything_to_submit_a_job_can_be_reached_by_keyboard(page: Page) -> None:

@@ -61,6 +61,34 @@ def test_a_bad_file_is_refused_by_row_and_column_and_a_good_one_is_taken(page: P
     expect(page.get_by_role("region", name="Columns").get_by_role("img")).to_have_count(2)
 
 
+def test_a_file_is_dropped_and_a_cell_of_it_that_is_wrong_is_named(page: Page, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad-cell.csv", tmp_path / "dropped.csv"
+    bad.write_text("a,b\n1,2\n3,4\nfive,6\n")
+    good.write_text("a,b\n" + "1,2\n3,4\n" * 20)
+    page.goto("/#/datasets")
+    drop(page, bad)
+    page.get_by_label("Types").fill("a:number")
+    page.get_by_role("button", name="Upload").click()
+    for told in ("row 3", "a", "five"):
+        expect(page.get_by_role("alert")).to_contain_text(told)
+    drop(page, good)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("heading", name="dropped").wait_for()
+
+
+def drop(page: Page, file: Path) -> None:
+    """Drags a file over the place for it, and lets it go there, as the browser itself would tell of it."""
+    box = page.get_by_role("region", name="Upload a data set").bounding_box()
+    assert box is not None
+    browser = page.context.new_cdp_session(page)
+    where = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, **where, "data": data})
+    page.get_by_role("button", name="Upload").wait_for()
+
+
 def test_a_file_of_another_kind_is_refused_before_it_is_sent(page: Page, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"\x89PNG")

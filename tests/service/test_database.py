@@ -29,7 +29,7 @@ def test_the_migrations_make_the_tables_that_the_code_expects(database: Database
 def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.reading() as connection:
-        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0008"
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0009"
 
 
 def test_versions_of_before_the_second_migration_are_not_used_again(database_url: str) -> None:

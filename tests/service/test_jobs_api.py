@@ -122,6 +122,22 @@ def test_jobs_are_found_by_a_part_of_their_name_in_any_case(service: Service) ->
     assert found == {"WINE": [ids[2], ids[0]], "100%": [ids[0]], "%": [ids[0]], "e_o": [ids[2]], "port": []}
 
 
+def test_a_job_tells_by_the_name_of_a_key_who_submitted_it_and_is_found_by_that(service: Service) -> None:
+    wanted = {"name": "ci", "scopes": ["submit"]}
+    key = service.http.post("/v1/keys", json=wanted).json()["key"]
+    ours = service.submit()
+    answer = service.http.post("/v1/jobs", json=SPEC, headers={"Authorization": f"Bearer {key}"})
+    theirs = answer.json()
+    assert (theirs["owner"], service.job(theirs["id"])["owner"]) == ("ci", "ci")
+    assert ours["owner"] not in (None, "ci")
+    assert key not in answer.text
+    found = {
+        name: [job["id"] for job in service.http.get("/v1/jobs", params={"owner": name}).json()["items"]]
+        for name in ("ci", ours["owner"], "c", "%")
+    }
+    assert found == {"ci": [theirs["id"]], ours["owner"]: [ours["id"]], "c": [], "%": []}
+
+
 def test_jobs_with_the_same_bits_are_found_by_their_digest(service: Service) -> None:
     digests = ["a" * 64, "b" * 64, "a" * 64]
     for digest in digests:

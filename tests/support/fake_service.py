@@ -196,6 +196,7 @@ class FakeService:
             "parameters": 9025,
             "parameters_sha256": "a" * 64 if state == "succeeded" else None,
             "environment": {"blas_kernel": "SkylakeX", "version": "0.1.0"},
+            "owner": "the nightly jobs",
             "created_at": CREATED,
             "started_at": None,
             "finished_at": None,

@@ -11,6 +11,7 @@ const ASTRAY = 20; // jobs that left the active ones, looked up one by one at ea
 export interface Filter {
   name: string;
   states: State[];
+  owner: string;
 }
 
 export class JobList {
@@ -72,5 +73,7 @@ export class JobList {
 
 function queryOf(filter: Filter): string {
   const states = filter.states.map((state) => `&state=${state}`).join("");
-  return `${states}${filter.name ? `&name=${encodeURIComponent(filter.name)}` : ""}`;
+  const texts = { name: filter.name, owner: filter.owner };
+  const others = Object.entries(texts).map(([name, text]) => (text ? `&${name}=${encodeURIComponent(text)}` : ""));
+  return states + others.join("");
 }

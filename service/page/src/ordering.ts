@@ -10,18 +10,13 @@ export function lossOf(job: Job): number | null {
   return job.metrics.validation_loss ?? job.metrics.train_loss ?? null;
 }
 
-/** Whose it is: as the service says, or as its label says. */
-export function ownerOf(job: Job): string | null {
-  return job.owner ?? job.labels.owner ?? null;
-}
-
 const VALUES: Record<SortKey, (job: Job) => string | number | null> = {
   created: (job) => job.id, // a ULID, which sorts by time
   name: (job) => job.name.toLowerCase(),
   state: (job) => STATES.indexOf(job.state),
   progress: (job) => job.progress.fraction,
   loss: lossOf,
-  owner: ownerOf,
+  owner: (job) => job.owner?.toLowerCase() ?? null,
 };
 
 /** A new array, sorted; what has no value comes last, either way. Equal ones are newest first. */

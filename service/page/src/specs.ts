@@ -36,10 +36,10 @@ export function sendable(spec: Spec): JsonObject {
   return JSON.parse(JSON.stringify(spec)) as JsonObject;
 }
 
-/** A command that submits the spec, to be pasted into a POSIX shell. */
+/** A command that submits the spec, to be pasted into a POSIX shell; the key is found in the environment. */
 export function asCurl(spec: JsonObject, origin: string, withKey: boolean): string {
   const quoted = `'${JSON.stringify(spec, null, 2).replaceAll("'", `'\\''`)}'`;
-  const key = withKey ? ` \\\n  -H "Authorization: Bearer $CHAINRULE_KEY"` : "";
+  const key = withKey ? ` \\\n  -H "Authorization: Bearer $CHAINRULE_API_KEY"` : "";
   return `curl -X POST ${origin}/v1/jobs${key} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted}`;
 }
 

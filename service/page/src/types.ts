@@ -53,7 +53,7 @@ export interface Job {
   started_at: string | null;
   finished_at: string | null;
   error: { type: string; detail: string } | null;
-  owner?: string | null;
+  owner: string | null;
   queue: { position: number; estimated_start_at: string | null } | null;
 }
 
