@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from examples.postgresql import PostgreSQL
 from support.clusters import ScriptedCluster
-from support.postgresql import PostgreSQL
 from support.service_in_process import SPEC, WITHIN_S, Service, Start
 
 DONE = {"fraction": 1.0, "step": 8, "steps": 8, "epoch": 2, "epochs": 2, "eta_s": 0.0}
