@@ -23,7 +23,8 @@ from service.openapi import errors, json_body
 from service.quota import model_bytes
 from service.routes.pacing import IdempotencyKey, IsDryRun, TooFast
 from service.routes.parameters import Control, Cursor, JobId, Limit
-from service.store import JobFilter, JobRow, NewJob
+from service.store import JobFilter, JobRow
+from service.submission import NewJob
 from service.views import (
     DryRun,
     HistoryItem,
@@ -86,7 +87,7 @@ def submit_job(
     if idempotency_key is not None and not dry_run:
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
-            return JSONResponse(_shown(control, known).model_dump(mode="json"))
+            return _shown(control, known).answer()
     if too_fast is not None:
         raise too_fast
     training, validation, plan = _planned(control, who.tenant, spec)
@@ -106,7 +107,7 @@ def submit_job(
     job, is_new = control.store.add(new)
     control.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
-    return JSONResponse(_shown(control, job).model_dump(mode="json"), 202 if is_new else 200, headers)
+    return _shown(control, job).answer(202 if is_new else 200, headers)
 
 
 def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
@@ -134,7 +135,7 @@ def _shown(control: ControlPlane, job: JobRow) -> Job:
     return Job.of(job, control.places.of(job))
 
 
-@router.get("", responses=errors(422, 503))
+@router.get("", response_model=JobPage, responses=errors(422, 503))
 def list_jobs(
     who: Reader,
     control: Control,
@@ -156,13 +157,13 @@ def list_jobs(
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> JobPage:
+) -> Response:
     """List jobs, newest first."""
     labels = [_label(text) for text in label or ()]
     which = JobFilter(states=state or (), labels=labels, name=name, parameters_sha256=parameters_sha256)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
     items = [_shown(control, row) for row in rows]
-    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows])).answer()
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -173,10 +174,10 @@ def _label(text: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-@router.get("/{job_id}", responses=errors(404, 422, 503))
-def get_job(job_id: JobId, who: Reader, control: Control) -> Job:
+@router.get("/{job_id}", response_model=Job, responses=errors(404, 422, 503))
+def get_job(job_id: JobId, who: Reader, control: Control) -> Response:
     """Show a job."""
-    return _shown(control, control.store.get(who.tenant, job_id))
+    return _shown(control, control.store.get(who.tenant, job_id)).answer()
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
