@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from ulid import ULID
 
 from service.auth import Reader, Submitter, recheck
-from service.catalog import DatasetRow
 from service.control import ControlPlane
 from service.events import stream
 from service.examples import SPEC
@@ -39,6 +38,7 @@ from service.views import (
 from shared.errors import InvalidInput, NotFound
 from shared.plan import Plan
 from shared.spec import JobSpec, ValidationDataset
+from shared.table import TableFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -83,7 +83,7 @@ def submit_job(
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
     spec = validated(JobSpec, data)
-    sent = hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    sent = "" if idempotency_key is None else _digest(spec)
     if idempotency_key is not None and not dry_run:
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
@@ -98,9 +98,9 @@ def submit_job(
         id=f"job_{ULID()}",
         tenant=who.tenant,
         plan=plan,
-        dataset_id=training.id,
+        dataset_id=training.dataset_id,
         dataset_sha256=training.sha256,
-        validation_dataset_id=None if validation is None else validation.id,
+        validation_dataset_id=None if validation is None else validation.dataset_id,
         idempotency_key=idempotency_key,
         request_sha256=sent,
     )
@@ -110,21 +110,25 @@ def submit_job(
     return _shown(control, job).answer(202 if is_new else 200, headers)
 
 
-def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
+def _digest(spec: JobSpec) -> str:
+    """What tells two requests with the same idempotency key apart."""
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[TableFile, TableFile | None, Plan]:
     """The data sets that a spec names, and what it means for them. Raises InvalidInput."""
     from workers.planning import plan
 
-    training = _dataset(control, tenant, "dataset", spec.dataset)
+    training = _table(control, tenant, "dataset", spec.dataset)
     validation = None
     if isinstance(spec.validation, ValidationDataset):
-        validation = _dataset(control, tenant, "validation.dataset", spec.validation.dataset)
-    tables = control.catalog.table(training), None if validation is None else control.catalog.table(validation)
-    return training, validation, plan(spec, *tables)
+        validation = _table(control, tenant, "validation.dataset", spec.validation.dataset)
+    return training, validation, plan(spec, training, validation)
 
 
-def _dataset(control: ControlPlane, tenant: str, field: str, id_or_name: str) -> DatasetRow:
+def _table(control: ControlPlane, tenant: str, field: str, id_or_name: str) -> TableFile:
     try:
-        return control.catalog.find(tenant, id_or_name)
+        return control.catalog.table_of(tenant, id_or_name)
     except NotFound:
         expected = "the id or the name of a data set; GET /v1/datasets lists them"
         raise InvalidInput.of(field, id_or_name, expected) from None

@@ -94,7 +94,7 @@ def test_no_parameter_of_a_route_costs_a_thread() -> None:
 
     def found(dependant: Dependant) -> Iterator[str]:
         for inner in dependant.dependencies:
-            if not (iscoroutinefunction(inner.call) or iscoroutinefunction(getattr(inner.call, "__call__", None))):
+            if not any(map(iscoroutinefunction, (inner.call, type(inner.call).__call__))):
                 yield str(inner.call)
             yield from found(inner)
 

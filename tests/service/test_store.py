@@ -87,9 +87,7 @@ def test_one_key_sent_many_times_at_once_makes_one_job(store: Store) -> None:
     assert len(store.list(TENANT, JobFilter(), None, 10)) == 1
 
 
-def test_of_jobs_that_come_together_each_is_taken_repeated_or_refused_by_itself(
-    database: Database, store: Store
-) -> None:
+def test_of_jobs_that_come_together_each_is_taken_or_refused_by_itself(database: Database, store: Store) -> None:
     store.add(new_job("old"))
     batch = [
         new_job(labels={"team": "a"}),
