@@ -12,7 +12,6 @@ from ulid import ULID
 
 from service.auth import Reader, Submitter, recheck
 from service.control import ControlPlane
-from service.events import stream
 from service.examples import SPEC
 from service.field_errors import validated
 from service.jobs import JobState
@@ -275,7 +274,7 @@ async def watch_job(
     """Follow a job: all its events so far, then those to come, until its end."""
     after = event_number(last_event_id)
     await run_in_threadpool(control.store.get, who.tenant, job_id)
-    events = stream(control.store, control.bell, who.tenant, job_id, after, recheck(request))
+    events = control.feeds.stream(who.tenant, job_id, after, recheck(request))
     return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
 
 
