@@ -15,6 +15,7 @@ from benchmarks.report import Section, as_json, markdown, renderable
 from benchmarks.run import Run
 from chainrule import ChainruleError
 from chainrule.show import make_console
+from examples.postgresql import DatabaseFailed, NotInstalled
 from examples.service_process import ServiceFailed
 
 HERE = Path(__file__).resolve().parent
@@ -69,7 +70,7 @@ def measured(console: Console, name: str, measure: Measure, *, quick: bool) -> S
     with console.status(name) as status:
         try:
             outcome = measure(Run(lambda text: status.update(f"{name}: {text}"), quick=quick))
-        except (BenchmarkFailed, ChainruleError, ServiceFailed) as error:
+        except (BenchmarkFailed, ChainruleError, DatabaseFailed, NotInstalled, ServiceFailed) as error:
             failure = str(error)
     return Section(name, about(measure), began_at, load, outcome, failure)
 

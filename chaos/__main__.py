@@ -17,6 +17,7 @@ from chaos.records import Finding, Skipped
 from chaos.registry import EXPERIMENTS
 from chaos.report import Section, as_json, from_json, markdown, renderable
 from chaos.run import LeftBehind, Run, own_place
+from examples.postgresql import DatabaseFailed, NotInstalled
 from examples.service_process import ServiceFailed
 
 HERE = Path(__file__).resolve().parent
@@ -78,9 +79,9 @@ def made(console: Console, name: str, run: Run) -> Section:
         try:
             with own_place(replace(run, say=lambda text: status.update(f"{name}: {text}")), name) as own:
                 finding = experiment(own)
-        except Skipped as reason:
+        except (NotInstalled, Skipped) as reason:
             failure, skipped = str(reason), True
-        except (BenchmarkFailed, ChainruleError, LeftBehind, ServiceFailed) as error:
+        except (BenchmarkFailed, ChainruleError, DatabaseFailed, LeftBehind, ServiceFailed) as error:
             finding, failure = None, str(error)
     return Section(name, about(experiment), began_at, run.seed, time.monotonic() - began, finding, failure, skipped)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.records import BenchmarkFailed
-from chaos.postgres import Postgres
 from chaos.ray_nodes import ray_nodes
 from chaos.records import Finding, Skipped
 from chaos.run import Run
 from chaos.service import running
 from chaos.tally import Tally
 from chaos.watch import Hung, Watch
+from examples.postgresql import PostgreSQL
 
 __all__ = ["measure"]
 
@@ -31,7 +31,7 @@ def measure(run: Run) -> Finding:
     with ExitStack() as stack:
         clock = _Clock(run.folder / "clock")
         cluster = stack.enter_context(ray_nodes(run, cpus=[2]))
-        postgres = stack.enter_context(Postgres(run, clock.environment))
+        postgres = stack.enter_context(PostgreSQL(run.folder, environment=clock.environment))
         options = ("--ray-address", cluster.address, "--database-url", postgres.url, "--data-dir", f"{run.folder}/data")
         service, _ = (stack.enter_context(running(run, *options)) for _ in range(2))
         tally = Tally(service, "jumps", run.amount(20, quick=2))
@@ -48,7 +48,7 @@ def measure(run: Run) -> Finding:
         return tally.finding()
 
 
-def _jump(run: Run, tally: Tally, clock: "_Clock", postgres: Postgres, watch: Watch) -> bool:
+def _jump(run: Run, tally: Tally, clock: "_Clock", postgres: PostgreSQL, watch: Watch) -> bool:
     """Sets the server's clock while the job trains, and looks whose the job is then; whether it still trained."""
     if watch.goes_on(since=0.0) is None or watch.is_over_within(run.draw.uniform(0.0, 3.0)):
         return False

@@ -4,14 +4,14 @@ Training goes on; a submit is told 503 with Retry-After; nothing that was acknow
 """
 
 from chaos.outages import outage
-from chaos.postgres import Postgres
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import running
+from examples.postgresql import PostgreSQL
 
 __all__ = ["measure"]
 
 
 def measure(run: Run) -> Finding:
-    with Postgres(run) as postgres, running(run, "--database-url", postgres.url) as service:
+    with PostgreSQL(run.folder) as postgres, running(run, "--database-url", postgres.url) as service:
         return outage(service, postgres.away(), run.amount(300.0, quick=3.0))

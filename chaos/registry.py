@@ -28,7 +28,7 @@ __all__ = ["EXPERIMENTS", "Experiment"]
 
 Experiment = Callable[[Run], Finding]
 """Disturbs, counts, and stops all that it started. Its module's docstring says what happens and what must be true then.
-Raises Skipped where the machine does not allow for it."""
+Raises Skipped or NotInstalled where the machine does not allow for it."""
 
 EXPERIMENTS: dict[str, Experiment] = {
     "workers": workers.measure,

@@ -8,13 +8,13 @@ import time
 from contextlib import ExitStack
 from itertools import cycle
 
-from chaos.postgres import Postgres
 from chaos.ray_nodes import ray_nodes
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import Service, running
 from chaos.tally import Tally
 from chaos.watch import Hung, Watch
+from examples.postgresql import PostgreSQL
 
 __all__ = ["measure"]
 
@@ -25,7 +25,7 @@ EPOCHS = 6000  # several takeovers long
 def measure(run: Run) -> Finding:
     with ExitStack() as stack:
         cluster = stack.enter_context(ray_nodes(run, cpus=[2]))
-        postgres = stack.enter_context(Postgres(run))
+        postgres = stack.enter_context(PostgreSQL(run.folder))
         options = ("--ray-address", cluster.address, "--database-url", postgres.url, "--data-dir", f"{run.folder}/data")
         first, second = (stack.enter_context(running(run, *options)) for _ in range(2))
         tally = Tally(first, "kills", run.amount(20, quick=2))

@@ -1,6 +1,7 @@
 """Who may do what: every route says which scope it needs, and what comes without a key that has it gets no further."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
@@ -74,11 +75,22 @@ async def authenticate(request: Request) -> Principal:
     return known if known is not None else await run_in_threadpool(shown.holder, credentials)
 
 
-def recheck(request: Request) -> Callable[[], Principal]:
-    """What finds out anew who asks, for an answer that goes on for long. It raises as `authenticate`."""
-    shown = _shown(request)
-    credentials: Credentials = request.app.state.control.credentials
-    return lambda: credentials.remembered(shown.secret) or shown.holder(credentials)
+@dataclass(frozen=True)
+class Recheck:
+    """Finds out anew who asks, for an answer that goes on for long; raises as `authenticate`. That of the same key or
+    session is equal."""
+
+    shown: "Shown"
+    credentials: Credentials
+
+    def __call__(self) -> Principal:
+        """Who asks now."""
+        return self.credentials.remembered(self.shown.secret) or self.shown.holder(self.credentials)
+
+
+def recheck(request: Request) -> Recheck:
+    """What finds out anew who asks."""
+    return Recheck(_shown(request), request.app.state.control.credentials)
 
 
 class Shown(NamedTuple):

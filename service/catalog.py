@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "NewDataset", "digest_of_reading"]
 
+MAX_TABLES = 100  # that are remembered
 ENDED = [state for state in JobState if state.is_terminal]
 
 DatasetRow = Row[Any]
@@ -49,6 +50,7 @@ class Catalog:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self.folder = folder
+        self._tables: dict[str, TableFile] = {}
 
     def add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
         """Lists a data set as the next version of its name; returns it, and whether it is new.
@@ -98,6 +100,21 @@ class Catalog:
                 raise Conflict(f"data set {found.id} is used by {user.id}, which is {user.state}; cancel that first")
         return str(found.id)
 
+    def table_of(self, tenant: str, id_or_name: str) -> TableFile:
+        """The table of a data set by its id, or of the newest version of a name. Raises NotFound.
+
+        What a data set holds never changes, so only which one is meant is asked for each time.
+        """
+        with self._database.reading() as connection:
+            found = _find(connection, tenant, id_or_name, datasets.c.id)
+            known = self._tables.get(found.id)
+            if known is None:
+                known = self.table(_find(connection, tenant, found.id))
+                self._tables[found.id] = known
+        while len(self._tables) > MAX_TABLES:
+            self._tables.pop(next(iter(self._tables)), None)  # the oldest one
+        return known
+
     def table(self, dataset: DatasetRow) -> TableFile:
         """The data set as the engine sees it."""
         return TableFile(
@@ -110,8 +127,9 @@ class Catalog:
         )
 
 
-def _find(connection: Connection, tenant: str, id_or_name: str) -> DatasetRow:
-    ours = sa.select(datasets).where(datasets.c.tenant == tenant)
+def _find(connection: Connection, tenant: str, id_or_name: str, *columns: sa.Column[Any]) -> DatasetRow:
+    """Of these columns, all by default."""
+    ours = sa.select(*(columns or datasets.c)).where(datasets.c.tenant == tenant)
     if not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in id_or_name):
         for query in (
             ours.where(datasets.c.id == id_or_name),

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.bell import Bell
 from service.catalog import Catalog
 from service.census import Census
 from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.database import AWAY, Database, reason_of
 from service.evaluation import Evaluations
-from service.events import Bell
+from service.events import Feeds
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
 from service.models import Models
@@ -88,6 +89,7 @@ class ControlPlane:
         self._opened = threading.Event()
         self._database: Database | None = None
         self._store: Store | None = None
+        self._feeds: Feeds | None = None
         self._catalog: Catalog | None = None
         self._credentials: Credentials | None = None
         self._census: Census | None = None
@@ -111,6 +113,13 @@ class ControlPlane:
         if self._store is None:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
         return self._store
+
+    @property
+    def feeds(self) -> Feeds:
+        """The event streams. Raises Unavailable until the database is open."""
+        if self._feeds is None:
+            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
+        return self._feeds
 
     @property
     def catalog(self) -> Catalog:
@@ -187,7 +196,7 @@ class ControlPlane:
             cpus=None if cluster is None else cluster.cpus,
             cpus_free=None if cluster is None else cluster.cpus_free,
             samples_per_s=0.0 if self._runners is None else sum(each.samples_per_s for each in self._runners.now()),
-            event_streams=self.bell.listeners,
+            event_streams=0 if self._feeds is None else self._feeds.streams,
             ready=not self.problems(),
         )
 
@@ -235,7 +244,7 @@ class ControlPlane:
                 self._problems["database"] = f"could not be brought up to date ({type(error).__name__}); see the log"
                 log.exception("the database could not be brought up to date")
                 return
-            self._database, self._store = database, store
+            self._database, self._store, self._feeds = database, store, Feeds(store, self.bell)
             self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
             self._census = Census(database)
             self._tenants, self._places = Tenants(database, self.settings.quota), Places(store.queue)

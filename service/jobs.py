@@ -26,6 +26,7 @@ __all__ = [
     "give_way",
     "preempted",
     "respond",
+    "state_event",
     "waited_too_long",
 ]
 
@@ -223,3 +224,8 @@ def after_interruption(requested: Requested, why: str) -> Move:
 def _paused(why: str, requested: Requested) -> Move:
     """A resume that was asked for while the job was being paused outlives the pause."""
     return Move(JobState.PAUSED, why, requested="resume" if requested == "resume" else None)
+
+
+def state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
+    """What the event of a move tells; of trouble while a job trains on, both states are `running`."""
+    return {"from": before, "to": to, "state": to, "reason": why, "attempt": attempt, "at": moment}

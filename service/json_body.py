@@ -15,6 +15,7 @@ __all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_js
 MAX_BODY_BYTES = 1 << 20
 MAX_ROWS_BYTES = 32 << 20
 MAX_DEPTH = 32
+SMALL_BYTES = 16 << 10  # parsed in less time than handing them to a thread takes
 
 # Possessive, and content with a string that the body's end cuts off: one pass over whatever is sent, never n².
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -31,6 +32,8 @@ def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
             body += chunk
             if len(body) > max_bytes:
                 raise TooLarge(f"got a body of more than {max_bytes:,} bytes, expected at most that many")
+        if len(body) <= SMALL_BYTES:
+            return parse_json(bytes(body))
         return await run_in_threadpool(parse_json, bytes(body))  # megabytes take long enough to hold up others
 
     return read

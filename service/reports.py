@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.clock import since_1970
-from service.jobs import JobState
-from service.store import Told, state_event
+from service.jobs import JobState, state_event
+from service.store import Told
 from workers.job import Report
 
 __all__ = ["Meaning", "finite", "meaning_of"]

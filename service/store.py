@@ -16,40 +16,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
+from service.batches import Batches
 from service.clock import later, now
-from service.database import Database, datasets, events, idempotency_keys, job_labels, jobs, tenants
+from service.database import Database, events, job_labels, jobs, tenants
 from service.job_log import Line, keep_short, lines_after
-from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, waited_too_long
+from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
 from service.owner import NOBODY, Owner
 from service.queue import Queue
 from service.quota import model_bytes
+from service.submission import Added, NewJob, add_all, by_idempotency_key, job_of_key
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, InvalidInput, NotFound
-from shared.plan import Plan
 
-__all__ = ["FIRST_REASON", "JobFilter", "JobRow", "NewJob", "Store", "Told", "state_event"]
+__all__ = ["JobFilter", "JobRow", "Store", "Told"]
 
-FIRST_REASON = "waits for its turn to be given CPUs"
-NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
+MAX_BATCH = 100  # jobs that are committed together
 
 log = logging.getLogger("chainrule")
 
 JobRow = Row[Any]
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """A job to be queued."""
-
-    id: str
-    tenant: str
-    plan: Plan
-    dataset_id: str
-    dataset_sha256: str
-    validation_dataset_id: str | None = None
-    idempotency_key: str | None = None
-    request_sha256: str = ""
-    submitted_by: str | None = None  # the name of the key that it came with
 
 
 @dataclass(frozen=True)
@@ -82,82 +67,38 @@ class Store:
         self._database = database
         self._on_event, self._on_move = on_event, on_move
         self._clock = clock
+        self._submitted: Batches[NewJob, Added] = Batches(self._add, MAX_BATCH)
 
     # ------------------------------------------------------------ submitting and removing
     def add(self, new: NewJob) -> tuple[JobRow, bool]:
         """Queues a job; returns it, and whether it is new: with an idempotency key seen before it is the job of then.
 
-        Raises InvalidInput when that key came with another request, or a data set has been deleted meanwhile.
+        Jobs that come at the same time are committed together. Raises InvalidInput when that key came with another
+        request, or a data set has been deleted meanwhile.
         """
+        job, is_new = self._submitted.add(new)
+        if is_new:
+            self._on_move(None, JobState.QUEUED)
+            self._on_event(new.id)
+        return job, is_new
+
+    def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
         try:
             with self._database.writing() as connection:
-                known = _by_idempotency_key(connection, new)
-                if known is not None:
-                    return known, False
-                _check_datasets(connection, new)
-                job = self._insert(connection, new)
-        except exc.IntegrityError:  # the same key, committed by somebody else between our look and our insert
+                return add_all(connection, batch, self._clock())
+        except exc.IntegrityError:  # a key of one of them, committed by somebody else between our look and our insert
+            if len(batch) > 1:
+                return [added for new in batch for added in self._add([new])]
             with self._database.reading() as connection:
-                known = _by_idempotency_key(connection, new)
+                known = by_idempotency_key(connection, batch[0])
             if known is None:
                 raise
-            return known, False
-        self._on_move(None, JobState.QUEUED)
-        self._on_event(new.id)
-        return job, True
-
-    def _insert(self, connection: Connection, new: NewJob) -> JobRow:
-        spec, moment = new.plan.spec, self._clock()
-        shards = spec.shards
-        job = connection.execute(
-            sa.insert(jobs)
-            .values(
-                id=new.id,
-                tenant=new.tenant,
-                name=spec.name,
-                state=JobState.QUEUED,
-                reason=FIRST_REASON,
-                priority=spec.priority,
-                cpus_min=min(spec.workers.min, shards),
-                cpus_max=min(spec.workers.max, shards),
-                plan=new.plan.model_dump(mode="json"),
-                dataset_id=new.dataset_id,
-                validation_dataset_id=new.validation_dataset_id,
-                dataset_sha256=new.dataset_sha256,
-                attempt=1,
-                losses=0,
-                workers=0,
-                progress={**NO_PROGRESS, "steps": new.plan.steps, "epochs": spec.epochs},
-                metrics={},
-                environment={},
-                last_event=1,
-                submitted_by=new.submitted_by,
-                created_at=moment,
-                wait_until=None if spec.max_wait_s is None else later(moment, spec.max_wait_s),
-            )
-            .returning(jobs)
-        ).one()
-        told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
-        connection.execute(sa.insert(events).values(job_number=job.number, seq=1, type="state", data=told, at=moment))
-        announce(connection, job, 1, told)
-        if spec.labels:
-            labels = [{"job_number": job.number, "key": key, "value": value} for key, value in spec.labels.items()]
-            connection.execute(sa.insert(job_labels), labels)
-        if new.idempotency_key is not None:
-            connection.execute(
-                sa.insert(idempotency_keys).values(
-                    tenant=new.tenant,
-                    key=new.idempotency_key,
-                    request_sha256=new.request_sha256,
-                    job_number=job.number,
-                )
-            )
-        return job
+            return [(known, False)]
 
     def known_for(self, tenant: str, idempotency_key: str, request_sha256: str) -> JobRow | None:
         """The job that this request made before. Raises InvalidInput when the key came with another request."""
         with self._database.reading() as connection:
-            return _job_of_key(connection, tenant, idempotency_key, request_sha256)
+            return job_of_key(connection, tenant, idempotency_key, request_sha256)
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Removes an ended job and its events. Raises NotFound, or Conflict while it has not ended."""
@@ -413,31 +354,6 @@ def _found(job: JobRow | None, job_id: str) -> JobRow:
     return job
 
 
-def _by_idempotency_key(connection: Connection, new: NewJob) -> JobRow | None:
-    if new.idempotency_key is None:
-        return None
-    return _job_of_key(connection, new.tenant, new.idempotency_key, new.request_sha256)
-
-
-def _job_of_key(connection: Connection, tenant: str, key: str, request_sha256: str) -> JobRow | None:
-    sent = idempotency_keys.c.tenant == tenant, idempotency_keys.c.key == key
-    query = sa.select(jobs, idempotency_keys.c.request_sha256).join(idempotency_keys).where(*sent)
-    found = connection.execute(query).one_or_none()
-    if found is not None and found.request_sha256 != request_sha256:
-        expected = f"a key that was not used before: with this one another spec was sent, which made {found.id}"
-        raise InvalidInput.of("Idempotency-Key", key, expected)
-    return found
-
-
-def _check_datasets(connection: Connection, new: NewJob) -> None:
-    """Holds the data sets in place until the job that uses them is committed."""
-    needed = {"dataset": new.dataset_id, "validation.dataset": new.validation_dataset_id}
-    for path, dataset_id in needed.items():
-        query = sa.select(datasets.c.number).where(datasets.c.id == dataset_id, datasets.c.tenant == new.tenant)
-        if dataset_id is not None and connection.execute(query.with_for_update(read=True)).one_or_none() is None:
-            raise InvalidInput.of(path, dataset_id, "a data set; this one has just been deleted")
-
-
 def _steps_told(connection: Connection, job_number: int, steps: Sequence[int]) -> set[int]:
     if not steps:
         return set()
@@ -447,8 +363,3 @@ def _steps_told(connection: Connection, job_number: int, steps: Sequence[int]) -
         events.c.step.between(min(steps), max(steps)),  # a list of them would outgrow what a statement may hold
     )
     return set(connection.scalars(query))
-
-
-def state_event(before: JobState | None, to: JobState, why: str, attempt: int, moment: str) -> dict[str, Any]:
-    """What the event of a move tells; of trouble while a job trains on, both states are `running`."""
-    return {"from": before, "to": to, "state": to, "reason": why, "attempt": attempt, "at": moment}

@@ -2,11 +2,12 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy import Row
+from starlette.responses import Response
 
 from service.jobs import JobState
 from service.places import Place
@@ -50,6 +51,11 @@ class View(BaseModel):
     """Part of an answer."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    def answer(self, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """The answer that shows it. An endpoint that returns the view itself has it checked a second time, in a thread
+        of its own."""
+        return Response(self.model_dump_json(by_alias=True), status, headers, media_type="application/json")
 
 
 # ---------------------------------------------------------------- jobs

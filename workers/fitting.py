@@ -1,6 +1,7 @@
 """What is learned of the columns before training: classes, categories, means and scales."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -33,8 +34,9 @@ def windows(rows: int, width: int) -> Iterator[Window]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def split_of(spec: JobSpec, rows: int, look_up: Callable[[], None] = lambda: None) -> Split | None:
-    """Which rows are trained on and which are validated on; None where all are trained on.
+def split_of(spec: JobSpec, rows: int, look_up: Callable[[], None] | None = None) -> Split | None:
+    """Which rows are trained on and which are validated on; None where all are trained on. Without a `look_up` it is
+    remembered, for the next of many jobs on one data set.
 
     Raises InvalidInput when a fraction leaves none.
     """
@@ -42,7 +44,14 @@ def split_of(spec: JobSpec, rows: int, look_up: Callable[[], None] = lambda: Non
         return None
     if rows < 2:
         raise InvalidInput.of("validation.fraction", spec.validation.fraction, "null: the data set has a single row")
+    if look_up is None:
+        return _remembered_split(rows, spec.validation.fraction, spec.seed)
     return split(rows, spec.validation.fraction, spec.seed, look_up)
+
+
+@lru_cache(maxsize=256)
+def _remembered_split(rows: int, fraction: float, seed: int) -> Split:
+    return split(rows, fraction, seed)
 
 
 def classes_of(

@@ -12,9 +12,7 @@ from pydantic import Field
 from ulid import ULID
 
 from service.auth import Reader, Submitter, recheck
-from service.catalog import DatasetRow
 from service.control import ControlPlane
-from service.events import stream
 from service.examples import SPEC
 from service.field_errors import validated
 from service.jobs import JobState
@@ -24,7 +22,8 @@ from service.openapi import errors, json_body
 from service.quota import model_bytes
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, TooFast
 from service.routes.parameters import EVENT_ID, Control, Cursor, JobId, LastEventId, Limit, like
-from service.store import JobFilter, JobRow, NewJob
+from service.store import JobFilter, JobRow
+from service.submission import NewJob
 from service.views import (
     DryRun,
     HistoryItem,
@@ -39,6 +38,7 @@ from service.views import (
 from shared.errors import InvalidInput, NotFound
 from shared.plan import Plan
 from shared.spec import JobSpec, ValidationDataset
+from shared.table import TableFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -83,11 +83,11 @@ def submit_job(
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
     spec = validated(JobSpec, data)
-    sent = hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    sent = "" if idempotency_key is None else _digest(spec)
     if idempotency_key is not None and not dry_run:
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
-            return JSONResponse(_shown(control, known).model_dump(mode="json"))
+            return _shown(control, known).answer()
     if too_fast is not None:
         raise too_fast
     training, validation, plan = _planned(control, who.tenant, spec)
@@ -98,9 +98,9 @@ def submit_job(
         id=f"job_{ULID()}",
         tenant=who.tenant,
         plan=plan,
-        dataset_id=training.id,
+        dataset_id=training.dataset_id,
         dataset_sha256=training.sha256,
-        validation_dataset_id=None if validation is None else validation.id,
+        validation_dataset_id=None if validation is None else validation.dataset_id,
         idempotency_key=idempotency_key,
         request_sha256=sent,
         submitted_by=who.key_name,
@@ -108,24 +108,28 @@ def submit_job(
     job, is_new = control.store.add(new)
     control.wake()
     headers = {"Location": f"/v1/jobs/{job.id}"}
-    return JSONResponse(_shown(control, job).model_dump(mode="json"), 202 if is_new else 200, headers)
+    return _shown(control, job).answer(202 if is_new else 200, headers)
 
 
-def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[DatasetRow, DatasetRow | None, Plan]:
+def _digest(spec: JobSpec) -> str:
+    """What tells two requests with the same idempotency key apart."""
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[TableFile, TableFile | None, Plan]:
     """The data sets that a spec names, and what it means for them. Raises InvalidInput."""
     from workers.planning import plan
 
-    training = _dataset(control, tenant, "dataset", spec.dataset)
+    training = _table(control, tenant, "dataset", spec.dataset)
     validation = None
     if isinstance(spec.validation, ValidationDataset):
-        validation = _dataset(control, tenant, "validation.dataset", spec.validation.dataset)
-    tables = control.catalog.table(training), None if validation is None else control.catalog.table(validation)
-    return training, validation, plan(spec, *tables)
+        validation = _table(control, tenant, "validation.dataset", spec.validation.dataset)
+    return training, validation, plan(spec, training, validation)
 
 
-def _dataset(control: ControlPlane, tenant: str, field: str, id_or_name: str) -> DatasetRow:
+def _table(control: ControlPlane, tenant: str, field: str, id_or_name: str) -> TableFile:
     try:
-        return control.catalog.find(tenant, id_or_name)
+        return control.catalog.table_of(tenant, id_or_name)
     except NotFound:
         expected = "the id or the name of a data set; GET /v1/datasets lists them"
         raise InvalidInput.of(field, id_or_name, expected) from None
@@ -136,7 +140,7 @@ def _shown(control: ControlPlane, job: JobRow) -> Job:
     return Job.of(job, control.places.of(job))
 
 
-@router.get("", responses=errors(422, 503))
+@router.get("", response_model=JobPage, responses=errors(422, 503))
 def list_jobs(
     who: Reader,
     control: Control,
@@ -162,13 +166,13 @@ def list_jobs(
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> JobPage:
+) -> Response:
     """List jobs, newest first."""
     labels = [_label(text) for text in label or ()]
     which = JobFilter(state or (), labels, name, parameters_sha256, owner)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
     items = [_shown(control, row) for row in rows]
-    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows])).answer()
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -179,10 +183,10 @@ def _label(text: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-@router.get("/{job_id}", responses=errors(404, 422, 503))
-def get_job(job_id: JobId, who: Reader, control: Control) -> Job:
+@router.get("/{job_id}", response_model=Job, responses=errors(404, 422, 503))
+def get_job(job_id: JobId, who: Reader, control: Control) -> Response:
     """Show a job."""
-    return _shown(control, control.store.get(who.tenant, job_id))
+    return _shown(control, control.store.get(who.tenant, job_id)).answer()
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
@@ -274,7 +278,7 @@ async def watch_job(
     """Follow a job: all its events so far, then those to come, until its end."""
     after = event_number(last_event_id)
     await run_in_threadpool(control.store.get, who.tenant, job_id)
-    events = stream(control.store, control.bell, who.tenant, job_id, after, recheck(request))
+    events = control.feeds.stream(who.tenant, job_id, after, recheck(request))
     return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
 
 

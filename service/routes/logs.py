@@ -7,7 +7,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from service.auth import Reader, recheck
-from service.events import stream
 from service.log_views import LogLine, LogPage
 from service.openapi import errors
 from service.routes.jobs import EVENT_STREAM_HEADERS, MAX_STEP, event_number
@@ -58,5 +57,5 @@ async def watch_logs(
     """Follow a job's log: all its lines so far, then those to come, until its end."""
     after = event_number(last_event_id)
     await run_in_threadpool(control.store.get, who.tenant, job_id)
-    lines = stream(control.store, control.bell, who.tenant, job_id, after, recheck(request), "log")
+    lines = control.feeds.stream(who.tenant, job_id, after, recheck(request), "log")
     return StreamingResponse(lines, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)

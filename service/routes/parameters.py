@@ -1,4 +1,8 @@
-"""Parameters that several routes take."""
+"""Parameters that several routes take.
+
+What asks nobody is `async`, though it waits for nothing: FastAPI runs plain functions in threads, and to hand something
+to a thread and back takes longer than all of these together.
+"""
 
 import re
 from typing import Annotated, Any
@@ -34,12 +38,12 @@ def like(pattern: str) -> dict[str, Any]:
     return {"pattern": f"^{pattern}$"}
 
 
-def _control(request: Request) -> ControlPlane:
+async def _control(request: Request) -> ControlPlane:
     control: ControlPlane = request.app.state.control
     return control
 
 
-def _job_id(
+async def _job_id(
     job_id: Annotated[
         str,
         Path(
@@ -54,7 +58,7 @@ def _job_id(
     return job_id
 
 
-def _key_id(
+async def _key_id(
     key_id: Annotated[
         str, Path(description="The key's id.", examples=["key_ab12cd34"], json_schema_extra=like(KEY_ID.pattern))
     ],
@@ -82,7 +86,7 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Items a page, at most.")
 Cursor = Annotated[str | None, Query(max_length=100, description="The `next_cursor` of the page before.")]
 
 
-def known_query(request: Request) -> None:
+async def known_query(request: Request) -> None:
     """Refuses parameters that the route does not know: a misspelt `dry_run` must not start a job."""
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):

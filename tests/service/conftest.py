@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from examples.postgresql import PostgreSQL, newest_binaries
 from service.database import Database
 from service.settings import Settings
 from support.clusters import LocalCluster, ScriptedCluster
-from support.postgresql import PostgreSQL, newest_binaries
 from support.service_in_process import WITHIN_S, Service, Start
 
 
@@ -26,15 +26,10 @@ def own_postgresql() -> Iterator[PostgreSQL]:
 
 
 def _running() -> Iterator[PostgreSQL]:
-    binaries = newest_binaries()
-    if binaries is None:
+    if newest_binaries() is None:
         pytest.skip("no PostgreSQL is installed: apt-get install postgresql")
-    server = PostgreSQL(binaries)
-    try:
-        server.start()
+    with PostgreSQL(settings={"fsync": "off", "max_connections": "200"}) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

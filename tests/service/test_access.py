@@ -1,10 +1,12 @@
 """Every route, also one that is new, is closed to who has no key, too small a one, or another tenant's."""
 
 from collections.abc import Iterator
+from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from ulid import ULID
 
@@ -90,6 +92,18 @@ def test_every_route_says_which_scope_it_needs_and_few_are_open() -> None:
     assert found == OPEN
     others = {getattr(route, "path", None) for route in ROUTES if not isinstance(route, APIRoute)}
     assert others - {"/assets"} == {"/openapi.json", "/docs/files"}  # assets only where the page is built
+
+
+def test_no_parameter_of_a_route_costs_a_thread() -> None:
+    """FastAPI hands a plain function to a thread; one that must ask the database does so itself."""
+
+    def found(dependant: Dependant) -> Iterator[str]:
+        for inner in dependant.dependencies:
+            if not any(map(iscoroutinefunction, (inner.call, type(inner.call).__call__))):
+                yield str(inner.call)
+            yield from found(inner)
+
+    assert {name for route in ROUTES if isinstance(route, APIRoute) for name in found(route.dependant)} == set()
 
 
 def test_a_route_that_does_not_say_which_scope_it_needs_answers_nobody(service: Service) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from examples.postgresql import PostgreSQL
 from service.control import ControlPlane
 from service.events import POLL_S
 from service.leases import LOOK_S
 from service.settings import Settings
 from shared.errors import Unavailable
 from support.clusters import ScriptedCluster, ScriptedJob
-from support.postgresql import PostgreSQL
 from support.races import LONG
 from support.service_in_process import SPEC, WITHIN_S, Service
 

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from service.database import (
+    AWAY,
     DEFAULT_TENANT,
     Database,
     dataset_names,
@@ -16,6 +18,7 @@ from service.database import (
     jobs,
     metadata,
     migrations_of,
+    tenants,
 )
 from service.store import Store
 from support.jobs import TENANT, new_job, with_a_dataset
@@ -59,9 +62,25 @@ def test_what_was_there_before_tenants_belongs_to_the_default_one(database: Data
     assert Store(database).known_for(TENANT, "once", "r") is not None
 
 
-def test_what_is_committed_in_sqlite_is_on_disk() -> None:
-    database = Database("sqlite://")
+def test_what_is_committed_in_sqlite_is_on_disk(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.sqlite3'}")
+    names = ("journal_mode", "synchronous", "foreign_keys")
     with database.reading() as connection:
-        settings = {name: connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("synchronous", "foreign_keys")}
+        settings = {name: connection.scalar(sa.text(f"PRAGMA {name}")) for name in names}
     database.close()
-    assert settings == {"synchronous": 3, "foreign_keys": 1}
+    assert settings == {"journal_mode": "delete", "synchronous": 3, "foreign_keys": 1}
+
+
+def test_in_sqlite_one_writes_at_a_time_and_others_read_meanwhile(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.sqlite3'}?timeout=0.05")
+    database.migrate()
+    count = sa.select(sa.func.count()).select_from(tenants)
+    with database.writing() as writing:
+        writing.execute(sa.insert(tenants).values(name="new", created_at="now"))
+        with database.reading() as reading:
+            before = reading.scalar(count)
+            with pytest.raises(AWAY), database.writing():
+                pass
+    with database.reading() as reading:
+        assert reading.scalar(count) == before + 1
+    database.close()

@@ -9,15 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
+from examples.postgresql import PostgreSQL
 from support.clusters import ScriptedCluster
-from support.postgresql import PostgreSQL
 from support.service_in_process import SPEC, WITHIN_S, Service, Start
 
 DONE = {"fraction": 1.0, "step": 8, "steps": 8, "epoch": 2, "epochs": 2, "eta_s": 0.0}
 
 
 class Locked:
-    """An SQLite file that another program locks."""
+    """An SQLite file that another program locks, which can still be read."""
+
+    reads = 200
 
     def __init__(self, path: Path) -> None:
         self.url = f"sqlite:///{path}?timeout=0.1"
@@ -34,6 +36,8 @@ class Locked:
 
 class Stopped:
     """A PostgreSQL that somebody stops and starts again."""
+
+    reads = 503
 
     def __init__(self, server: PostgreSQL) -> None:
         self.url = server.new_database()
@@ -82,8 +86,9 @@ def test_a_job_trains_on_while_the_database_is_away_and_all_that_it_told_is_writ
         for step in range(2, 50):
             attempt.tell_metrics(step)
         attempt.end("succeeded", parameters_sha256="d" * 64, metrics={"train_loss": 0.5}, progress=DONE)
-        refused = until(lambda: service.http.get(f"/v1/jobs/{job_id}"), 503)
+        refused = until(lambda: service.http.get("/readyz"), 503)
         assert refused.headers["retry-after"]
+        assert service.http.get(f"/v1/jobs/{job_id}").status_code == outage.reads
         assert not attempt.closed.is_set()
     finally:
         outage.end()
@@ -155,7 +160,7 @@ def test_a_stream_outlives_a_database_that_is_away(service: Service, outage: Loc
         outage.begin()
         try:
             attempt.tell_metrics(1).end("cancelled")
-            until(lambda: service.http.get(f"/v1/jobs/{job_id}"), 503)
+            until(lambda: service.http.get("/readyz"), 503)
         finally:
             outage.end()
         heard += lines

@@ -3,13 +3,21 @@
 import asyncio
 import json
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chainrule.sse import EventParser, ServerSentEvent
-from service.events import HEARTBEAT_S, Bell, stream
-from support.jobs import TENANT
+from service.bell import Bell
+from service.database import Database
+from service.events import HEARTBEAT_S, Feeds
+from service.feed import BEHIND
+from service.jobs import JobState, Move
+from service.store import Store, Told
+from shared.errors import Unauthorized
+from support.jobs import TENANT, new_job, with_a_dataset
 from support.problems import errors_of
 from support.service_in_process import WITHIN_S, Service
 
@@ -79,7 +87,7 @@ def test_a_stream_ends_when_its_job_is_deleted_and_when_the_service_stops(servic
     job_id = finished(service)
 
     async def after_the_end() -> list[bytes]:
-        return [event async for event in stream(service.control.store, service.control.bell, TENANT, job_id, 6)]
+        return [event async for event in service.control.feeds.stream(TENANT, job_id, 6)]
 
     assert asyncio.run(after_the_end()) == []
     service.http.delete(f"/v1/jobs/{job_id}")
@@ -99,7 +107,7 @@ def test_events_that_are_there_already_come_in_one_piece(service: Service) -> No
     job_id = finished(service)
 
     async def all_pieces() -> list[bytes]:
-        return [piece async for piece in stream(service.control.store, service.control.bell, TENANT, job_id, 0)]
+        return [piece async for piece in service.control.feeds.stream(TENANT, job_id, 0)]
 
     (piece,) = asyncio.run(all_pieces())
     assert piece.count(b"event: ") == 6
@@ -125,7 +133,104 @@ def test_what_happens_elsewhere_is_noticed_too(service: Service) -> None:
     job_id = service.submit()["id"]
 
     async def watch() -> Any:
-        events = stream(service.control.store, Bell(), TENANT, job_id, 1)
+        events = Feeds(service.control.store, Bell()).stream(TENANT, job_id, 1)
         return await asyncio.wait_for(anext(events), WITHIN_S)
 
     assert b'"to": "running"' in asyncio.run(watch())
+
+
+# ---------------------------------------------------------------- many streams of one job
+class Counting(Store):
+    """A store that counts how often the events of a job are read."""
+
+    looks = 0
+
+    def events_after(self, *args: Any, **options: Any) -> Any:
+        self.looks += 1
+        return super().events_after(*args, **options)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[Counting, Bell, str]]:
+    """A store, its bell, and a job that runs."""
+    database, bell = Database(f"sqlite:///{tmp_path / 'test.sqlite3'}"), Bell()
+    database.migrate()
+    with_a_dataset(database, tmp_path)
+    store = Counting(database, bell.ring)
+    job, _ = store.add(new_job())
+    store.move(job.id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "now"))
+    yield store, bell, job.id
+    database.close()
+
+
+async def tell(store: Store, job_id: str, step: int) -> None:
+    await asyncio.to_thread(store.record, job_id, 1, [Told("metrics", {"step": step}, step)])
+
+
+def test_what_is_new_is_read_once_for_all_streams_of_a_job(running: tuple[Counting, Bell, str]) -> None:
+    store, bell, job_id = running
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell)
+        streams = [feeds.stream(TENANT, job_id, 2) for _ in range(50)]
+        nexts = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        while store.looks < len(streams):  # what there was, each reads for itself
+            await asyncio.sleep(0.001)
+        await tell(store, job_id, 1)
+        heard = await asyncio.gather(*nexts)
+        assert store.looks <= len(streams) + 5
+        assert (set(heard), feeds.streams) == ({b'id: 3\nevent: metrics\ndata: {"step": 1}\n\n'}, len(streams))
+        for stream in streams:
+            await stream.aclose()
+        assert feeds.streams == 0
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_a_stream_that_takes_nothing_for_long_holds_up_nobody_and_loses_nothing(
+    running: tuple[Counting, Bell, str],
+) -> None:
+    store, bell, job_id = running
+    steps = range(1, 2 * BEHIND)
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell)
+        keen, slow = feeds.stream(TENANT, job_id, 0), feeds.stream(TENANT, job_id, 0)
+        await anext(keen)
+        heard = await anext(slow)
+        first = asyncio.ensure_future(anext(slow))
+        for step in steps:
+            await tell(store, job_id, step)
+            assert f'"step": {step}}}'.encode() in await anext(keen)
+        heard += await first
+        await asyncio.to_thread(store.move, job_id, 1, JobState.RUNNING, lambda _: Move(JobState.CANCELLED, "enough"))
+        heard += b"".join([text async for text in slow])
+        parser = EventParser()
+        assert [event.id for event in parser.feed(heard)] == [str(seq) for seq in range(1, len(steps) + 4)]
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_of_all_streams_of_a_job_only_those_end_whose_key_is_revoked(running: tuple[Counting, Bell, str]) -> None:
+    store, bell, job_id = running
+    revoked = False
+
+    def check() -> None:
+        if revoked:
+            raise Unauthorized("revoked")
+
+    async def listen() -> None:
+        nonlocal revoked
+        feeds = Feeds(store, bell)
+        theirs, ours = feeds.stream(TENANT, job_id, 2, check), feeds.stream(TENANT, job_id, 2)
+        nexts = [asyncio.ensure_future(anext(stream, None)) for stream in (theirs, ours)]
+        await tell(store, job_id, 1)
+        assert None not in await asyncio.gather(*nexts)
+        revoked = True
+        nexts = [asyncio.ensure_future(anext(stream, None)) for stream in (theirs, ours)]
+        assert await nexts[0] is None
+        await tell(store, job_id, 2)
+        assert await nexts[1] is not None
+        await ours.aclose()
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from service.catalog import Catalog
+from service.clock import now
 from service.database import Database
 from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.store import JobFilter, Store, Told
+from service.submission import add_all
 from shared.errors import Conflict, InvalidInput, NotFound
 from support.jobs import TENANT, dataset, new_job, with_a_dataset
 
@@ -83,6 +85,32 @@ def test_one_key_sent_many_times_at_once_makes_one_job(store: Store) -> None:
     assert len({job.id for job, _ in outcomes}) == 1
     assert sum(is_new for _, is_new in outcomes) == 1
     assert len(store.list(TENANT, JobFilter(), None, 10)) == 1
+
+
+def test_of_jobs_that_come_together_each_is_taken_or_refused_by_itself(database: Database, store: Store) -> None:
+    store.add(new_job("old"))
+    batch = [
+        new_job(labels={"team": "a"}),
+        new_job("new"),
+        new_job("new"),
+        new_job("new", "another"),
+        new_job("old"),
+        new_job("old", "another"),
+        new_job(dataset_id="ds_gone"),
+        new_job(tenant="other"),
+    ]
+    with database.writing() as connection:
+        outcomes = add_all(connection, batch, now())
+    told = [str(each) if isinstance(each, InvalidInput) else each[1] for each in outcomes]
+    assert told[:3] == [True, True, False]
+    assert told[4] is False
+    assert all("Idempotency-Key" in str(told[place]) for place in (3, 5))
+    assert all("dataset" in str(told[place]) for place in (6, 7))
+    rows = store.list(TENANT, JobFilter(), None, 10)
+    assert {row.id for row in rows} == {job.id for job, _ in (each for each in outcomes if isinstance(each, tuple))}
+    assert [row.id for row in store.list(TENANT, JobFilter(labels=[("team", "a")]), None, 10)] == [batch[0].id]
+    for row in rows:
+        assert [event.data["to"] for event in store.events_after(TENANT, row.id, 0, 10)[0]] == ["queued"]
 
 
 def test_a_job_on_a_data_set_deleted_meanwhile_is_refused(store: Store, catalog: Catalog) -> None:

@@ -7,7 +7,7 @@ from ulid import ULID
 
 from service.catalog import Catalog, NewDataset
 from service.database import DEFAULT_TENANT, Database
-from service.store import NewJob
+from service.submission import NewJob
 from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import Column, TableFile

@@ -13,7 +13,6 @@ from service.app import create_app
 from service.connection import Connection
 from service.control import ControlPlane
 from service.database import DEFAULT_TENANT
-from service.events import stream
 from service.jobs import JobState
 from service.readers import Readers
 from service.settings import Settings
@@ -95,8 +94,8 @@ class Service:
 
         async def wait() -> None:
             left = times
-            async for event in stream(self.control.store, self.control.bell, DEFAULT_TENANT, job_id, 0):
-                left -= event.count(f'"to": "{state}"'.encode())
+            async for events in self.control.feeds.stream(DEFAULT_TENANT, job_id, 0):
+                left -= events.count(f'"to": "{state}"'.encode())
                 if left <= 0:
                     return
             raise AssertionError(f"the job ended: {self.job(job_id)}")

@@ -19,7 +19,8 @@ from service.places import Places
 from service.quota import Quota
 from service.runner import Attempt, Runner, Runners
 from service.scheduler import Scheduler
-from service.store import NewJob, Store
+from service.store import Store
+from service.submission import NewJob
 from service.takeover import Takeover
 from shared.errors import Unavailable
 from shared.plan import Plan

@@ -1,0 +1,169 @@
+"""What is new of one job: read once for all streams of it, and given to each."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from fastapi.concurrency import run_in_threadpool
+
+from service.bell import Bell
+from service.database import AWAY
+from service.jobs import JobState
+from shared.errors import NotFound, Unauthorized
+
+__all__ = ["BATCH", "POLL_S", "Check", "Event", "Feed", "Listener", "Part"]
+
+POLL_S = 0.5  # what another control plane wrote is seen as late as that
+BATCH = 500  # events that are read at once
+BEHIND = 20  # parts that a stream may leave untaken, before it is to read for itself again
+
+Check = Callable[[], object]
+"""Asked again and again whether who listens still may; raises Unauthorized to end the stream. Equal ones ask once."""
+
+
+class Event(NamedTuple):
+    """One event, as it is sent."""
+
+    seq: int
+    text: bytes
+    is_last: bool
+
+
+class Part(NamedTuple):
+    """What came after the event of a number; `ends` the stream, as nothing more will come."""
+
+    after: int
+    events: Sequence[Event]
+    ends: bool
+    whole: bytes
+
+    @classmethod
+    def of(cls, after: int, events: Sequence[Event], state: JobState) -> "Part":
+        ends = any(event.is_last for event in events) or (len(events) < BATCH and state.is_terminal)
+        return cls(after, events, ends, b"".join(event.text for event in events))
+
+    @property
+    def last(self) -> int:
+        """The number of its last event."""
+        return self.events[-1].seq if self.events else self.after
+
+    def text(self, after: int) -> bytes:
+        """What of it came after a number, which is not below its own."""
+        return self.whole if after == self.after else b"".join(event.text for event in self.events if event.seq > after)
+
+
+class Listener:
+    """One stream that has joined a feed."""
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        self.parts: deque[Part | None] = deque()
+        """What has not been taken yet; None: look for yourself, as the feed ends or is not for you any more."""
+        self.is_behind = False
+        """Whether it has left so much that it is given nothing more."""
+        self._among: set[Listener] = set()
+        self._news: asyncio.Future[None] | None = None
+
+    def join(self, listeners: "set[Listener]") -> None:
+        """Is one of them from now on."""
+        self._among = listeners
+        listeners.add(self)
+
+    def leave(self) -> None:
+        """Is none of them any more."""
+        self._among.discard(self)
+
+    def give(self, part: Part | None) -> None:
+        """Adds a part."""
+        self.is_behind = self.is_behind or len(self.parts) >= BEHIND
+        if part is None or not self.is_behind:
+            self.parts.append(part)
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def take(self, within_s: float) -> Part | None:
+        """The next part. Raises TimeoutError when there is none for so long."""
+        if not self.parts:
+            loop = asyncio.get_running_loop()
+            self._news = loop.create_future()
+            timer = loop.call_later(within_s, _give_up, self._news)
+            try:
+                await self._news
+            finally:
+                timer.cancel()
+        return self.parts.popleft()
+
+
+class Feed:
+    """What is new of one job, for all streams of it on one event loop."""
+
+    def __init__(self, read: Callable[[int], Part], after: int) -> None:
+        self._read = read
+        self.last = after
+        """The number of the last event that was given to those who listen."""
+        self.listeners: set[Listener] = set()
+
+    async def run(self, bell: Bell, job_id: str, rests_s: Callable[[], float]) -> None:
+        """Gives news to those who listen, until there will be none any more, or nobody listens."""
+        with bell.listen(job_id) as rang:
+            while self.listeners and not bell.closed:
+                rang.clear()
+                part = await self._look()
+                rested_s = 0.0
+                if part is None or part.events or part.ends:
+                    self._give(part)
+                    if part is None or part.ends:
+                        return
+                    rested_s = rests_s()
+                    await asyncio.sleep(rested_s)
+                if len(part.events) < BATCH:
+                    await _rung(rang, POLL_S - rested_s)
+
+    def end(self) -> None:
+        """Tells all to look for themselves."""
+        self._give(None)
+
+    def _give(self, part: Part | None) -> None:
+        if part is not None:
+            self.last = part.last
+        for listener in self.listeners:
+            listener.give(part)
+
+    async def _look(self) -> Part | None:
+        """What is new; ends the streams of those who may no longer listen. None when the job is gone."""
+        checks = {listener.check for listener in self.listeners}
+
+        def look() -> tuple[set[Check], Part]:
+            return {check for check in checks if not _passes(check)}, self._read(self.last)
+
+        try:
+            refused, part = await run_in_threadpool(look)
+        except NotFound:  # deleted while we were listening
+            return None
+        except AWAY:
+            return Part(self.last, (), ends=False, whole=b"")
+        for listener in self.listeners:
+            if listener.check in refused:
+                listener.give(None)
+        return part
+
+
+def _passes(check: Check) -> bool:
+    try:
+        check()
+    except Unauthorized:  # a key revoked, a session over
+        return False
+    return True
+
+
+def _give_up(news: "asyncio.Future[None]") -> None:
+    if not news.done():
+        news.set_exception(TimeoutError())
+
+
+async def _rung(rang: asyncio.Event, within_s: float) -> None:
+    """Returns when the bell rings, or a little later."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(rang.wait(), within_s)

@@ -1,0 +1,176 @@
+"""Jobs as they are submitted: many at once become rows of the database in a few statements."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from service.clock import later
+from service.database import datasets, events, idempotency_keys, job_labels, jobs
+from service.jobs import MOVES, JobState, state_event
+from service.webhooks.outbox import announce
+from shared.errors import InvalidInput
+from shared.plan import Plan
+
+__all__ = ["Added", "NewJob", "add_all", "by_idempotency_key", "job_of_key"]
+
+FIRST_REASON = "waits for its turn to be given CPUs"
+NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
+
+JobRow = Row[Any]
+Added = tuple[JobRow, bool]
+"""A job, and whether it is new."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be queued."""
+
+    id: str
+    tenant: str
+    plan: Plan
+    dataset_id: str
+    dataset_sha256: str
+    validation_dataset_id: str | None = None
+    idempotency_key: str | None = None
+    request_sha256: str = ""
+    submitted_by: str | None = None  # the name of the key that it came with
+
+
+def add_all(connection: Connection, batch: Sequence[NewJob], moment: str) -> Sequence[Added | InvalidInput]:
+    """Inserts those that are new, and tells of each what came of it, or with what it is refused."""
+    outcomes: dict[str, Added | InvalidInput] = {}
+    fresh: list[NewJob] = []
+    keys: set[tuple[str, str]] = set()
+    missing = _missing_datasets(connection, batch)
+    for new in batch:
+        try:
+            known = by_idempotency_key(connection, new)
+            if known is not None:
+                outcomes[new.id] = known, False
+                continue
+            _check_datasets(new, missing)
+        except InvalidInput as error:
+            outcomes[new.id] = error
+            continue
+        if new.idempotency_key is not None:
+            if (new.tenant, new.idempotency_key) in keys:
+                continue  # of two that came at once with one key, the first one is inserted
+            keys.add((new.tenant, new.idempotency_key))
+        fresh.append(new)
+    outcomes |= {job.id: (job, True) for job in _insert(connection, fresh, moment)}
+    for new in batch:
+        if new.id not in outcomes:
+            outcomes[new.id] = _repeated(connection, new)
+    return [outcomes[new.id] for new in batch]
+
+
+def _repeated(connection: Connection, new: NewJob) -> Added | InvalidInput:
+    """The job that the same key has just made."""
+    try:
+        known = by_idempotency_key(connection, new)
+    except InvalidInput as error:
+        return error
+    assert known is not None, "inserted by this transaction"
+    return known, False
+
+
+def _insert(connection: Connection, batch: Sequence[NewJob], moment: str) -> Sequence[JobRow]:
+    if not batch:
+        return []
+    rows = connection.execute(sa.insert(jobs).returning(jobs), [_values(new, moment) for new in batch]).all()
+    numbers = {row.id: row.number for row in rows}
+    told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
+    first = {"seq": 1, "type": "state", "data": told, "at": moment}
+    connection.execute(sa.insert(events), [{"job_number": number, **first} for number in numbers.values()])
+    for job in rows:
+        announce(connection, job, 1, told)
+    labels = [
+        {"job_number": numbers[new.id], "key": key, "value": value}
+        for new in batch
+        for key, value in new.plan.spec.labels.items()
+    ]
+    if labels:
+        connection.execute(sa.insert(job_labels), labels)
+    keys = [
+        {
+            "tenant": new.tenant,
+            "key": new.idempotency_key,
+            "request_sha256": new.request_sha256,
+            "job_number": numbers[new.id],
+        }
+        for new in batch
+        if new.idempotency_key is not None
+    ]
+    if keys:
+        connection.execute(sa.insert(idempotency_keys), keys)
+    return rows
+
+
+def _values(new: NewJob, moment: str) -> dict[str, Any]:
+    """The row of a job that is queued."""
+    spec = new.plan.spec
+    return {
+        "id": new.id,
+        "tenant": new.tenant,
+        "name": spec.name,
+        "state": JobState.QUEUED,
+        "reason": FIRST_REASON,
+        "priority": spec.priority,
+        "cpus_min": min(spec.workers.min, spec.shards),
+        "cpus_max": min(spec.workers.max, spec.shards),
+        "plan": new.plan.model_dump(mode="json"),
+        "dataset_id": new.dataset_id,
+        "validation_dataset_id": new.validation_dataset_id,
+        "dataset_sha256": new.dataset_sha256,
+        "attempt": 1,
+        "losses": 0,
+        "workers": 0,
+        "progress": {**NO_PROGRESS, "steps": new.plan.steps, "epochs": spec.epochs},
+        "metrics": {},
+        "environment": {},
+        "last_event": 1,
+        "submitted_by": new.submitted_by,
+        "created_at": moment,
+        "wait_until": None if spec.max_wait_s is None else later(moment, spec.max_wait_s),
+    }
+
+
+def _missing_datasets(connection: Connection, batch: Sequence[NewJob]) -> set[tuple[str, str]]:
+    """Tenant and id of those that are gone; the others are held in place until the jobs that use them are committed."""
+    needed = {
+        (new.tenant, dataset_id)
+        for new in batch
+        for dataset_id in (new.dataset_id, new.validation_dataset_id)
+        if dataset_id is not None
+    }
+    which = sa.tuple_(datasets.c.tenant, datasets.c.id).in_(sorted(needed))
+    found = connection.execute(sa.select(datasets.c.tenant, datasets.c.id).where(which).with_for_update(read=True))
+    return needed - {(tenant, dataset_id) for tenant, dataset_id in found}
+
+
+def _check_datasets(new: NewJob, missing: set[tuple[str, str]]) -> None:
+    for path, dataset_id in {"dataset": new.dataset_id, "validation.dataset": new.validation_dataset_id}.items():
+        if dataset_id is not None and (new.tenant, dataset_id) in missing:
+            raise InvalidInput.of(path, dataset_id, "a data set; this one has just been deleted")
+
+
+# ---------------------------------------------------------------- idempotency keys
+def by_idempotency_key(connection: Connection, new: NewJob) -> JobRow | None:
+    """The job that the key of this one made before. Raises InvalidInput when it came with another request."""
+    if new.idempotency_key is None:
+        return None
+    return job_of_key(connection, new.tenant, new.idempotency_key, new.request_sha256)
+
+
+def job_of_key(connection: Connection, tenant: str, key: str, request_sha256: str) -> JobRow | None:
+    """The job that a key made. Raises InvalidInput when it came with another request."""
+    sent = idempotency_keys.c.tenant == tenant, idempotency_keys.c.key == key
+    query = sa.select(jobs, idempotency_keys.c.request_sha256).join(idempotency_keys).where(*sent)
+    found = connection.execute(query).one_or_none()
+    if found is not None and found.request_sha256 != request_sha256:
+        expected = f"a key that was not used before: with this one another spec was sent, which made {found.id}"
+        raise InvalidInput.of("Idempotency-Key", key, expected)
+    return found
