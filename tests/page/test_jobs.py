@@ -125,7 +125,7 @@ def test_a_job_copied_as_curl_is_submitted_again_by_a_shell_and_the_key_is_not_i
 ) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl is installed: apt-get install curl")
-    name = 'it\'s "quoted" $HOME `id` \\ and\nlong'
+    name = 'it\'s "quoted" $HOME `id` \\ and so on'
     job = service.trained(dataset="wine", target="quality", epochs=1, name=name, labels={"of": "O'Hara"})
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"/#/jobs/{job['id']}")
