@@ -15,6 +15,7 @@ from benchmarks import (
     shards,
     start,
     steps,
+    submits,
     training,
     update,
 )
@@ -41,4 +42,5 @@ BENCHMARKS: dict[str, Measure] = {
     "data_path": data_path.measure,
     "job_memory": job_memory.measure,
     "page": page.measure,
+    "submits": submits.measure,
 }
