@@ -10,6 +10,7 @@ from benchmarks import (
     five_million,
     growth,
     job_memory,
+    lists,
     page,
     sgemm,
     shards,
@@ -43,4 +44,5 @@ BENCHMARKS: dict[str, Measure] = {
     "job_memory": job_memory.measure,
     "page": page.measure,
     "submits": submits.measure,
+    "lists": lists.measure,
 }

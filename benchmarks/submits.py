@@ -1,8 +1,8 @@
 """How many jobs a second are acknowledged and durable, from many clients at once, on SQLite and on PostgreSQL.
 
-A process of its own sends the same small job over connections that are kept open, each the next one when the one before
-is answered; a quota keeps all of them waiting, so that nothing trains. Then every process of the service is killed and it
-is started again: it must list each job that was acknowledged.
+A process of its own sends the same small job over 32 connections that are kept open, each the next one when the one
+before is answered; a quota keeps all of them waiting, so that nothing trains. Then every process of the service is
+killed and it is started again: it must list each job that was acknowledged.
 """
 
 import asyncio
