@@ -10,11 +10,13 @@ from benchmarks import (
     five_million,
     growth,
     job_memory,
+    lists,
     page,
     sgemm,
     shards,
     start,
     steps,
+    submits,
     training,
     update,
 )
@@ -41,4 +43,6 @@ BENCHMARKS: dict[str, Measure] = {
     "data_path": data_path.measure,
     "job_memory": job_memory.measure,
     "page": page.measure,
+    "submits": submits.measure,
+    "lists": lists.measure,
 }

@@ -55,6 +55,12 @@ class ServiceProcess:
         finally:
             self._folder.cleanup()
 
+    @property
+    def process_id(self) -> int:
+        """That of the service itself."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Starts the process; returns before it answers."""
         command = [str(Path(sys.executable).with_name("chainrule")), "serve", "--host", "127.0.0.1"]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
@@ -100,19 +100,24 @@ class Catalog:
                 raise Conflict(f"data set {found.id} is used by {user.id}, which is {user.state}; cancel that first")
         return str(found.id)
 
-    def table_of(self, tenant: str, id_or_name: str) -> TableFile:
-        """The table of a data set by its id, or of the newest version of a name. Raises NotFound.
+    def tables_of(self, tenant: str, *ids_or_names: str) -> Sequence[TableFile | None]:
+        """The tables of data sets by their ids, or of the newest versions of names; None for what is not there.
 
         What a data set holds never changes, so only which one is meant is asked for each time.
         """
+        found = []
         with self._database.reading() as connection:
-            found = _find(connection, tenant, id_or_name, datasets.c.id)
-            known = self._tables.get(found.id)
-            if known is None:
-                known = self.table(_find(connection, tenant, found.id))
-                self._tables[found.id] = known
+            for id_or_name in ids_or_names:
+                row = _found(connection, tenant, id_or_name, ID_ONLY)
+                found.append(None if row is None else self._table(connection, tenant, row.id))
         while len(self._tables) > MAX_TABLES:
             self._tables.pop(next(iter(self._tables)), None)  # the oldest one
+        return found
+
+    def _table(self, connection: Connection, tenant: str, dataset_id: str) -> TableFile:
+        known = self._tables.get(dataset_id)
+        if known is None:
+            known = self._tables[dataset_id] = self.table(_find(connection, tenant, dataset_id))
         return known
 
     def table(self, dataset: DatasetRow) -> TableFile:
@@ -127,18 +132,39 @@ class Catalog:
         )
 
 
-def _find(connection: Connection, tenant: str, id_or_name: str, *columns: sa.Column[Any]) -> DatasetRow:
-    """Of these columns, all by default."""
-    ours = sa.select(*(columns or datasets.c)).where(datasets.c.tenant == tenant)
-    if not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in id_or_name):
-        for query in (
-            ours.where(datasets.c.id == id_or_name),
-            ours.where(datasets.c.name == id_or_name).order_by(datasets.c.version.desc()).limit(1),
-        ):
-            found = connection.execute(query).one_or_none()
-            if found is not None:
-                return found
-    raise NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
+def _find(connection: Connection, tenant: str, id_or_name: str) -> DatasetRow:
+    found = _found(connection, tenant, id_or_name, WHOLE)
+    if found is None:
+        raise NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
+    return found
+
+
+class _Queries(NamedTuple):
+    """What finds a data set, of some of its columns; made once, as to make a statement takes longer than to have it
+    answered."""
+
+    by_id: sa.Select[Any]
+    by_name: sa.Select[Any]
+
+    @classmethod
+    def of(cls, *columns: sa.Column[Any]) -> "_Queries":
+        ours = sa.select(*columns).where(datasets.c.tenant == sa.bindparam("of_tenant"))
+        named = ours.where(datasets.c.name == sa.bindparam("wanted")).order_by(datasets.c.version.desc()).limit(1)
+        return cls(ours.where(datasets.c.id == sa.bindparam("wanted")), named)
+
+
+WHOLE, ID_ONLY = _Queries.of(*datasets.c), _Queries.of(datasets.c.id)
+
+
+def _found(connection: Connection, tenant: str, id_or_name: str, queries: _Queries) -> DatasetRow | None:
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in id_or_name):
+        return None
+    wanted = {"of_tenant": tenant, "wanted": id_or_name}
+    if id_or_name.startswith("ds_"):  # a name may begin so, too
+        found = connection.execute(queries.by_id, wanted).one_or_none()
+        if found is not None:
+            return found
+    return connection.execute(queries.by_name, wanted).one_or_none()
 
 
 def _same(connection: Connection, tenant: str, name: str, sha256: str, read_as: str) -> DatasetRow | None:

@@ -74,6 +74,39 @@ class Requests(h11.Connection):
         return h11.RemoteProtocolError(detail, error_status_hint=status)
 
 
+class Joined:
+    """A transport that sends at once what is written in one turn of the event loop: uvicorn writes an answer's head and
+    its body one by one, and each sending takes a call of the system and a turn of this process's lock."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Sends it soon."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def write_eof(self) -> None:
+        """Sends what was written, and that there will be no more."""
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        """Closes it when all that was written is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if held and not self._transport.is_closing():
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+
 class Connection(H11Protocol):
     """uvicorn's connection, watched over once a second: whose turn it is, since when, and what came."""
 
@@ -89,7 +122,7 @@ class Connection(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         # asyncio does so only for a socket that was made with the protocol's number. Without, an answer's body waits
         # until the client has acknowledged its head, which clients delay by 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

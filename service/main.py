@@ -33,6 +33,7 @@ __all__ = ["serve"]
 log = logging.getLogger("chainrule")
 
 STREAMS_END_WITHIN_S = 1  # connections that are still open then are cut
+SWITCHES_EVERY_S = 0.001  # 5 ms, Python's default, is how long the event loop would wait for each thread that computes
 MAX_FILES = 65_536  # open at once: each connection is one, and many systems allow 1,024 unless asked for more
 
 
@@ -59,6 +60,7 @@ def serve(settings: Settings) -> None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
     _allow_many_files()
+    sys.setswitchinterval(SWITCHES_EVERY_S)
     os.umask(0o077)  # what users send and train is nobody else's on this machine
     folder = DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
     try:

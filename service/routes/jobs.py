@@ -35,7 +35,7 @@ from service.views import (
     cursor_of,
     number_of,
 )
-from shared.errors import InvalidInput, NotFound
+from shared.errors import InvalidInput
 from shared.plan import Plan
 from shared.spec import JobSpec, ValidationDataset
 from shared.table import TableFile
@@ -120,19 +120,17 @@ def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[TableFi
     """The data sets that a spec names, and what it means for them. Raises InvalidInput."""
     from workers.planning import plan
 
-    training = _table(control, tenant, "dataset", spec.dataset)
-    validation = None
+    names = {"dataset": spec.dataset}
     if isinstance(spec.validation, ValidationDataset):
-        validation = _table(control, tenant, "validation.dataset", spec.validation.dataset)
+        names["validation.dataset"] = spec.validation.dataset
+    tables: list[TableFile] = []
+    for (field, name), table in zip(names.items(), control.catalog.tables_of(tenant, *names.values()), strict=True):
+        if table is None:
+            expected = "the id or the name of a data set; GET /v1/datasets lists them"
+            raise InvalidInput.of(field, name, expected)
+        tables.append(table)
+    training, validation = tables[0], tables[1] if len(tables) > 1 else None
     return training, validation, plan(spec, training, validation)
-
-
-def _table(control: ControlPlane, tenant: str, field: str, id_or_name: str) -> TableFile:
-    try:
-        return control.catalog.table_of(tenant, id_or_name)
-    except NotFound:
-        expected = "the id or the name of a data set; GET /v1/datasets lists them"
-        raise InvalidInput.of(field, id_or_name, expected) from None
 
 
 # ---------------------------------------------------------------- one job, and all of them
