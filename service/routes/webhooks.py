@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 
 
-def _webhook_id(
+async def _webhook_id(
     webhook_id: Annotated[
         str,
         Path(
@@ -44,7 +44,7 @@ def _webhook_id(
     return webhook_id
 
 
-def _delivery_id(
+async def _delivery_id(
     delivery_id: Annotated[
         str,
         Path(
