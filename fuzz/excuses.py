@@ -50,5 +50,5 @@ def is_excused(failure: str, said: str, operation: str, response: Response) -> b
     known = [each for each in EXCUSES if each.failure == failure and re.fullmatch(each.operation, operation)]
     if failure == REFUSED and response.status_code == 422:
         wrong = [error["field"] for error in response.json()["errors"]]
-        return all(any(re.fullmatch(excuse.fields, field) for excuse in known) for field in wrong)
+        return bool(wrong) and all(any(re.fullmatch(excuse.fields, field) for excuse in known) for field in wrong)
     return failure != REFUSED and bool(known)

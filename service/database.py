@@ -73,7 +73,7 @@ tenants = sa.Table(
     metadata,
     sa.Column("name", sa.String(63), primary_key=True),
     sa.Column("created_at", Time, nullable=False),
-    # Its quota; null means the service's default. `service/quotas.py` says what each limits.
+    # Its quota; null means the service's default. `service/quota.py` says what each limits.
     *(sa.Column(name, sa.BigInteger) for name in QUOTAS),
     sa.Column("share", sa.Double),
     sa.Column("served_at", Time),  # when a job of it was last given CPUs

@@ -68,7 +68,10 @@ class Pace:
         return idempotency_key is not None and (tenant, idempotency_key) in self._seen
 
     def _bucket(self, name: str, capacity: float, now: float) -> Bucket:
-        return self._buckets.get(name) or _remember(self._buckets, name, Bucket(capacity, now))
+        if name in self._buckets:
+            self._buckets.move_to_end(name)  # who is forgotten is who has not submitted for the longest time
+            return self._buckets[name]
+        return _remember(self._buckets, name, Bucket(capacity, now))
 
 
 def _remember(known: "OrderedDict[Key, Value]", key: Key, value: Value) -> Value:

@@ -18,6 +18,7 @@ from service.queue import Queue
 __all__ = ["Place", "Places"]
 
 LOOKS_EVERY_S = 1.0
+LOOKS_AT_LEAST_EVERY_S = 5.0  # however long a look takes, on a machine that others keep busy
 AT_MOST = 0.05  # of the time
 RUNTIMES_EVERY_S = 10.0
 MAKES_ROOM_S = 2.0  # what a job that was asked to stop takes, about
@@ -62,7 +63,7 @@ class Places:
         self._line = Line.of(waiting, in_use, sharing, served, reserved)
         self._starts_at = self._estimated(decision, running, cpus - sum(has.cpus for has in in_use.values()))
         took_s = self._monotonic() - began
-        self._looks_at = began + max(LOOKS_EVERY_S, took_s / AT_MOST)
+        self._looks_at = began + min(max(LOOKS_EVERY_S, took_s / AT_MOST), LOOKS_AT_LEAST_EVERY_S)
 
     def _estimated(self, decision: Decision, running: Sequence[Running], free: int) -> dict[str, str]:
         if not decision.waits:

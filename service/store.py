@@ -231,6 +231,7 @@ class Store:
             for job in rows:
                 self._move(connection, job, waited_too_long(job.plan["spec"]["max_wait_s"]))
         for job in rows:
+            self._on_move(job, JobState.FAILED)
             self._on_event(job.id)
         return [str(job.id) for job in rows]
 

@@ -54,9 +54,8 @@ def _service(options: Sequence[str]) -> Verdict | None:
             print(f"service: {source} {why}")
             continue
         said = verdict(_pip_audit(source, (ROOT / "requirements.lock").read_text("utf-8"), *options), of_pip_audit)
-        if isinstance(said, str):
-            print(f"service: {source} {said}")
-            continue
+        if isinstance(said, str):  # it answers, so that there is no excuse for not having asked
+            sys.exit(f"service: NOT AUDITED, though {source} can be reached: it {said}")
         return _told("service", source, said)
     print("service: NOT AUDITED: no source of advisories for Python's packages can be reached from here")
     return None

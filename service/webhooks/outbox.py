@@ -156,6 +156,7 @@ class Outbox:
             .add_columns(webhooks.c.tenant, place.label("place"))
             .join(webhooks)
             .where(deliveries.c.state == PENDING, deliveries.c.due_at <= self._time)
+            .where(webhooks.c.disabled_because.is_(None))
             .where(webhooks.c.host.not_in([host for host, count in hosts.items() if count >= PER_HOST]))
             .where(webhooks.c.tenant.not_in([tenant for tenant, count in tenants.items() if count >= PER_TENANT]))
             .subquery()
@@ -165,10 +166,12 @@ class Outbox:
 
     def _claim(self, connection: Connection, due: Due) -> Claimed | None:
         """Takes one, unless somebody else has done so since it was seen."""
+        enabled = sa.select(webhooks.c.number).where(webhooks.c.disabled_because.is_(None))
         mine = (
             sa.update(deliveries)
             .where(deliveries.c.number == due.number, deliveries.c.attempts == due.attempts)
             .where(deliveries.c.state == PENDING, deliveries.c.due_at <= self._time)
+            .where(deliveries.c.webhook_number.in_(enabled))
             .values(attempts=due.attempts + 1, attempted_at=self._time, due_at=self._time + LEASE_S)
         )
         row = connection.execute(mine.returning(deliveries)).one_or_none()

@@ -21,6 +21,7 @@ def answer(status: int, *fields: str) -> Any:
         (REFUSED, "submit_job", answer(422, "target "), False),
         (REFUSED, "submit_job", answer(400, "target"), False),
         (REFUSED, "list_jobs", answer(422, "target"), False),
+        (REFUSED, "submit_job", answer(422), False),
         (ACCEPTED, "sign_in", answer(200), True),
         (ACCEPTED, "submit_job", answer(202), False),
         ("ServerError", "submit_job", answer(500), False),

@@ -1,5 +1,7 @@
 """How fast jobs may be submitted, with a clock that the test moves."""
 
+from contextlib import suppress
+
 import pytest
 
 from service.pace import MOST, Pace
@@ -69,3 +71,13 @@ def test_no_more_is_remembered_than_fits() -> None:
     for number in range(MOST + 10):
         pace.let_through(f"tenant {number}", f"key_{number}", 60, f"once {number}")
     assert max(len(known) for known in (pace._buckets, pace._seen)) == MOST
+
+
+def test_who_submits_all_the_time_is_not_forgotten_for_others_who_come_once() -> None:
+    pace = Pace(2, Clock())
+    assert counted(pace, 3, key="busy") == 2
+    for number in range(MOST):
+        with suppress(TooManyRequests):
+            pace.let_through("risk", "busy", None, None)
+        pace.let_through("risk", f"key_{number}", None, None)
+    assert counted(pace, 1, key="busy") == 0

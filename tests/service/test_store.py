@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -320,3 +321,17 @@ def test_the_same_bytes_uploaded_at_once_are_one_data_set(catalog: Catalog) -> N
 def test_what_is_no_data_set_is_not_found(catalog: Catalog, name: str) -> None:
     with pytest.raises(NotFound):
         catalog.find(TENANT, name)
+
+
+def test_a_job_that_waited_too_long_is_told_as_a_move_like_any_other(database: Database, tmp_path: Path) -> None:
+    with_a_dataset(database, tmp_path)
+    moves: list[Any] = []
+    moments = iter(["2026-11-27T07:00:00.000000Z"] + ["2026-11-27T07:00:05.000000Z"] * 10)
+    store = Store(
+        database,
+        clock=lambda: next(moments),
+        on_move=lambda job, to: moves.append((None if job is None else job.state, to)),
+    )
+    job = store.add(new_job(max_wait_s=1))[0]
+    assert store.end_late(10) == [job.id]
+    assert moves == [(None, "queued"), ("queued", "failed")]
