@@ -3,6 +3,7 @@ expected that follow from the JSON schema of the field."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -167,7 +168,7 @@ def _told(error: ErrorDetails, place: _Place) -> FieldError:
     if kind == "string_unicode":
         return FieldError(place.path, place.value, expectation(place.schema, place.root) + " without lone surrogates")
     if kind == "extra_forbidden" and not place.is_union:
-        return FieldError(place.path, place.value, f"no such field; there are {', '.join(place.siblings)}")
+        return FieldError(place.path, place.value, _no_such_field(place.path.rpartition(".")[2], place.siblings))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = place.schema["discriminator"]["propertyName"]
         got = place.value.get(tag) if isinstance(place.value, Mapping) else place.value
@@ -177,6 +178,12 @@ def _told(error: ErrorDetails, place: _Place) -> FieldError:
         pattern = context.get("pattern", "")
         return FieldError(place.path, place.path.rpartition(".")[2], f"a key that matches {pattern}")
     return FieldError(place.path or "body", place.value, expectation(place.schema, place.root))
+
+
+def _no_such_field(name: str, there_are: Sequence[str]) -> str:
+    close = get_close_matches(name, there_are, n=1)
+    hint = f"did you mean {close[0]}? There" if close else "there"
+    return f"no such field; {hint} are {', '.join(there_are)}"
 
 
 def _join(path: str, name: str) -> str:

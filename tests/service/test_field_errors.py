@@ -161,7 +161,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"checkpoint": {"every_s": 0}}, "checkpoint.every_s", "a number above 0 and at most 86,400"),
     ({"max_wait_s": 0}, "max_wait_s", "a number above 0 and at most 1,000,000,000, or null"),
     ({"max_runtime_s": -1}, "max_runtime_s", "a number above 0 and at most 1,000,000,000, or null"),
-    ({"epoch": 3}, "epoch", "no such field; there are name, labels, dataset"),
+    ({"epoch": 3}, "epoch", "no such field; did you mean epochs? There are name, labels, dataset"),
 ]
 SAID = {"labels.a b": "a b", "early_stopping": "early_stopping without validation"}  # where not the value is wrong
 
