@@ -40,6 +40,9 @@ class Answer:
 class Done:
     """It has arrived."""
 
+    def __str__(self) -> str:
+        return "arrived"
+
 
 @dataclass(frozen=True)
 class TryAgain:
@@ -47,12 +50,18 @@ class TryAgain:
 
     in_s: float
 
+    def __str__(self) -> str:
+        return f"tried again in {self.in_s:.0f} s"
+
 
 @dataclass(frozen=True)
 class GiveUp:
     """It is not tried again; where `disables` says why, nothing is sent to that webhook any more."""
 
     disables: str | None = None
+
+    def __str__(self) -> str:
+        return "given up" if self.disables is None else f"given up, and its webhook is disabled: {self.disables}"
 
 
 def after_attempt(

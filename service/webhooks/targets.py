@@ -75,7 +75,10 @@ class Rules:
             raise _wrong(url, "a URL such as https://example.com/hooks") from None
         schemes = ("https", "http") if self.private else ("https",)
         if parts.scheme not in schemes:
-            raise _wrong(url, f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+            unless = (
+                "" if self.private else " (http only where the service allows private addresses: --webhook-private)"
+            )
+            raise _wrong(url, f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}{unless}")
         if parts.username is not None or parts.password is not None:
             raise _wrong("(a URL with credentials)", "a URL without user and password, which logs would keep")
         if parts.fragment or "#" in url:
