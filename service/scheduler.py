@@ -45,7 +45,8 @@ class Share:
     def rest_s(self, began: float, ended: float) -> float:
         """How long to rest after work between two moments: not at all while there is something spare."""
         passed_s = ended - max(self._counted_at, ended - self._burst_s / self._share)
-        self._spare_s = min(self._burst_s, self._spare_s + passed_s * self._share) - (ended - began)
+        spare_s = min(self._burst_s, self._spare_s + passed_s * self._share) - (ended - began)
+        self._spare_s = max(-self._burst_s, spare_s)  # what took long once is not to be made up for all at once
         self._counted_at = ended
         return max(0.0, -self._spare_s / self._share)
 

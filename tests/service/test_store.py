@@ -320,3 +320,17 @@ def test_the_same_bytes_uploaded_at_once_are_one_data_set(catalog: Catalog) -> N
 def test_what_is_no_data_set_is_not_found(catalog: Catalog, name: str) -> None:
     with pytest.raises(NotFound):
         catalog.find(TENANT, name)
+
+
+# ---------------------------------------------------------------- data sets
+def test_data_sets_are_found_by_id_or_as_the_newest_of_a_name_whatever_was_asked_before(catalog: Catalog) -> None:
+    def found(*names: str) -> list[str | None]:
+        return [table and table.dataset_id for table in catalog.tables_of(TENANT, *names)]
+
+    catalog.add(dataset("ds_2", name="ds_like an id"))
+    assert found("numbers", "ds_1", "ds_like an id", "ds_3", "nothing") == ["ds_1", "ds_1", "ds_2", None, None]
+    catalog.add(dataset("ds_3", sha256="b" * 64))
+    assert found("numbers", "ds_1", "ds_3") == ["ds_3", "ds_1", "ds_3"]
+    catalog.delete(TENANT, "ds_3")
+    assert found("numbers", "ds_3") == ["ds_1", None]
+    assert catalog.tables_of("other", "numbers", "ds_1") == [None, None]
