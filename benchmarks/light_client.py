@@ -17,6 +17,7 @@ from benchmarks.records import BenchmarkFailed
 __all__ = ["Answer", "Connection", "Listener", "Place", "request"]
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+LAST_CHUNK = b"0\r\n\r\n"
 EVENT = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 
 
@@ -116,12 +117,18 @@ class Listener(asyncio.Protocol):
         transport.write(request(place, "GET", f"/v1/jobs/{job_id}/events"))
         return listener
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
     def data_received(self, data: bytes) -> None:
         lines, _, self._rest = (self._rest + data).rpartition(b"\n")
         self.status = self.status or int(lines[9:12])
         numbers = [int(number) for number in EVENT.findall(lines)]
         if numbers:
             self._hears(numbers)
+        if data.endswith(LAST_CHUNK):
+            self._transport.close()  # the service would keep the connection for another request
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():

@@ -16,9 +16,11 @@ from benchmarks import (
     shards,
     start,
     steps,
+    streams,
     submits,
     training,
     update,
+    whole_load,
 )
 from benchmarks.records import Outcome
 from benchmarks.run import Run
@@ -45,4 +47,6 @@ BENCHMARKS: dict[str, Measure] = {
     "page": page.measure,
     "submits": submits.measure,
     "lists": lists.measure,
+    "streams": streams.measure,
+    "whole_load": whole_load.measure,
 }

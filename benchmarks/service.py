@@ -12,7 +12,7 @@ from chainrule import Client, Job
 from chainrule.records import Metric
 from examples.service_process import ServiceProcess
 
-__all__ = ["Training", "running_service", "trained"]
+__all__ = ["Training", "paused", "running_service", "trained"]
 
 
 @contextmanager
@@ -56,6 +56,17 @@ def trained(client: Client, spec: Mapping[str, Any]) -> Training:
     first, last = (_metrics_after(client, job.id, step) for step in (0, job.progress.steps - 1))
     client.delete_job(job.id)
     return Training(job, first, last)
+
+
+def paused(client: Client, spec: Mapping[str, Any]) -> tuple[str, int]:
+    """A job that has been started and then paused, and the steps that it has done. Raises BenchmarkFailed."""
+    job_id = client.submit(spec).id
+    for event in client.events(job_id):
+        if event.type == "state" and event.data["to"] == "running":
+            client.pause(job_id)
+        elif event.type == "state" and event.data["to"] == "paused":
+            return job_id, client.job(job_id).progress.step
+    raise BenchmarkFailed(f"job {job_id}: it ended before it was paused")
 
 
 def _metrics_after(client: Client, job_id: str, step: int) -> Metric:

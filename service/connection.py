@@ -19,6 +19,7 @@ __all__ = ["Connection", "Patience"]
 
 MAX_TARGET_BYTES = 8 << 10
 MAX_HEADERS_BYTES = 16 << 10
+MUCH_BYTES = 64 << 10  # of an answer, that are not held back to be sent together
 LINGERS_S = 1.0  # after a refusal, so that it arrives before the connection is reset for what was not read
 
 
@@ -81,15 +82,19 @@ class Joined:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._held: list[bytes] = []
+        self._size = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Sends it soon."""
+        """Sends it soon; at once where much is written, for uvicorn to see when it is to wait."""
         if not self._held:
             self._loop.call_soon(self._flush)
         self._held.append(data)
+        self._size += len(data)
+        if self._size >= MUCH_BYTES:
+            self._flush()
 
     def write_eof(self) -> None:
         """Sends what was written, and that there will be no more."""
@@ -102,7 +107,7 @@ class Joined:
         self._transport.close()
 
     def _flush(self) -> None:
-        held, self._held = self._held, []
+        held, self._held, self._size = self._held, [], 0
         if held and not self._transport.is_closing():
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))
 

@@ -25,7 +25,7 @@ __all__ = ["Scheduler"]
 
 LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
-RESTS, REST_S = 2.0, 0.05  # after a pass, for so many times as long as it took: thousands of submits wake it as often
+SHARE, BURST_S = 0.1, 0.2  # of the time, for its passes: thousands of submits wake it as often; and what it may save up
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
 log = logging.getLogger("chainrule")
@@ -36,6 +36,22 @@ Decided = tuple[Decision, list[Running], int, Sharing]
 
 def _always(move: Move, _requested: Requested) -> Move:
     return move
+
+
+class Share:
+    """A share of the time, of which what was not used is saved up to a burst."""
+
+    def __init__(self, share: float, burst_s: float) -> None:
+        self._share, self._burst_s = share, burst_s
+        self._spare_s, self._counted_at = burst_s, float("-inf")
+
+    def rest_s(self, began: float, ended: float) -> float:
+        """How long to rest after work between two moments: not at all while there is something spare."""
+        passed_s = ended - max(self._counted_at, ended - self._burst_s / self._share)
+        spare_s = min(self._burst_s, self._spare_s + passed_s * self._share) - (ended - began)
+        self._spare_s = max(-self._burst_s, spare_s)  # what took long once is not to be made up for all at once
+        self._counted_at = ended
+        return max(0.0, -self._spare_s / self._share)
 
 
 class Scheduler:
@@ -57,6 +73,7 @@ class Scheduler:
         self._clock, self._wall_clock, self._quotas = clock, wall_clock, quotas
         self._places = places or Places(store.queue)
         self._idle = IdleCpus(GROWS_AFTER_S)
+        self._share = Share(SHARE, BURST_S)
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -80,7 +97,7 @@ class Scheduler:
             wait_s, began = TICK_S, time.monotonic()
             try:
                 wait_s = min(wait_s, self.step())
-                self._stopping.wait(min(REST_S, RESTS * (time.monotonic() - began)))
+                self._stopping.wait(self._share.rest_s(began, time.monotonic()))
             except AWAY:  # which the heartbeat tells
                 self._stopping.wait(TICK_S)
             except Exception:

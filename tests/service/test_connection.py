@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
-from service.connection import MAX_HEADERS_BYTES, MAX_TARGET_BYTES, Connection, Patience
+from service.connection import MAX_HEADERS_BYTES, MAX_TARGET_BYTES, MUCH_BYTES, Connection, Joined, Patience
 from support.problems import errors_of
 from support.service_in_process import WITHIN_S, Service
 
@@ -205,6 +205,32 @@ def test_a_thousand_idle_sockets_do_not_hold_up_others(service: Service) -> None
         for client in idle:
             client.close()
     assert statistics.median(took_s) < 0.1
+
+
+def test_a_short_answer_comes_in_one_piece_and_a_long_one_is_not_gathered_first() -> None:
+    class Sent:
+        """A transport that keeps what it is given."""
+
+        def __init__(self) -> None:
+            self.pieces: list[bytes] = []
+            self.write = self.pieces.append
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def write() -> list[bytes]:
+        sent = Sent()
+        joined = Joined(sent, asyncio.get_running_loop())  # type: ignore[arg-type]
+        joined.write(b"head ")
+        joined.write(b"body")
+        assert sent.pieces == []
+        await asyncio.sleep(0)
+        joined.write(b"head")
+        joined.write(bytes(MUCH_BYTES))
+        assert [len(piece) for piece in sent.pieces] == [9, 4 + MUCH_BYTES]
+        return sent.pieces
+
+    assert asyncio.run(write())[0] == b"head body"
 
 
 def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head(service: Service) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.runner import RESIZES_WITHIN_S
-from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S
+from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Share
 from support.world import SimulatedJob, World
 from workers.failures import PLACE_AGAIN_AFTER_S
 
@@ -202,3 +202,14 @@ def test_a_large_job_is_not_starved_by_the_small_ones_of_another_tenant(world: W
         world.turn()
         world.follow()
     assert ended == 4, "those that ran when it came, and none besides"
+
+
+def test_passes_take_their_share_of_the_time_and_none_waits_after_a_quiet_while() -> None:
+    share, now, worked = Share(0.1, burst_s=0.2), 100.0, 0.0
+    while now < 110.0:
+        rest_s = share.rest_s(now, now + 0.03)
+        worked += 0.03
+        now += 0.03 + rest_s
+    assert worked == pytest.approx(0.1 * 10 + 0.2, abs=0.05)
+    assert share.rest_s(now + 60.0, now + 60.03) == 0.0
+    assert share.rest_s(now + 61.0, now + 91.0) == pytest.approx(2.0)

@@ -335,3 +335,17 @@ def test_a_job_that_waited_too_long_is_told_as_a_move_like_any_other(database: D
     job = store.add(new_job(max_wait_s=1))[0]
     assert store.end_late(10) == [job.id]
     assert moves == [(None, "queued"), ("queued", "failed")]
+
+
+# ---------------------------------------------------------------- data sets
+def test_data_sets_are_found_by_id_or_as_the_newest_of_a_name_whatever_was_asked_before(catalog: Catalog) -> None:
+    def found(*names: str) -> list[str | None]:
+        return [table and table.dataset_id for table in catalog.tables_of(TENANT, *names)]
+
+    catalog.add(dataset("ds_2", name="ds_like an id"))
+    assert found("numbers", "ds_1", "ds_like an id", "ds_3", "nothing") == ["ds_1", "ds_1", "ds_2", None, None]
+    catalog.add(dataset("ds_3", sha256="b" * 64))
+    assert found("numbers", "ds_1", "ds_3") == ["ds_3", "ds_1", "ds_3"]
+    catalog.delete(TENANT, "ds_3")
+    assert found("numbers", "ds_3") == ["ds_1", None]
+    assert catalog.tables_of("other", "numbers", "ds_1") == [None, None]
