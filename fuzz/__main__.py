@@ -17,6 +17,7 @@ from fuzz.table import WEBHOOK_HOST, Seeded
 
 CASES = 20_000
 EXAMPLES = 10  # of an operation and phase in one round: the coverage phase makes 800 requests by itself
+READY_WITHIN_S = 300.0  # on a machine on which much else runs
 SUBMITTER = {"name": "fuzzing", "scopes": ["submit"]}
 
 
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
 
 def _fuzzed(seed: int, enough: int, folder: Path) -> int:
     with ServiceProcess("--webhook-hosts", WEBHOOK_HOST) as service:
+        service.ready_within_s = READY_WITHIN_S
         service.wait_until_ready()
         cases, failed = _rounds(service, seed, enough, folder)
         print(f"the service ended in {service.stop():.1f} s")
