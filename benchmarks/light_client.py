@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.records import BenchmarkFailed
 
-__all__ = ["Answer", "Connection", "Listener", "Place", "request"]
+__all__ = ["Answer", "Connection", "Listener", "Place", "ask_once", "request"]
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 LAST_CHUNK = b"0\r\n\r\n"
@@ -70,7 +70,10 @@ class Connection(asyncio.Protocol):
         return connection
 
     async def ask(self, request: bytes) -> Answer:
-        """Sends a request and returns the answer. Raises BenchmarkFailed when the connection breaks."""
+        """Sends a request and returns the answer. Raises BenchmarkFailed when the connection is broken, or breaks: the
+        service closes one on which nothing came for 5 s."""
+        if self._transport.is_closing():
+            raise BenchmarkFailed("a connection had been closed before it was used again")
         self._waiting = asyncio.get_running_loop().create_future()
         self._began = time.perf_counter()
         self._transport.write(request)
@@ -98,6 +101,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(BenchmarkFailed(f"a connection broke before its answer: {exc}"))
+
+
+async def ask_once(place: Place, request: bytes) -> Answer:
+    """Sends a request over a connection of its own."""
+    connection = await Connection.open(place)
+    answer = await connection.ask(request)
+    connection.close()
+    return answer
 
 
 class Listener(asyncio.Protocol):

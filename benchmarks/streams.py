@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.light_client import Connection, Listener, Place, request
+from benchmarks.light_client import Listener, Place, ask_once, request
 from benchmarks.problem import job, upload
 from benchmarks.records import BenchmarkFailed, Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
@@ -138,8 +138,7 @@ async def heard(place: Place, database: Path, process_id: int, job_id: str, coun
             await asyncio.sleep(0.01)
     open_bytes, opened_at = memory_bytes(process_id), time.monotonic()
     client_cpu, service_cpu = time.process_time(), cpu_s(process_id)
-    connection = await Connection.open(place)
-    await connection.ask(request(place, "POST", f"/v1/jobs/{job_id}/resume"))
+    await ask_once(place, request(place, "POST", f"/v1/jobs/{job_id}/resume"))
     ended = asyncio.gather(*(listener.ended for listener in listeners))
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as looking:
         while not ended.done():
@@ -147,8 +146,7 @@ async def heard(place: Place, database: Path, process_id: int, job_id: str, coun
             await asyncio.sleep(LOOKS_EVERY_S)
             if seconds > 0 and time.monotonic() > opened_at + seconds:
                 seconds = 0.0
-                await connection.ask(request(place, "POST", f"/v1/jobs/{job_id}/cancel"))
-    connection.close()
+                await ask_once(place, request(place, "POST", f"/v1/jobs/{job_id}/cancel"))
     used = time.process_time() - client_cpu, cpu_s(process_id) - service_cpu
     _check(arrivals, count)
     delays = _delays_s(arrivals.last_at, commits, opened_at)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.light_client import Connection, Listener, Place, request
+from benchmarks.light_client import Listener, Place, ask_once, request
 from benchmarks.problem import SHARDS, job, upload
 from benchmarks.records import BenchmarkFailed, Figure, Goal, Outcome, Spread
 from benchmarks.run import Run
@@ -110,9 +110,7 @@ async def team(place: Place, job_id: str, waits: dict[str, Any], streams: int) -
     """Opens so many streams of a paused job, has it resume, and does all the rest until its end."""
     listeners = await _listening(place, job_id, streams)
     began, cpu = time.monotonic(), time.process_time()
-    connection = await Connection.open(place)
-    await connection.ask(request(place, "POST", f"/v1/jobs/{job_id}/resume"))
-    connection.close()
+    await ask_once(place, request(place, "POST", f"/v1/jobs/{job_id}/resume"))
     ended = asyncio.gather(*(listener.ended for listener in listeners))
     reads = [
         f"/v1/jobs/{job_id}",
@@ -147,12 +145,11 @@ async def _listening(place: Place, job_id: str, count: int) -> list[Listener]:
 
 async def _again(place: Place, sent: Sequence[bytes], every_s: float, ended: "asyncio.Future[Any]") -> int:
     """Sends one after the other, each at its time, until the end; how many. Raises BenchmarkFailed."""
-    connection, began, count = await Connection.open(place), time.monotonic(), 0
+    began, count = time.monotonic(), 0
     while not ended.done():
-        answer = await connection.ask(sent[count % len(sent)])
+        answer = await ask_once(place, sent[count % len(sent)])
         if answer.status not in (200, 202):
             raise BenchmarkFailed(f"a request: got {answer.status} {answer.body.decode()}, expected 200 or 202")
         count += 1
         await asyncio.wait({ended}, timeout=max(0.0, began + count * every_s - time.monotonic()))
-    connection.close()
     return count
