@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,6 +39,8 @@ from shared.plan import Plan
 from workers.job import Cluster, Node, TrainingJob
 
 __all__ = ["ControlPlane"]
+
+T = TypeVar("T")
 
 TRY_AGAIN_S = 2.0
 PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
@@ -110,51 +112,42 @@ class ControlPlane:
     @property
     def store(self) -> Store:
         """The jobs. Raises Unavailable until the database is open."""
-        if self._store is None:
-            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._store
+        return self._open(self._store)
 
     @property
     def feeds(self) -> Feeds:
         """The event streams. Raises Unavailable until the database is open."""
-        if self._feeds is None:
-            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._feeds
+        return self._open(self._feeds)
 
     @property
     def catalog(self) -> Catalog:
         """The data sets. Raises Unavailable until the database is open."""
-        if self._catalog is None:
-            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._catalog
+        return self._open(self._catalog)
 
     @property
     def tenants(self) -> Tenants:
         """The tenants and their quotas. Raises Unavailable until the database is open."""
-        if self._tenants is None:
-            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._tenants
+        return self._open(self._tenants)
 
     @property
     def places(self) -> Places:
         """Where jobs stand that wait. Raises Unavailable until the database is open."""
-        if self._places is None:
-            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._places
+        return self._open(self._places)
 
     @property
     def credentials(self) -> Credentials:
         """The keys and sessions. Raises Unavailable until the database is open."""
-        if self._credentials is None:
-            raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._credentials
+        return self._open(self._credentials)
 
     @property
     def webhooks(self) -> Webhooks:
         """The webhooks. Raises Unavailable until the database is open."""
-        if self._webhooks is None:
+        return self._open(self._webhooks)
+
+    def _open(self, part: T | None) -> T:
+        if part is None:
             raise Unavailable(f"the database {self._problems['database']}; try again in a moment")
-        return self._webhooks
+        return part
 
     def problems(self) -> list[str]:
         """Why jobs cannot be taken and run now; nothing when they can."""

@@ -15,6 +15,7 @@ from shared.errors import FieldError, InvalidInput, NotFound
 
 __all__ = [
     "EVENT_ID",
+    "ULID",
     "Control",
     "Cursor",
     "DatasetKey",
@@ -23,12 +24,15 @@ __all__ = [
     "LastEventId",
     "Limit",
     "TenantName",
+    "in_path",
+    "known_as",
     "known_query",
     "like",
 ]
 
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
-JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+ULID = "[0-9A-HJKMNP-TV-Z]{26}"
+JOB_ID = re.compile(f"job_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
 
 
@@ -43,29 +47,24 @@ async def _control(request: Request) -> ControlPlane:
     return control
 
 
-async def _job_id(
-    job_id: Annotated[
-        str,
-        Path(
-            description="The job's id.",
-            examples=["job_01K9T4Z3N7J5W8QH2M6RVYBXCD"],
-            json_schema_extra=like(JOB_ID.pattern),
-        ),
-    ],
-) -> str:
-    if not JOB_ID.fullmatch(job_id):
-        raise NotFound(f"there is no job {ascii(job_id[:100])[1:-1]}")
-    return job_id
+def in_path(what: str, example: str, pattern: re.Pattern[str]) -> Any:
+    """An id in an address, as the document tells of it; `known_as` checks it."""
+    return Path(description=f"The {what}'s id.", examples=[example], json_schema_extra=like(pattern.pattern))
 
 
-async def _key_id(
-    key_id: Annotated[
-        str, Path(description="The key's id.", examples=["key_ab12cd34"], json_schema_extra=like(KEY_ID.pattern))
-    ],
-) -> str:
-    if not KEY_ID.fullmatch(key_id):
-        raise NotFound(f"there is no key {ascii(key_id[:100])[1:-1]}")
-    return key_id
+def known_as(what: str, pattern: re.Pattern[str], value: str) -> str:
+    """An id that there may be. Raises NotFound."""
+    if not pattern.fullmatch(value):
+        raise NotFound(f"there is no {what} {ascii(value[:100])[1:-1]}")
+    return value
+
+
+async def _job_id(job_id: Annotated[str, in_path("job", "job_01K9T4Z3N7J5W8QH2M6RVYBXCD", JOB_ID)]) -> str:
+    return known_as("job", JOB_ID, job_id)
+
+
+async def _key_id(key_id: Annotated[str, in_path("key", "key_ab12cd34", KEY_ID)]) -> str:
+    return known_as("key", KEY_ID, key_id)
 
 
 Control = Annotated[ControlPlane, Depends(_control)]

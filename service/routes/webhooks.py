@@ -3,14 +3,14 @@
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 
 from service.auth import Reader, Submitter
 from service.examples import WEBHOOK, WEBHOOK_CHANGE
 from service.field_errors import validated
 from service.json_body import JsonBody
 from service.openapi import errors, json_body
-from service.routes.parameters import Control, Cursor, Limit, like
+from service.routes.parameters import ULID, Control, Cursor, Limit, in_path, known_as
 from service.views import cursor_of, number_of
 from service.webhooks.views import (
     Delivery,
@@ -22,41 +22,22 @@ from service.webhooks.views import (
     WebhookPage,
     WebhookRequest,
 )
-from shared.errors import NotFound
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
-ULID = "[0-9A-HJKMNP-TV-Z]{26}"
+WEBHOOK_ID, DELIVERY_ID = re.compile(f"wh_{ULID}"), re.compile(f"dlv_{ULID}")
 
 
 async def _webhook_id(
-    webhook_id: Annotated[
-        str,
-        Path(
-            description="The webhook's id.",
-            examples=["wh_01K9T4Z3N7J5W8QH2M6RVYBXCD"],
-            json_schema_extra=like(f"wh_{ULID}"),
-        ),
-    ],
+    webhook_id: Annotated[str, in_path("webhook", "wh_01K9T4Z3N7J5W8QH2M6RVYBXCD", WEBHOOK_ID)],
 ) -> str:
-    if not re.fullmatch(f"wh_{ULID}", webhook_id):
-        raise NotFound(f"there is no webhook {ascii(webhook_id[:100])[1:-1]}")
-    return webhook_id
+    return known_as("webhook", WEBHOOK_ID, webhook_id)
 
 
 async def _delivery_id(
-    delivery_id: Annotated[
-        str,
-        Path(
-            description="The delivery's id.",
-            examples=["dlv_01K9T4Z3N7J5W8QH2M6RVYBXCD"],
-            json_schema_extra=like(f"dlv_{ULID}"),
-        ),
-    ],
+    delivery_id: Annotated[str, in_path("delivery", "dlv_01K9T4Z3N7J5W8QH2M6RVYBXCD", DELIVERY_ID)],
 ) -> str:
-    if not re.fullmatch(f"dlv_{ULID}", delivery_id):
-        raise NotFound(f"there is no delivery {ascii(delivery_id[:100])[1:-1]}")
-    return delivery_id
+    return known_as("delivery", DELIVERY_ID, delivery_id)
 
 
 WebhookId = Annotated[str, Depends(_webhook_id)]
