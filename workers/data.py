@@ -17,6 +17,7 @@ from shared.errors import BadData, DataMissing
 from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
 from shared.table import TableFile
+from workers.arrays import map_array
 from workers.encoding import Part, write_part
 from workers.fitting import fit, split_of
 from workers.rows import Rows
@@ -64,7 +65,7 @@ class PreparedData:
 
     def _map(self, name: str) -> Array:
         try:
-            mapped = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            mapped = map_array(self.folder / f"{name}.npy")
         except FileNotFoundError:
             raise DataMissing(f"the job's prepared data are gone: no {name}") from None
         except ValueError as error:  # it is shorter than it says, and touching what is not there would be a SIGBUS

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from shared.randomness import Purpose, permutation, permutation_into
 from shared.spec import JobSpec
+from workers.arrays import map_array
 from workers.threads import wait_for
 
 __all__ = ["ROWS_IN_MEMORY", "LongOrders", "Order"]
@@ -40,8 +41,7 @@ class Order:
         return permutation(self._rows, self._spec.seed, Purpose.SHUFFLE, epoch)
 
     def _mapped(self, epoch: int) -> npt.NDArray[np.int64]:
-        order: npt.NDArray[np.int64] = np.load(_path(self._folder, epoch), mmap_mode="r", allow_pickle=False)
-        return order
+        return map_array(_path(self._folder, epoch))
 
 
 class LongOrders:
