@@ -23,7 +23,7 @@ from service.pace import Pace
 from service.places import Places
 from service.readers import Readers
 from service.runner import Attempt, Runners
-from service.scheduler import Scheduler
+from service.scheduler import LATE_AT_ONCE, Scheduler
 from service.settings import Settings
 from service.store import JobRow, Store
 from service.takeover import Takeover
@@ -293,10 +293,21 @@ class ControlPlane:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._problems["cluster"] = f"could not be started: {reason}"
                 log.warning("the cluster could not be started; trying again in %g s", TRY_AGAIN_S, exc_info=True)
+                self._end_late()
                 self._stopping.wait(TRY_AGAIN_S)
             else:
                 return cluster
         return None
+
+    def _end_late(self) -> None:
+        """Ends what has waited too long, which the scheduler does once it runs."""
+        if self._store is None:
+            return
+        try:
+            with self._store.owner.scheduling():
+                self._store.end_late(LATE_AT_ONCE)
+        except AWAY as error:
+            log.warning("which jobs have waited too long is not known: %s", reason_of(error))
 
     def _training_job(self, attempt: Attempt) -> TrainingJob:
         """What the engine must know for an attempt. Raises NotFound when job or data set are gone."""

@@ -173,7 +173,7 @@ jobs = sa.Table(
     sa.Column("wait_until", Time),  # of a job that has never started: when it fails
     sa.Column("reserved_at", Time),  # of a job that waits: since when CPUs are kept free for it
     sa.Column("waits", sa.Integer, sa.Computed(IF_IT_WAITS)),
-    sa.Column("model_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of a job that has succeeded
+    sa.Column("model_bytes", sa.BigInteger, nullable=False, server_default="0"),  # that its model has, or will have
     sa.Column("submitted_by", sa.Text),  # the name that its key had then; null of jobs from before this was kept
     sa.Column("created_at", Time, nullable=False),
     sa.Column("started_at", Time),
@@ -276,7 +276,7 @@ deliveries = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("response", sa.Text),  # its beginning
     sa.Column("created_at", Time, nullable=False),
-    sa.Index(None, "state", "due_at"),
+    sa.Index(None, "webhook_number", "state", "due_at", "number"),
     sa.Index(None, "webhook_number", "number"),
     sqlite_autoincrement=True,
 )

@@ -13,7 +13,18 @@ __all__ = ["FIELDS", "JsonLines", "LogFormat", "TextLines", "about", "begin"]
 
 LogFormat = Literal["text", "json"]
 
-FIELDS = ("request_id", "job_id", "attempt", "tenant", "method", "route", "status", "duration_s")
+FIELDS = (
+    "request_id",
+    "job_id",
+    "attempt",
+    "tenant",
+    "webhook_id",
+    "delivery_id",
+    "method",
+    "route",
+    "status",
+    "duration_s",
+)
 """What a line may say besides its message: by `about`, or by `extra` of the call that logs."""
 QUIET = ("aiobotocore", "alembic", "botocore", "uvicorn")
 

@@ -16,7 +16,7 @@ class Quota:
     queued_jobs: int | None = None
     """Jobs that wait, first or again."""
     stored_bytes: int | None = None
-    """Bytes of its data sets, as they were uploaded, and of its models."""
+    """Bytes of its data sets, as they were uploaded, and of its models, also of those to come."""
     submits_per_minute: int | None = None
     share: float = 1.0
     """How many times the CPUs of others it gets while others wait too."""

@@ -21,7 +21,7 @@ from shared.errors import Unavailable
 from workers.failures import LONGEST_BACK_OFF_S
 from workers.job import Cluster
 
-__all__ = ["Scheduler"]
+__all__ = ["LATE_AT_ONCE", "Scheduler"]
 
 LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go

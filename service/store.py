@@ -23,7 +23,6 @@ from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
 from service.owner import NOBODY, Owner
 from service.queue import Queue
-from service.quota import model_bytes
 from service.submission import Added, NewJob, add_all, by_idempotency_key, job_of_key
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -248,8 +247,8 @@ class Store:
             connection.execute(sa.update(tenants).where(tenants.c.name == job.tenant).values(served_at=moment))
         if to.is_terminal:
             values["finished_at"] = moment
-        if to is JobState.SUCCEEDED:
-            values["model_bytes"] = model_bytes(job.plan["parameters"], job.plan["spec"]["dtype"])
+        if to in (JobState.FAILED, JobState.CANCELLED):
+            values["model_bytes"] = 0
         values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
         values |= {
             "state": to,

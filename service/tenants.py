@@ -92,7 +92,7 @@ class Tenants:
         return Usage(int(count), int(held), int(queued), self.stored_bytes(tenant))
 
     def stored_bytes(self, tenant: str) -> int:
-        """Bytes of its data sets, as they were uploaded, and of its models."""
+        """Bytes of its data sets, as they were uploaded, and of its models, also of those that are still to come."""
         of_tenant = jobs.c.tenant == tenant, jobs.c.model_bytes > sa.literal_column("0")
         models = sa.select(sa.func.coalesce(sa.func.sum(jobs.c.model_bytes), 0)).where(*of_tenant)
         sizes = sa.func.coalesce(sa.func.sum(datasets.c.size_bytes), 0)

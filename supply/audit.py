@@ -18,6 +18,7 @@ from supply.sbom import PAGE, ROOT
 __all__ = ["KNOWN", "Verdict", "of_npm", "of_pip_audit", "verdict"]
 
 SOURCES = ("pypi", "osv")
+LOCKS = {"service": "requirements.lock", "what builds and tests it": "requirements-dev.lock"}
 KNOWN = "jinja2==2.4.1"  # CVE-2014-1402 and others; a source that knows nothing of it has no advisories
 WITHIN_S = 60
 
@@ -40,25 +41,29 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code is 1 where anything is known against a package. Arguments: npm, if there is one, and then what is
     passed on to pip-audit (`--ignore-vuln ID`)."""
     npm = [argument for argument in arguments[:1] if not argument.startswith("-")]
-    found = [_service(arguments[len(npm) :])]
+    found: list[Verdict | None] = [*_service(arguments[len(npm) :])]
     if npm:
         found.append(_page(npm[0]))
     return int(any(verdict is not None and verdict.vulnerable for verdict in found))
 
 
-def _service(options: Sequence[str]) -> Verdict | None:
+def _service(options: Sequence[str]) -> list[Verdict]:
     for source in SOURCES:
         said = verdict(_pip_audit(source, f"{KNOWN} --hash=sha256:{'0' * 64}\n"), of_pip_audit)
         if isinstance(said, str) or not said.vulnerable:
             why = said if isinstance(said, str) else f"knows nothing against {KNOWN}, so it has no advisories"
             print(f"service: {source} {why}")
             continue
-        said = verdict(_pip_audit(source, (ROOT / "requirements.lock").read_text("utf-8"), *options), of_pip_audit)
-        if isinstance(said, str):  # it answers, so that there is no excuse for not having asked
-            sys.exit(f"service: NOT AUDITED, though {source} can be reached: it {said}")
-        return _told("service", source, said)
+        return [_lock(what, lock, source, options) for what, lock in LOCKS.items()]
     print("service: NOT AUDITED: no source of advisories for Python's packages can be reached from here")
-    return None
+    return []
+
+
+def _lock(what: str, lock: str, source: str, options: Sequence[str]) -> Verdict:
+    said = verdict(_pip_audit(source, (ROOT / lock).read_text("utf-8"), *options), of_pip_audit)
+    if isinstance(said, str):  # it answers, so that there is no excuse for not having asked
+        sys.exit(f"{what}: NOT AUDITED, though {source} can be reached: it {said}")
+    return _told(what, source, said)
 
 
 def _page(npm: str) -> Verdict | None:

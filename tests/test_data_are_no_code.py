@@ -29,6 +29,7 @@ STARTS_PROGRAMS = {
 }
 READS_ARRAYS = {"numpy.load", "numpy.lib.format.read_array"}
 READS_YAML = {"yaml.load", "yaml.load_all"}
+ONLY_CALLED = CALLS | READS_ARRAYS | READS_YAML
 SAFE_LOADERS = {"yaml.CSafeLoader", "yaml.SafeLoader"}
 IMPORTS_BY_NAME = {"client/chainrule/__init__.py"}  # its own modules, from a table, when they are first asked for
 
@@ -70,15 +71,16 @@ def wrongs(source: str, file: str = "") -> Iterator[str]:
     tree = ast.parse(source)
     names = Names(tree)
     for module, line in names.modules.items():
-        if any(module == each or module.startswith(f"{each}.") for each in MODULES):
+        if runs_what_it_reads(module):
             yield f"{file}:{line} imports {module}"
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in METHODS:
             yield f"{file}:{node.lineno} uses {node.attr}"
         if isinstance(node, ast.Call) and (why := wrong_call(node, names, file)):
             yield f"{file}:{node.lineno} {why}"
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and names.of(node) in {"eval", "exec"}:
-            yield f"{file}:{node.lineno} names {node.id}"
+        if isinstance(node, ast.Name | ast.Attribute) and node not in called and names.of(node) in ONLY_CALLED:
+            yield f"{file}:{node.lineno} names {names.of(node)}, and may call it by another name"
 
 
 def wrong_call(call: ast.Call, names: Names, file: str) -> str | None:
@@ -86,8 +88,10 @@ def wrong_call(call: ast.Call, names: Names, file: str) -> str | None:
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     if name in CALLS:
         return f"calls {name}"
-    if name == "importlib.import_module" and not isinstance(call.args[0], ast.Constant) and file not in IMPORTS_BY_NAME:
-        return "imports what a variable names"
+    if name == "importlib.import_module" and file not in IMPORTS_BY_NAME:
+        module = call.args[0].value if isinstance(call.args[0], ast.Constant) else None
+        if module is None or runs_what_it_reads(str(module)):
+            return "imports what a variable names" if module is None else f"imports {module}"
     if name in STARTS_PROGRAMS and not is_false(given.get("shell")):
         return "starts a program through a shell, or as **options may say"
     if name in READS_ARRAYS and ("allow_pickle" not in given or not is_false(given["allow_pickle"])):
@@ -97,6 +101,10 @@ def wrong_call(call: ast.Call, names: Names, file: str) -> str | None:
     if name in READS_YAML and not is_safe(given.get("Loader"), names):
         return f"calls {name} without a safe loader"
     return None
+
+
+def runs_what_it_reads(module: str) -> bool:
+    return any(module == each or module.startswith(f"{each}.") for each in MODULES)
 
 
 def is_false(value: ast.AST | None) -> bool:
@@ -118,6 +126,8 @@ def is_safe(loader: ast.AST | None, names: Names) -> bool:
         *("eval('1')", "f = exec", "import builtins\nbuiltins.eval('1')", "compile('1', '', 'eval')", "__import__(x)"),
         *("import importlib\nimportlib.import_module(x)", "import pandas as pd\npd.read_pickle(x)", "s.recv_pyobj()"),
         *("import numpy as np\nnp.load(x)", "import numpy as np\nnp.load(x, allow_pickle=True)", "f(allow_pickle=x)"),
+        *("import importlib\nimportlib.import_module('pickle')", "import numpy as np\nf = np.load\nf(x)"),
+        *("from yaml import unsafe_load\nmap(unsafe_load, x)", "g(eval)"),
         *("from numpy import load\nload(x)", "import numpy\nnumpy.lib.format.read_array(x)"),
         *(
             "import yaml\nyaml.load(x)",

@@ -197,6 +197,12 @@ def test_every_dependency_is_locked_at_a_version_that_is_allowed(path: str) -> N
                 )
 
 
+@pytest.mark.parametrize("path", ["requirements.lock", "requirements-dev.lock"])
+def test_nothing_is_installed_that_makes_each_process_of_ray_start_seconds_later(path: str) -> None:
+    """jsonschema, which Ray imports, imports it where it is there; and it compiles a grammar then."""
+    assert versions(path, "jsonschema") and not versions(path, "rfc3987-syntax")
+
+
 def test_the_image_runs_the_versions_that_are_tested() -> None:
     tested = {(entry.name, entry.version) for entry in locked("requirements-dev.lock")}
     assert {(entry.name, entry.version) for entry in locked("requirements.lock")} <= tested

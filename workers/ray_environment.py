@@ -27,7 +27,8 @@ QUIET = {
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
 }
 # Embedded: a token on every connection; and listeners on loopback only, which is what this variable's 0 brings about.
-CLOSED = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# And no metrics of an autoscaler that we do not use, open to all users of the machine: there is no such port.
+CLOSED = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "AUTOSCALER_METRIC_PORT": "65536"}
 
 
 def ray_cluster(

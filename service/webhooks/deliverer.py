@@ -93,7 +93,7 @@ class Deliverer:
         try:
             self._settle(claimed, self.attempt(claimed))
         except Exception:
-            log.exception("%s: an attempt failed in our own code; it is made again", claimed.id)
+            log.exception("%s: an attempt failed in our own code; it is made again", claimed.id, extra=_of(claimed))
         finally:
             with self._lock:
                 del self._flying[claimed.number, claimed.attempt]
@@ -105,7 +105,7 @@ class Deliverer:
         master, moment = self._master(), int(self._clock())
         secret = secret_of(master, claimed.webhook_id, claimed.generation)
         if digest(secret) != claimed.secret_sha256:
-            log.error("%s: %s", claimed.webhook_id, OTHER_SECRET)
+            log.error("%s: %s", claimed.webhook_id, OTHER_SECRET, extra=_of(claimed))
             return Answer(0.0, error=OTHER_SECRET)
         secrets = [secret]
         if claimed.old_secret_until is not None and since_1970(moment) < claimed.old_secret_until:
@@ -126,10 +126,17 @@ class Deliverer:
             try:
                 follows = self._outbox.settle(claimed, answer)
             except AWAY as error:
-                log.warning("%s: how it went cannot be written down: %s", claimed.id, reason_of(error))
+                why = reason_of(error)
+                log.warning("%s: how it went cannot be written down: %s", claimed.id, why, extra=_of(claimed))
                 if self._stopping.wait(SETTLES_AGAIN_S):
                     return
             else:
                 level = logging.INFO if answer.is_success else logging.WARNING
-                log.log(level, "%s to %s: %s → %s", claimed.id, claimed.host, answer.problem or answer.status, follows)
+                told = claimed.id, claimed.host, answer.problem or answer.status, follows
+                log.log(level, "%s to %s: %s → %s", *told, extra=_of(claimed))
                 return
+
+
+def _of(claimed: Claimed) -> dict[str, str]:
+    """What log lines say of a delivery, besides their message."""
+    return {"tenant": claimed.tenant, "webhook_id": claimed.webhook_id, "delivery_id": claimed.id}

@@ -6,7 +6,7 @@ needs nobody to notice, and the delivery is sent again: at least once, mostly on
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import random as any_number
 from typing import Any
@@ -19,6 +19,7 @@ from service.clock import since_1970
 from service.database import Database, DatabaseTime, deliveries, jobs, webhooks
 from service.webhooks.events import PING, data_of, envelope, event_of, wants
 from service.webhooks.retries import Answer, Done, GiveUp, TryAgain, after_attempt
+from shared.errors import Conflict
 
 __all__ = [
     "AT_ONCE",
@@ -26,6 +27,7 @@ __all__ = [
     "KEEPS_S",
     "LEASE_S",
     "LOOK_AHEAD",
+    "MOST_BY_HAND",
     "PENDING",
     "PER_HOST",
     "PER_TENANT",
@@ -33,6 +35,7 @@ __all__ = [
     "Due",
     "Outbox",
     "announce",
+    "check_by_hand",
     "chosen",
     "disable",
     "put",
@@ -40,8 +43,9 @@ __all__ = [
 
 PENDING, SUCCEEDED, FAILED = "pending", "succeeded", "failed"
 LEASE_S = 90.0  # longer than an attempt, with a name that resolves slowly and a database that is away for a while
-AT_ONCE, PER_TENANT, PER_HOST = 16, 8, 2
-LOOK_AHEAD = 200
+AT_ONCE, PER_TENANT, PER_HOST = 64, 8, 2
+LOOK_AHEAD = 200  # webhooks
+MOST_BY_HAND = 100  # pings and deliveries sent again that wait, a webhook
 KEEPS_S = 30 * 24 * 3600
 KEEPS = 1_000  # of those that have ended, a webhook
 
@@ -62,6 +66,19 @@ def announce(connection: Connection, job: Any, seq: int, told: Mapping[str, Any]
         moved = connection.execute(sa.select(jobs).where(jobs.c.number == job.number)).one()
         payload = envelope(event, told["at"], data_of(moved, labels, seq, told))
         connection.execute(sa.insert(deliveries), [_new(number, event, payload, told["at"]) for number in wanted])
+
+
+def check_by_hand(connection: Connection, webhook_number: int) -> None:
+    """Raises Conflict where as many that somebody asked for wait already as may: they are not retried, so the receiver
+    is slow, or there are very many."""
+    asked = deliveries.c.webhook_number == webhook_number, deliveries.c.state == PENDING, ~deliveries.c.retries
+    found = sa.select(deliveries.c.number).where(*asked).limit(MOST_BY_HAND).subquery()
+    waiting = connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0
+    if waiting >= MOST_BY_HAND:
+        raise Conflict(
+            f"{waiting} pings and deliveries sent again wait already, expected fewer than {MOST_BY_HAND}; try again "
+            "when the receiver has answered some"
+        )
 
 
 def put(connection: Connection, webhook_number: int, event: str, payload: str, moment: str) -> Row[Any]:
@@ -145,24 +162,26 @@ class Outbox:
             claimed = [self._claim(connection, each) for each in taken]
         return [each for each in claimed if each is not None]
 
-    def _due(self, connection: Connection, flying: Sequence[Claimed]) -> list[Due]:
-        """The first of each host, so that a long queue for one does not hide the others."""
+    def _due(self, connection: Connection, flying: Sequence[Claimed]) -> Iterator[Due]:
+        """The first of each webhook, those before all others that have been due for longest: however many wait for one,
+        it costs no more, and does not hide the others."""
         hosts, tenants = Counter(each.host for each in flying), Counter(each.tenant for each in flying)
-        place = sa.func.row_number().over(
-            partition_by=webhooks.c.host, order_by=(deliveries.c.due_at, deliveries.c.number)
-        )
-        due = (
-            sa.select(deliveries.c.number, deliveries.c.attempts, deliveries.c.due_at, webhooks.c.host)
-            .add_columns(webhooks.c.tenant, place.label("place"))
-            .join(webhooks)
-            .where(deliveries.c.state == PENDING, deliveries.c.due_at <= self._time)
+        pending = deliveries.c.webhook_number == webhooks.c.number, deliveries.c.state == PENDING
+        first = sa.select(sa.func.min(deliveries.c.due_at)).where(*pending).scalar_subquery()
+        open_ = (
+            sa.select(webhooks.c.number, webhooks.c.host, webhooks.c.tenant, first.label("due_at"))
             .where(webhooks.c.disabled_because.is_(None))
             .where(webhooks.c.host.not_in([host for host, count in hosts.items() if count >= PER_HOST]))
             .where(webhooks.c.tenant.not_in([tenant for tenant, count in tenants.items() if count >= PER_TENANT]))
             .subquery()
         )
-        first = sa.select(due).where(due.c.place <= PER_HOST).order_by(due.c.due_at, due.c.number).limit(LOOK_AHEAD)
-        return [Due(row.number, row.attempts, row.host, row.tenant) for row in connection.execute(first)]
+        due = sa.select(open_).where(open_.c.due_at <= self._time).order_by(open_.c.due_at, open_.c.number)
+        for webhook in connection.execute(due.limit(LOOK_AHEAD)).all():
+            which = deliveries.c.webhook_number == webhook.number, deliveries.c.state == PENDING
+            query = sa.select(deliveries.c.number, deliveries.c.attempts).where(*which)
+            soonest = query.where(deliveries.c.due_at <= self._time).order_by(deliveries.c.due_at, deliveries.c.number)
+            for row in connection.execute(soonest.limit(PER_HOST)):
+                yield Due(row.number, row.attempts, webhook.host, webhook.tenant)
 
     def _claim(self, connection: Connection, due: Due) -> Claimed | None:
         """Takes one, unless somebody else has done so since it was seen."""

@@ -10,7 +10,7 @@ from ulid import ULID
 from service.clock import later, now
 from service.database import Database, deliveries, webhooks
 from service.webhooks.events import PING, envelope
-from service.webhooks.outbox import PENDING, disable, put
+from service.webhooks.outbox import PENDING, check_by_hand, disable, put
 from service.webhooks.signatures import digest, secret_of
 from service.webhooks.targets import Rules
 from shared.errors import Conflict, NotFound
@@ -103,6 +103,7 @@ class Webhooks:
         with self._database.writing() as connection:
             webhook = _enabled(connection, tenant, webhook_id)
             payload = envelope(PING, moment, {"webhook_id": webhook.id})
+            check_by_hand(connection, webhook.number)
             return put(connection, webhook.number, PING, payload, moment)
 
     def redeliver(self, tenant: str, webhook_id: str, delivery_id: str) -> DeliveryRow:
@@ -112,6 +113,7 @@ class Webhooks:
         """
         with self._database.writing() as connection:
             webhook = _enabled(connection, tenant, webhook_id)
+            check_by_hand(connection, webhook.number)
             which = deliveries.c.webhook_number == webhook.number, deliveries.c.id == delivery_id
             retries = sa.and_(deliveries.c.retries, deliveries.c.state == PENDING)
             again = sa.update(deliveries).where(*which).values(state=PENDING, due_at=0.0, retries=retries)

@@ -141,9 +141,14 @@ def test_rays_agent_prepares_nothing_without_its_token(
     listeners: list[Listener], service: RunningService, ray_folder: Path
 ) -> None:
     """It installs packages and runs commands for whoever may ask."""
-    others = [each.port for each in listeners if each.host == "127.0.0.1" and each.port != service.http.base_url.port]
-    assert len(others) == 1
-    url = f"http://127.0.0.1:{others[0]}/get_or_create_runtime_env"
+    others = {
+        each.port: told_by(each.process_id, "cmdline").rstrip(b"\0")
+        for each in listeners
+        if each.host == "127.0.0.1" and each.port != service.http.base_url.port
+    }
+    assert list(others.values()) == [b"ray::RuntimeEnvAgent"], others
+    (port,) = others
+    url = f"http://127.0.0.1:{port}/get_or_create_runtime_env"
     assert httpx.post(url, trust_env=False).status_code == 401
     assert httpx.post(url, headers={"Authorization": f"Bearer {'5' * 64}"}, trust_env=False).status_code == 403
     token = (ray_folder / TOKEN).read_text()

@@ -434,6 +434,25 @@ def test_a_service_is_not_ready_before_its_cluster_has_started_but_takes_jobs(tm
         service.stop()
 
 
+def test_a_job_does_not_wait_longer_than_it_may_for_a_cluster_that_does_not_start(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Never(ScriptedCluster):
+        def start(self) -> None:
+            raise ConnectionError("no head at 10.0.0.1")
+
+    monkeypatch.setattr("service.control.TRY_AGAIN_S", 0.05)
+    service = Service(Settings(data_dir=tmp_path / "data"), Never())
+    try:
+        while service.http.get("/v1/jobs").status_code != 200:
+            threading.Event().wait(0.01)
+        service.upload()
+        job = service.until(service.submit(max_wait_s=1)["id"], "failed")
+        assert job["error"]["type"] == "WaitedTooLong"
+    finally:
+        service.stop()
+
+
 def test_a_cluster_that_does_not_start_is_tried_again_and_the_service_says_why(tmp_path: Any) -> None:
     class Failing(ScriptedCluster):
         tries = 0

@@ -208,6 +208,11 @@ def test_a_job_for_whose_model_there_is_no_room_is_refused(service: Service, ten
     plan = tenant.http.post("/v1/jobs?dry_run=true", json=SPEC).json()
     tenant.limit(stored_bytes=len(CSV) + 4 * plan["parameters"])
     assert tenant.submit(dtype="float64").status_code == 409
+    given_up = tenant.submit().json()["id"]
+    assert tenant.submit().status_code == 409, "room is kept for the model of a job that has not ended"
+    launched(service, given_up).end("cancelled")
+    with tenant.http.stream("GET", f"/v1/jobs/{given_up}/events") as events:
+        assert '"to": "cancelled"' in events.read().decode()
     job_id = tenant.submit().json()["id"]
     launched(service, job_id).end("succeeded", parameters_sha256="a" * 64)
     with tenant.http.stream("GET", f"/v1/jobs/{job_id}/events") as events:

@@ -21,7 +21,7 @@ from service.webhooks.outbox import (
     KEEPS,
     KEEPS_S,
     LEASE_S,
-    LOOK_AHEAD,
+    MOST_BY_HAND,
     PER_HOST,
     PER_TENANT,
     Claimed,
@@ -224,10 +224,10 @@ def flying(host: str = "a", tenant: str = "t") -> Due:
 
 
 def test_a_host_and_a_tenant_have_so_many_at_once_and_no_more() -> None:
-    hosts = [Due(number, 0, f"h{number // 10}", f"t{number // 100}") for number in range(400)]
+    hosts = [Due(number, 0, f"h{number // 10}", f"t{number // 100}") for number in range(1_000)]
     taken = chosen(hosts, [])
     assert len(taken) == AT_ONCE
-    assert max(sum(each.host == f"h{number}" for each in taken) for number in range(40)) == PER_HOST
+    assert max(sum(each.host == f"h{number}" for each in taken) for number in range(100)) == PER_HOST
     assert sum(each.tenant == "t0" for each in taken) == PER_TENANT
     assert chosen(hosts[:10], [flying("h0"), flying("h0")]) == []
     assert chosen(hosts[:10], [flying(f"x{number}", "t0") for number in range(PER_TENANT)]) == []
@@ -236,7 +236,9 @@ def test_a_host_and_a_tenant_have_so_many_at_once_and_no_more() -> None:
 
 def test_a_long_queue_for_one_host_does_not_hide_the_others(world: World) -> None:
     slow = world.webhook("slow.example")
-    for _ in range(LOOK_AHEAD + 1):
+    for _ in range(MOST_BY_HAND):
+        world.registry.ping(TENANT, slow)
+    with pytest.raises(Conflict, match="100 pings and deliveries sent again wait already, expected fewer than 100"):
         world.registry.ping(TENANT, slow)
     quick = world.webhook("quick.example")
     world.registry.ping(TENANT, quick)

@@ -32,7 +32,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("waits", sa.Integer(), sa.Computed(IF_IT_WAITS, persisted=stored)))
     size = sa.case((jobs.c.plan["spec"]["dtype"].as_string() == "float64", 8), else_=4)
     of_model = jobs.c.plan["parameters"].as_integer() * size
-    op.execute(sa.update(jobs).where(jobs.c.state == "succeeded").values(model_bytes=of_model))
+    op.execute(sa.update(jobs).where(jobs.c.state.not_in(["failed", "cancelled"])).values(model_bytes=of_model))
     op.drop_index(op.f("ix_jobs_state_priority_number"), table_name="jobs")
     op.create_index(op.f("ix_jobs_state_tenant_number"), "jobs", ["state", "tenant", "number"])
     op.create_index(

@@ -58,7 +58,8 @@ def upgrade() -> None:
         ),
         sqlite_autoincrement=True,
     )
-    op.create_index(op.f("ix_deliveries_state_due_at"), "deliveries", ["state", "due_at"], unique=False)
+    due = ["webhook_number", "state", "due_at", "number"]
+    op.create_index(op.f("ix_deliveries_webhook_number_state_due_at_number"), "deliveries", due)
     op.create_index(op.f("ix_deliveries_webhook_number_number"), "deliveries", ["webhook_number", "number"])
 
 
