@@ -47,7 +47,9 @@ def test_more_than_the_limit_is_refused_also_when_it_is_more_only_unpacked(tmp_p
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"plain", gzip.compress(DATA)[:-1], gzip.compress(DATA) + b"rubbish", zlib.compress(DATA)]
+    "body",
+    [b"", b"plain", gzip.compress(DATA)[:-1], gzip.compress(DATA) + b"rubbish", zlib.compress(DATA)],
+    ids=["empty", "plain", "cut off", "more behind it", "zlib"],
 )
 def test_broken_gzip_is_refused(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(InvalidInput, match="gzip"):
