@@ -16,7 +16,7 @@ from support.training import job_of
 from workers.job import TrainingJob
 from workers.ray_environment import ray_cluster
 
-LONG_ENOUGH = {"epochs": 2_500, "validation": None}  # for the second to find it training
+LONG_ENOUGH = {"epochs": 1_200, "validation": None}  # for the second to find it training
 
 
 def job_in(folder: Path) -> TrainingJob:
