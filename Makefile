@@ -43,7 +43,7 @@ demo: setup ## train networks on real data through the real service, and check w
 	@.venv/bin/python examples/demo.py
 
 test: setup ## run the whole test suite; `make test ARGS="-k predict"` runs a part
-	@.venv/bin/pytest $(or $(ARGS),--numprocesses 3 --dist loadfile --no-loadscope-reorder)
+	@.venv/bin/pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 	@$(if $(ARGS)$(if $(NPM),,no),:,$(IN_PAGE) npm test --silent)
 
 lint: setup ## look for mistakes: ruff, its format, strict types

@@ -76,7 +76,7 @@ def measure(run: Run) -> Finding:
         running(run, "--ray-address", cluster.address) as service,
     ):
         cluster.add(1, link.there, link.inside)
-        tally = Tally(service, "cuts", run.amount(20, quick=1))
+        tally = Tally(service, "cuts", run.amount(100, quick=1))
 
         def cut(job_id: str) -> Disturbed | None:
             _rejoin(service, cluster, link)

@@ -28,9 +28,15 @@ from typing import Any
 from workers.checkpoint_files import write
 from workers.storage import StorageAway, storage_at
 
-__all__ = ["CheckpointProcess"]
+__all__ = ["CheckpointProcess", "HasHung"]
 
 ENDS_WITHIN_S = 60.0  # from what it writes now
+ANSWERS_WITHIN_S = 60.0  # and more for what is large, as storage may be slow
+SLOWEST_BYTES_PER_S = 2e6
+
+
+class HasHung(OSError):
+    """A process did not answer in time, be it that others leave it nothing of the CPUs, and has been ended."""
 
 
 class CheckpointProcess:
@@ -39,11 +45,14 @@ class CheckpointProcess:
     Args:
         url: where the checkpoints are kept; None: in `folder`.
         sizes: of each vector of the state, in bytes, by name.
+        answers_within_s: after which it is given up, and ended, besides what its work takes at the slowest.
 
     Raises OSError when it cannot be started.
     """
 
-    def __init__(self, url: str | None, folder: Path, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self, url: str | None, folder: Path, sizes: Mapping[str, int], answers_within_s: float = ANSWERS_WITHIN_S
+    ) -> None:
         files = {name: os.memfd_create("chainrule-checkpoint") for name in sizes}
         try:
             self.memory = {name: _mapped(file, sizes[name]) for name, file in files.items()}
@@ -57,6 +66,7 @@ class CheckpointProcess:
         finally:
             for file in files.values():
                 os.close(file)
+        self._socket.settimeout(answers_within_s + sum(sizes.values()) / SLOWEST_BYTES_PER_S)
         self._lines = self._socket.makefile("rb")
         vectors = {name: (file, sizes[name]) for name, file in files.items()}
         try:
@@ -72,7 +82,7 @@ class CheckpointProcess:
     def write(self, step: int, header: bytes, names: Sequence[str]) -> None:
         """Writes the checkpoint that those vectors make, as they lie in the memory, and removes superseded ones.
 
-        Raises OSError, also when the process was killed, and RuntimeError for a mistake of ours.
+        Raises HasHung, OSError, also when the process was killed, and RuntimeError for a mistake of ours.
         """
         self._ask({"step": step, "header_bytes": len(header), "vectors": list(names)}, header)
 
@@ -92,6 +102,10 @@ class CheckpointProcess:
             answer = self._lines.readline()
         except ConnectionError:
             answer = b""
+        except TimeoutError:
+            self._process.kill()  # or it might go on some time, beside whoever writes in its place
+            self._process.wait()
+            raise HasHung(errno.EIO, "what writes them did not answer") from None
         if not answer:
             raise _end(self._process.wait())
         trouble = json.loads(answer)

@@ -8,7 +8,7 @@ import numpy as np
 
 from workers import checkpoint_files
 from workers.checkpoint import Checkpoint, header_of, parts_of, tensors_of
-from workers.checkpoint_process import CheckpointProcess
+from workers.checkpoint_process import CheckpointProcess, HasHung
 from workers.failures import retry_write_after_s, words_of
 from workers.parameter_server import ServerState, Vector
 from workers.storage import Storage
@@ -32,7 +32,8 @@ class CheckpointWriter:
         every_s: how long after one checkpoint the next falls due.
         tell: called with the type and the data of a report, in that thread: `checkpoint` when one is there for good,
             `trouble` when the first of several could not be written, or for another reason than the one before.
-        starts: what starts the process that writes beside the steps; without, and where nobody waits, the thread does.
+        starts: what starts the process that writes beside the steps; without, where nobody waits, and after one that
+            hung, the thread does.
     """
 
     def __init__(
@@ -135,6 +136,8 @@ class CheckpointWriter:
             else:
                 process.write(step, header, list(tensors))
         except OSError as error:
+            if isinstance(error, HasHung):
+                self._starts = None  # the next one would as well
             self._failed(error)
         else:
             self._kept, self._failures, self._error = step, 0, None

@@ -13,7 +13,7 @@ import pytest
 
 from support.running_service import ROOT
 
-SHORT = ("workers", "coordinators", "control_planes", "everything")
+SHORT = ("workers", "coordinators", "everything")  # the control plane alone: tests/end_to_end/test_restarts.py
 
 
 @pytest.mark.chaos

@@ -14,7 +14,7 @@ import pytest
 
 from support.checkpoints import at, same, steps_in
 from workers.checkpoint import Checkpoint, header_of, newest, tensors_of
-from workers.checkpoint_process import CheckpointProcess
+from workers.checkpoint_process import CheckpointProcess, HasHung
 from workers.checkpoint_writer import CheckpointWriter
 from workers.storage import Folder
 
@@ -102,6 +102,19 @@ def test_a_process_that_is_killed_while_it_writes_is_told_as_what_keeps_checkpoi
     why = "checkpoints cannot be written (what writes them was ended by SIGKILL): that of step 1 is kept"
     assert beside.told[-1][1].startswith(why)
     assert steps_in(beside.folder) == [1], "nothing truncated is there"
+
+
+def test_a_process_that_hangs_is_ended_and_a_thread_writes_instead(beside: Beside) -> None:
+    beside.write(at(1))
+    process = beside.started[0]
+    os.kill(pid_of(process), signal.SIGSTOP)
+    process._socket.settimeout(0.05)
+    assert isinstance(beside.write(at(2)), HasHung)
+    assert beside.told[-1][1].startswith("checkpoints cannot be written (what writes them did not answer)")
+    assert process.has_ended
+    assert beside.write(at(3)) is None
+    assert len(beside.started) == 1
+    assert same(newest(beside.folder)[0], at(3))
 
 
 def test_what_the_disk_says_reaches_the_one_who_asked(tmp_path: Path) -> None:
