@@ -23,9 +23,9 @@ class Beside:
     """A writer whose process writes into a folder, what it told, and the processes that it started."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.told = Folder(folder), []
+        self.folder, self.told, self.now = Folder(folder), [], 0.0
         self.started: list[CheckpointProcess] = []
-        self.writer = CheckpointWriter(self.folder, None, 0.0, self._tell, lambda: 0.0, self._start(folder))
+        self.writer = CheckpointWriter(self.folder, None, 0.0, self._tell, lambda: self.now, self._start(folder))
 
     def _start(self, folder: Path) -> Any:
         def start(sizes: Any) -> CheckpointProcess:
@@ -112,6 +112,7 @@ def test_a_process_that_hangs_is_ended_and_a_thread_writes_instead(beside: Besid
     assert isinstance(beside.write(at(2)), HasHung)
     assert beside.told[-1][1].startswith("checkpoints cannot be written (what writes them did not answer)")
     assert process.has_ended
+    beside.now = 10.0
     assert beside.write(at(3)) is None
     assert len(beside.started) == 1
     assert same(newest(beside.folder)[0], at(3))
