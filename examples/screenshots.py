@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def fill(admin: Client) -> dict[str, str]:
-    """Data sets and jobs as a small team might have them, who have keys of their own; the ids of those that are shown."""
+    """Data sets and jobs as a small team might have them, with keys of their own; the ids of those that are shown."""
     ada, grace, emmy = (member(admin, name) for name in ("ada", "grace", "emmy"))
     ada.add_dataset(DATA / "digits-train.npz", "digits")
     ada.add_dataset(DATA / "adult-train.csv.gz", "adult")
