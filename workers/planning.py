@@ -1,9 +1,7 @@
 """Planning: checks a job spec against its data, completes it, and counts what training will cost."""
 
 from collections.abc import Sequence
-from typing import Literal
-
-import pyarrow as pa
+from typing import Any, Literal
 
 from shared.errors import FieldError, InvalidInput
 from shared.plan import Plan
@@ -13,6 +11,7 @@ from shared.table import Column, TableFile
 from workers.columns import open_table, stored_dtype
 from workers.costs import check_costs, costs_of
 from workers.fitting import categories_of, classes_of, elements, split_of
+from workers.remembering import remembered
 from workers.validating import check_early_stopping, check_validation
 
 __all__ = ["plan"]
@@ -37,11 +36,11 @@ def plan(spec: JobSpec, training: TableFile, validation: TableFile | None) -> Pl
         raise InvalidInput.of("dataset", spec.dataset, "a data set with rows")
     targets = _targets(spec, training)
     task = _task(spec, targets)
-    table, split = open_table(training), split_of(spec, training.rows)
-    classes = classes_of(training, table, targets[0]) if task == "classification" else None
+    split = split_of(spec, training.rows)
+    classes = _classes(training, targets[0]) if task == "classification" else None
     notes: list[str] = []
     features = _features(spec, training, notes)
-    inputs = _inputs(features, training, table, split)
+    inputs = _inputs(features, training, split)
     outputs = len(targets) if classes is None else 1 if len(classes) == 2 else len(classes)
     filled = _filled(spec, task, features)
     if validation is not None:
@@ -94,6 +93,11 @@ def _check_initial_parameters(spec: JobSpec, inputs: int, outputs: int) -> None:
 
 
 # ---------------------------------------------------------------- targets
+def _classes(training: TableFile, target: Column) -> list[Any]:
+    """The classes of a classification, in order. Raises InvalidInput."""
+    return remembered(training, ("classes", target.name), lambda: classes_of(training, open_table(training), target))
+
+
 def _targets(spec: JobSpec, training: TableFile) -> list[Column]:
     """The target columns. Raises InvalidInput for those that do not exist, lack values or cannot be learned."""
     found, errors = [], []
@@ -192,9 +196,16 @@ def _problem(column: Column, training: TableFile) -> str | None:
     return None
 
 
-def _inputs(features: Sequence[Column], training: TableFile, table: pa.Table, split: Split | None) -> int:
+def _inputs(features: Sequence[Column], training: TableFile, split: Split | None) -> int:
     """How many inputs the network has: one for a number, one for each category and for each element of a tensor."""
     categorical = [column for column in features if column.type == "category"]
-    found = categories_of(training, table, categorical, None if split is None else split.trains)
-    one_hot = sum(len(categories) + missing for categories, missing in found.values())
+
+    def count() -> int:
+        found = categories_of(training, open_table(training), categorical, None if split is None else split.trains)
+        return sum(len(categories) + missing for categories, missing in found.values())
+
+    names = tuple(column.name for column in categorical)
+    one_hot = remembered(
+        training, ("inputs", names, None if split is None else (split.validation_rows, split.seed)), count
+    )
     return one_hot + sum(elements(column) for column in features if column.type != "category")

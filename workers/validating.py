@@ -11,6 +11,7 @@ from shared.spec import JobSpec, ValidationDataset
 from shared.table import Column, TableFile
 from workers.columns import NUMERIC, open_table, positions
 from workers.fitting import Chosen, windows
+from workers.remembering import remembered
 
 __all__ = ["check_early_stopping", "check_validation"]
 
@@ -58,7 +59,14 @@ def _alike(wanted: Column, column: Column, rows: int) -> bool:
 
 
 def _check_classes(spec: JobSpec, validation: TableFile, classes: Sequence[Any]) -> None:
-    name = spec.targets[0]
+    asked = "unseen", spec.targets[0], tuple(classes)
+    unseen = remembered(validation, asked, lambda: _unseen(validation, spec.targets[0], classes))
+    if unseen is not None:
+        raise _refused(spec, f"only classes that the training data set has; {unseen}")
+
+
+def _unseen(validation: TableFile, name: str, classes: Sequence[Any]) -> str | None:
+    """Where the first row is whose class is none of these, in words; None where there is no such row."""
     column = validation.column(name)
     assert column is not None
     read = positions(validation, column, classes)
@@ -68,9 +76,9 @@ def _check_classes(spec: JobSpec, validation: TableFile, classes: Sequence[Any])
         if len(unseen):
             value = chunk[int(unseen[0])].as_py()
             shown = validation.categories[name][value] if column.type == "category" else value
-            where = f"row {row + int(unseen[0]) + 1} of column {name!r} holds {shown!r}"
-            raise _refused(spec, f"only classes that the training data set has; {where}")
+            return f"row {row + int(unseen[0]) + 1} of column {name!r} holds {shown!r}"
         row += len(chunk)
+    return None
 
 
 def check_early_stopping(spec: JobSpec, classes: Sequence[Any] | None, file: TableFile, chosen: Chosen | None) -> None:

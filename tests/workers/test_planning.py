@@ -1,5 +1,6 @@
 """Plans are exact, and what cannot be trained is refused by its field before anything is allocated."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from shared.plan import Plan
 from shared.spec import JobSpec
 from shared.table import TableFile
 from support.tables import write_table
+from workers.columns import open_table
 from workers.planning import plan
+from workers.remembering import MOST, remembered
 
 COLUMNS: dict[str, tuple[Any, Any]] = {
     "age": ("integer", [20, None, 40, 50] * 3),
@@ -55,6 +58,30 @@ def test_the_spec_is_filled_in_and_everything_counted(table: TableFile) -> None:
     assert planned.parameters == (inputs + 1) * 5 + (5 + 1) * 3 + (3 + 1) * 1
     assert (planned.training_rows, planned.validation_rows) == (12, 0)
     assert (planned.steps_per_epoch, planned.steps) == (3, 6)
+
+
+def test_the_next_plan_on_a_data_set_reads_none_of_its_rows_as_long_as_its_file_is_there(
+    table: TableFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation = write_table(tmp_path / "validation.arrow", COLUMNS)
+    asked = spec(validation={"dataset": "v"})
+    first, reads = plan(asked, table, validation), []
+    for module in ("planning", "validating"):
+        monkeypatch.setattr(f"workers.{module}.open_table", lambda file: reads.append(file) or open_table(file))
+    assert plan(asked, table, validation) == first
+    assert reads == []
+    assert plan(spec(validation={"fraction": 0.25}), table, None).inputs <= first.inputs
+    assert reads == [table], "other rows are trained on"
+    Path(validation.path).unlink()
+    with pytest.raises(DataMissing):
+        plan(asked, table, validation)
+
+
+def test_what_is_found_out_is_forgotten_in_the_end_and_found_out_anew(table: TableFile) -> None:
+    found = []
+    for number in (0, *range(MOST + 1), 0):
+        remembered(table, number, partial(found.append, number))
+    assert found == [0, *range(1, MOST + 1), 0]
 
 
 def test_columns_left_out_are_noted_with_the_reason(table: TableFile) -> None:
