@@ -44,6 +44,7 @@ DEFAULT_TENANT = "default"
 
 BUSY_TIMEOUT_S = 10  # for a writer of this process to be done, and then for one of another
 CONNECTS_WITHIN_S = 5
+POOL = {"pool_size": 15, "max_overflow": 0}  # all are kept: to open one again and again costs a tenth of a submit
 IDLE_IN_TRANSACTION_S = 30  # then PostgreSQL gives up a client that vanished, and what it had locked is free
 MIGRATING, SCHEDULING = 0x63686169_01, 0x63686169_02  # advisory locks of PostgreSQL: numbers that nobody else uses
 
@@ -309,6 +310,7 @@ class Database:
             json_serializer=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")),
             pool_pre_ping=not url.startswith("sqlite"),
             connect_args=_connect_args(sa.make_url(url)),
+            **({} if sa.make_url(url).database in (None, "", ":memory:") else POOL),
         )
         self._reader = self._engine.execution_options(chainrule_reads=True)
         self._writers: AbstractContextManager[None] = nullcontext()

@@ -39,7 +39,7 @@ def _html(job_id: str, name: str, state: str, progress: Mapping[str, Any], metri
         _text(state),
         f'<progress max="1" value="{float(progress["fraction"])}"></progress> {progress["fraction"]:.0%}',
         f"epoch {progress['epoch']:,} of {progress['epochs']:,}",
-        f"{duration_text(eta)} left" if eta is not None else "",
+        f"{duration_text(eta)} left" if eta is not None and progress["fraction"] < 1 else "",
     ]
     return f"<div>{' &nbsp; '.join(filter(None, cells))}<br><small>{_text(shown)}</small></div>"
 
