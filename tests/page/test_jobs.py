@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,47 @@ def test_a_mistake_stands_at_its_field_before_anything_is_submitted(page: Page) 
     expect(page.get_by_role("button", name="Submit")).to_be_enabled()
 
 
+def test_what_is_typed_is_what_is_sent(page: Page) -> None:
+    page.goto("/#/new")
+    units = page.get_by_role("textbox", name="units", exact=True)
+    units.press("Control+a")
+    units.press("Backspace")
+    expect(units).to_have_value("")
+    units.press_sequentially("128")
+    expect(page.get_by_label("As YAML")).to_have_value(re.compile("units: 128$", re.MULTILINE))
+    rate = page.get_by_label("learning_rate", exact=True)
+    rate.press_sequentially("1e-05")
+    expect(rate).to_have_value("1e-05")
+    expect(page.get_by_label("As YAML")).to_have_value(re.compile("learning_rate: 0.00001$", re.MULTILINE))
+    units.press("Control+a")
+    units.press("Backspace")
+    rate.focus()
+    expect(units).to_have_value("")
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+
+
+def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(page: Page) -> None:
+    page.route("**/v1/jobs?dry_run=true", lambda route: route.fulfill(status=409, body="{}"), times=1)
+    page.goto("/#/new")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+
+
+def test_a_job_on_an_older_version_of_a_data_set_is_on_that_very_one(
+    page: Page, service: RunningService, tmp_path: Path
+) -> None:
+    file = tmp_path / "versions.csv"
+    file.write_text("a,b\n1,2\n2,3\n3,4\n")
+    old = service.upload("versions", file)
+    file.write_text("a,b\n1,2\n2,3\n3,4\n4,5\n")
+    new = service.upload("versions", file)
+    for dataset, named in ((old, old["id"]), (new, "versions")):
+        page.goto(f"/#/new?dataset={dataset['id']}")
+        page.reload()
+        expect(page.get_by_label("As YAML")).to_have_value(re.compile(f"^dataset: {named}$", re.MULTILINE))
+
+
 def test_a_name_with_markup_in_it_stays_text(page: Page, service: RunningService) -> None:
     name = "<img src=x onerror=\"document.title='owned'\">"
     job = service.submit(dataset="wine", target="quality", epochs=1, name=name, labels={"owner": name})
@@ -66,7 +108,9 @@ def test_a_name_with_markup_in_it_stays_text(page: Page, service: RunningService
 
 def test_the_list_is_searched_filtered_and_sorted(page: Page, trained: str) -> None:
     page.keyboard.press("/")
-    page.keyboard.type("A WINE")
+    page.keyboard.type("A WI")
+    expect(page).to_have_url(re.compile("WI"))  # typing has rested, and the address says what is looked for
+    page.keyboard.type("NE")
     row = page.get_by_role("row").filter(has_text="a wine")
     expect(row).to_have_count(1)
     expect(page.get_by_text("1 job", exact=True)).to_be_visible()
