@@ -8,12 +8,11 @@ from collections.abc import Callable
 from service.database import AWAY, reason_of
 from service.leases import LOOK_S, RENEW_S, must_close
 from service.owner import Owner
-from service.runner import Runners
+from service.runner import TAKEN, Runners
 from workers.job import StopRequest
 
 __all__ = ["Heartbeat"]
 
-TAKEN = "another control plane has taken the job over"
 UNREACHABLE = "the database could not be reached, so that another control plane may take the job"
 
 log = logging.getLogger("chainrule")

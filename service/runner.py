@@ -30,12 +30,13 @@ from workers.job import (
     TrainingJob,
 )
 
-__all__ = ["Attempt", "Runner", "Runners"]
+__all__ = ["TAKEN", "Attempt", "Runner", "Runners"]
 
 TRY_AGAIN_S = 2.0
 RESIZES_WITHIN_S = 60.0  # else CPUs that it does not use are taken back, and it is paused where it was to give some
 WAIT_S = 1.0  # for the next report; a runner that is to stop looks up as often
 
+TAKEN = "another control plane has taken the job over"
 STOPPED = "the service stopped; resumes from its checkpoint at the next start"
 
 log = logging.getLogger("chainrule")
@@ -259,6 +260,8 @@ class Runner:
         running = self._found
         if running is None:
             running = self._cluster.launch(self._insist(lambda: self._job_of(self.attempt), self._abandoned))
+            if self._abandoned.is_set() and self._why != STOPPED:
+                running.close()  # who has the job now looked for this attempt before it was there, and starts another
         with self._lock:
             self._running = running
             stop, wanted = self._stop, self._wanted
@@ -312,7 +315,8 @@ class Runner:
             reports, self.attempt.number, in_trouble=self._in_trouble, addresses=self._addresses(reports)
         )
         if not self._store.record(self.attempt.job_id, self.attempt.epoch, meaning.told, **meaning.values):
-            raise AttemptLost("the job has been moved on by somebody else")
+            self.abandon(TAKEN)  # and whoever has it now may be following the very attempt that we do
+            raise AttemptLost(TAKEN)
         self._in_trouble = meaning.in_trouble
         for report in reports:
             self._count(report)

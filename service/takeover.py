@@ -53,6 +53,8 @@ class Takeover:
             return
         self._runners.telemetry.taken_over()
         attempt = Attempt.at(self._store.any_job(lease.job_id))
+        if attempt.epoch != epoch:  # we were slow, and somebody else has claimed it since: it is not ours to follow
+            return
         with about(**attempt.for_log):
             self._follow_or_queue(attempt, epoch)
 

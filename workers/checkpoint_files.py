@@ -7,7 +7,7 @@ used. What the content is, `workers.checkpoint` knows.
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from workers.disk import Parts
 from workers.storage import Storage
@@ -19,27 +19,28 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{12})-([0-9a-f]{64})\.safetensors")
 
 
-def write(storage: Storage, step: int, parts: Parts) -> None:
-    """Writes a checkpoint and then removes all but the newest KEPT. Raises OSError; what was there then still is."""
+def write(storage: Storage, step: int, parts: Parts, damaged: Collection[int] = ()) -> None:
+    """Writes a checkpoint and then removes all but the newest KEPT, and those of the steps that are `damaged`. Raises
+    OSError; what was there then still is."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
     name = f"step-{step:012d}-{digest.hexdigest()}.safetensors"
     storage.write(name, parts)
     try:
-        for old in superseded(storage.names(), name):
+        for old in superseded(storage.names(), name, damaged):
             storage.remove(old)
     except OSError:
         log.warning("old checkpoints could not be removed; tried again after the next one", exc_info=True)
 
 
-def superseded(names: Sequence[str], written: str) -> list[str]:
+def superseded(names: Sequence[str], written: str, damaged: Collection[int] = ()) -> list[str]:
     """Which checkpoints are to be removed now that one is written: all but this and the newest KEPT - 1 before it.
 
-    Newer ones are removed too: that they were passed over for an older one says that they are damaged.
+    Newer ones only where they are known to be damaged: the others are of an attempt that has taken our place.
     """
     before = sorted((name for name in names if _NAME.fullmatch(name) and name < written), reverse=True)
-    after = [name for name in names if _NAME.fullmatch(name) and name > written]
+    after = [name for name in names if _NAME.fullmatch(name) and name > written and step_and_digest(name)[0] in damaged]
     return before[KEPT - 1 :] + after
 
 

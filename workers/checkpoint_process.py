@@ -11,6 +11,7 @@ Both sides send lines of JSON: the place and the memory first, then an order for
 it; each is answered by null, or by what went wrong.
 """
 
+import ctypes
 import errno
 import json
 import logging
@@ -26,17 +27,20 @@ from pathlib import Path
 from typing import Any
 
 from workers.checkpoint_files import write
+from workers.disk import Parts
 from workers.storage import StorageAway, storage_at
 
-__all__ = ["CheckpointProcess", "HasHung"]
+__all__ = ["CheckpointProcess", "ProcessFailed"]
 
 ENDS_WITHIN_S = 60.0  # from what it writes now
 ANSWERS_WITHIN_S = 60.0  # and more for what is large, as storage may be slow
 SLOWEST_BYTES_PER_S = 2e6
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
-class HasHung(OSError):
-    """A process did not answer in time, be it that others leave it nothing of the CPUs, and has been ended."""
+class ProcessFailed(OSError):
+    """A process has ended with an error, or did not answer in time, be it that others leave it nothing of the CPUs, and
+    has been ended."""
 
 
 class CheckpointProcess:
@@ -79,12 +83,13 @@ class CheckpointProcess:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def write(self, step: int, header: bytes, names: Sequence[str]) -> None:
+    def write(self, step: int, header: bytes, names: Sequence[str], damaged: Sequence[int] = ()) -> None:
         """Writes the checkpoint that those vectors make, as they lie in the memory, and removes superseded ones.
 
-        Raises HasHung, OSError, also when the process was killed, and RuntimeError for a mistake of ours.
+        Raises OSError, of which ProcessFailed says that the process is of no use.
         """
-        self._ask({"step": step, "header_bytes": len(header), "vectors": list(names)}, header)
+        order = {"step": step, "header_bytes": len(header), "vectors": list(names), "damaged": list(damaged)}
+        self._ask(order, header)
 
     def close(self) -> None:
         """Ends the process once it has written what it was told to. Repeating is harmless."""
@@ -105,7 +110,7 @@ class CheckpointProcess:
         except TimeoutError:
             self._process.kill()  # or it might go on some time, beside whoever writes in its place
             self._process.wait()
-            raise HasHung(errno.EIO, "what writes them did not answer") from None
+            raise ProcessFailed(errno.EIO, "what writes them did not answer") from None
         if not answer:
             raise _end(self._process.wait())
         trouble = json.loads(answer)
@@ -119,17 +124,19 @@ def _mapped(file: int, size: int) -> mmap.mmap:
     return mmap.mmap(file, size)
 
 
-def _end(status: int) -> Exception:
+def _end(status: int) -> OSError:
     """What it means that the process is gone."""
     if status < 0:
         return OSError(errno.EIO, f"what writes them was ended by {signal.Signals(-status).name}")
-    return RuntimeError(f"the process that writes checkpoints ended with status {status}; its log says why")
+    return ProcessFailed(errno.EIO, f"what writes them ended with status {status}")
 
 
 # ---------------------------------------------------------------- in the process
 def main(channel: socket.socket) -> None:
     """Writes what it is told to, until nobody is there to tell it."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    _die_with_parent()
+    with suppress(PermissionError):  # where that is not allowed, the steps wait a little longer
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     lines = channel.makefile("rb")
     place = json.loads(lines.readline())
     try:
@@ -143,11 +150,18 @@ def main(channel: socket.socket) -> None:
         order = json.loads(line)
         header = lines.read(order["header_bytes"])
         try:
-            write(storage, order["step"], [header, *(vectors[name] for name in order["vectors"])])
+            parts: Parts = [header, *(vectors[name] for name in order["vectors"])]
+            write(storage, order["step"], parts, order["damaged"])
         except OSError as error:
             channel.sendall(_trouble(error))
         else:
             channel.sendall(b"null\n")
+
+
+def _die_with_parent() -> None:
+    """Has the kernel end this process with the thread that started it: an order of a coordinator that was killed must
+    not be carried out beside the next attempt."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _trouble(error: OSError) -> bytes:

@@ -1,14 +1,14 @@
 """Writes a job's checkpoints beside its steps, which wait for no more than a copy of the state."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
 from workers import checkpoint_files
 from workers.checkpoint import Checkpoint, header_of, parts_of, tensors_of
-from workers.checkpoint_process import CheckpointProcess, HasHung
+from workers.checkpoint_process import CheckpointProcess, ProcessFailed
 from workers.failures import retry_write_after_s, words_of
 from workers.parameter_server import ServerState, Vector
 from workers.storage import Storage
@@ -33,7 +33,8 @@ class CheckpointWriter:
         tell: called with the type and the data of a report, in that thread: `checkpoint` when one is there for good,
             `trouble` when the first of several could not be written, or for another reason than the one before.
         starts: what starts the process that writes beside the steps; without, where nobody waits, and after one that
-            hung, the thread does.
+            failed, the thread does.
+        damaged: steps of checkpoints that are there and damaged.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class CheckpointWriter:
         tell: Callable[..., None],
         clock: Callable[[], float],
         starts: StartsProcess | None = None,
+        damaged: Sequence[int] = (),
     ) -> None:
-        self._starts = starts
+        self._starts, self._damaged = starts, damaged
         self._process: CheckpointProcess | None = None
         self._storage, self._kept, self._every_s, self._tell, self._clock = storage, kept, every_s, tell, clock
         self._pool = ThreadPoolExecutor(1, "checkpoint")
@@ -132,11 +134,11 @@ class CheckpointWriter:
         try:
             process = self._process
             if process is None or process.has_ended or not tensors.keys() <= process.memory.keys():
-                checkpoint_files.write(self._storage, step, parts_of(header, tensors.values()))
+                checkpoint_files.write(self._storage, step, parts_of(header, tensors.values()), self._damaged)
             else:
-                process.write(step, header, list(tensors))
+                process.write(step, header, list(tensors), self._damaged)
         except OSError as error:
-            if isinstance(error, HasHung):
+            if isinstance(error, ProcessFailed):
                 self._starts = None  # the next one would as well
             self._failed(error)
         else:

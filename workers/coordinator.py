@@ -22,7 +22,7 @@ from workers.checkpoint_process import CheckpointProcess
 from workers.checkpoint_writer import CheckpointWriter
 from workers.data import prepare
 from workers.disk import DISK, Disk
-from workers.failures import pauses_because
+from workers.failures import NO_ROOM, pauses_because
 from workers.gradient_worker import network_of
 from workers.job import StopRequest, TrainingJob
 from workers.model import write_model
@@ -116,6 +116,11 @@ class Coordinator:
         except Stopped as stopped:
             outcome = {"pause": "paused", "cancel": "cancelled"}[stopped.request]
             self._end(outcome=outcome, reason=stopped.reason, **self._so_far())
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            reason = pauses_because("the files that it trains from cannot be written", error)
+            self._end(outcome="paused", reason=reason, **self._so_far())
         except ChainruleError as error:
             self._end(outcome="failed", reason=str(error), error=type(error).__name__, **self._so_far())
         finally:
@@ -164,7 +169,7 @@ class Coordinator:
         self._transport.open(self._plan, self._prepared.folder, state, self._step)
         kept, every_s = None if found is None else found.step, self._spec.checkpoint.every_s
         starts = partial(CheckpointProcess, *place) if self._writes_beside else None
-        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock, starts)
+        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock, starts, damaged)
         self._step_s = LOOK_UP_EVERY_S
         told = describe()
         if len(kernels := self._transport.kernels()) > 1:

@@ -1,6 +1,7 @@
 """Files on the local disk that are complete or absent, also across a power cut."""
 
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ DISK = Disk()
 def write_atomically(path: Path, parts: Parts, disk: Disk = DISK) -> None:
     """Makes `path` hold `parts`, wholly or not at all, also across a power cut. Raises OSError."""
     disk.make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # its own, if another one writes it too
     try:
         disk.write(partial, parts)
         disk.publish(partial, path)

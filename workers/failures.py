@@ -18,6 +18,7 @@ __all__ = [
     "MAX_INTERNAL_ERRORS",
     "MAX_LOSSES_WITHOUT_PROGRESS",
     "MAX_OUT_OF_MEMORY",
+    "NO_ROOM",
     "PLACE_AGAIN_AFTER_S",
     "GiveUp",
     "Losses",
@@ -35,6 +36,7 @@ MAX_LOSSES_WITHOUT_PROGRESS = 5
 MAX_INTERNAL_ERRORS = 2  # a mistake mostly comes again; once more is tried in case the moment had a part in it
 MAX_OUT_OF_MEMORY = 3  # in all: where there is too little memory, a checkpoint on the way does not make it more
 LONGEST_BACK_OFF_S = 60.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0  # from a write that failed to the next: twice as long each time
 PLACE_AGAIN_AFTER_S = 30.0  # what other programs hold of the cluster, they mostly hold for a while
 
@@ -137,5 +139,5 @@ def retry_write_after_s(failures: int) -> float:
 
 def pauses_because(what: str, error: OSError) -> str:
     """Why a job pauses that cannot go on, as the machine does not let it: `what` says where it stands."""
-    remedy = "there is room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "that is mended"
+    remedy = "there is room" if error.errno in NO_ROOM else "that is mended"
     return f"{what}: {words_of(error)}; resume it when {remedy}"

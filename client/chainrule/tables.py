@@ -117,7 +117,9 @@ def _npz(columns: Mapping[str, Any]) -> bytes:
         if array.dtype != object:
             continue
         if len(set(map(type, array))) > 1 or not isinstance(array[0], str | bool | int | float):
-            raise ChainruleError(f"column {name!r} has missing or mixed values; pyarrow sends these: pip install pyarrow")
+            raise ChainruleError(
+                f"column {name!r} has missing or mixed values: pip install pyarrow, which can send them"
+            )
         arrays[name] = np.array(array.tolist())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # numpy.savez does not take a column that is called `file`

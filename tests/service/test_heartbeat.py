@@ -12,7 +12,7 @@ from service.catalog import Catalog
 from service.database import Database, jobs
 from service.heartbeat import UNREACHABLE, Heartbeat
 from service.jobs import JobState, Move
-from service.leases import CLOSE_AFTER_S, RENEW_S, WATCH_S
+from service.leases import CLOSE_AFTER_S, RENEW_S, WATCH_S, Lease
 from service.owner import Owner
 from service.runner import Attempt, Runners
 from service.store import Store
@@ -145,6 +145,58 @@ def test_a_stale_owner_that_has_not_noticed_cannot_write(plane: ControlPlane, ot
     plane.until_ended()
     assert attempt.closed.is_set()
     assert other.store.metrics_after(TENANT, attempt.job.id, 0, 10) == []
+    assert history(other, attempt.job.id) == ["queued", "running"]
+
+
+def test_a_stale_owner_leaves_the_attempt_that_the_new_one_may_follow(plane: ControlPlane, other: ControlPlane) -> None:
+    plane.cluster.keeps_attempts = True
+    attempt = plane.run()
+    (lease,) = other.store.owner.leases()
+    other.store.owner.claim(lease)
+    attempt.tell_metrics(1)
+    plane.until_ended()
+    assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (True, False)
+
+
+def test_an_attempt_that_starts_when_its_owner_has_been_given_up_is_closed(
+    database: Database, catalog: Catalog
+) -> None:
+    """Whoever took the job over looked for the attempt before it was there, and starts another one."""
+
+    class Slow(ScriptedCluster):
+        keeps_attempts = True
+        may_start = threading.Event()
+
+        def launch(self, job: TrainingJob) -> ScriptedJob:
+            launched = super().launch(job)
+            assert self.may_start.wait(WITHIN_S)
+            return launched
+
+    plane = ControlPlane(database, catalog, Slow())
+    attempt = plane.run()
+    (runner,) = plane.runners.now()
+    runner.abandon(UNREACHABLE)
+    Slow.may_start.set()
+    plane.until_ended()
+    assert attempt.closed.is_set()
+
+
+def test_a_claim_that_was_slow_follows_no_job_that_somebody_else_has_claimed_since(
+    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = plane.run()
+    claim = other.store.owner.claim
+
+    def slowly(lease: Lease) -> int | None:
+        epoch = claim(lease)
+        (again,) = plane.store.owner.leases()
+        assert plane.store.owner.claim(again) is not None
+        return epoch
+
+    monkeypatch.setattr(other.store.owner, "claim", slowly)
+    expire(other.store._database)
+    other.take_over()
+    assert other.runners.now() == []
     assert history(other, attempt.job.id) == ["queued", "running"]
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,10 @@ def at(step: int, *, best: bool = True, dtype: str = "float32") -> Checkpoint:
     return Checkpoint(step, ServerState(vector, slots, vector * 4 if best else None), {"x": 1})
 
 
-def write(storage: Storage, what: Checkpoint) -> None:
+def write(storage: Storage, what: Checkpoint, damaged: Sequence[int] = ()) -> None:
     tensors = tensors_of(what.server)
     header = header_of(what.step, tensors, what.memory)
-    checkpoint_files.write(storage, what.step, parts_of(header, tensors.values()))
+    checkpoint_files.write(storage, what.step, parts_of(header, tensors.values()), damaged)
 
 
 def same(found: Checkpoint | None, expected: Checkpoint) -> bool:

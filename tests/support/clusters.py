@@ -20,7 +20,7 @@ class ScriptedJob:
         self.resizes: queue.Queue[int] = queue.Queue()
         self.resizes_at_once = True
         """Whether it tells at once that it has resized; else the test tells that, later or never, by `compute_on`."""
-        self.closed = threading.Event()
+        self.closed, self.was_left = threading.Event(), threading.Event()
         self.obeys = threading.Event()
         """Once set, it ends by itself when it is asked to."""
         self._changed = threading.Condition()
@@ -74,7 +74,7 @@ class ScriptedJob:
             self.compute_on(workers)
 
     def leave(self) -> None:
-        self.close()
+        self.was_left.set()
 
     def close(self) -> None:
         self.closed.set()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from support.checkpoints import at, same, steps_in, write
+from support.checkpoints import FullDisk, at, same, steps_in, write
 from workers.checkpoint import newest
 from workers.checkpoint_files import superseded
 from workers.disk import write_atomically
@@ -69,13 +69,21 @@ def test_a_damaged_checkpoint_takes_no_whole_ones_place(tmp_path: Path) -> None:
     for step in (1, 9):
         write(Folder(tmp_path), at(step))
     damage(tmp_path, 9)
-    write(Folder(tmp_path), at(5))
+    write(Folder(tmp_path), at(5), damaged=[9])
     assert steps_in(Folder(tmp_path)) == [1, 5]
+
+
+def test_what_another_attempt_wrote_meanwhile_is_not_removed_by_one_that_was_given_up(tmp_path: Path) -> None:
+    for step in (80, 120, 140):
+        write(Folder(tmp_path), at(step))
+    write(Folder(tmp_path), at(100))
+    assert steps_in(Folder(tmp_path))[-2:] == [120, 140]
 
 
 def test_what_is_superseded_is_all_but_the_one_written_and_the_one_before() -> None:
     names = [f"step-{step:012d}-{'0' * 64}.safetensors" for step in (3, 1, 2, 7)]
-    assert superseded([*names, "notes.txt"], names[0]) == [names[1], names[3]]
+    assert superseded([*names, "notes.txt"], names[0]) == [names[1]]
+    assert superseded([*names, "notes.txt"], names[0], damaged=[7]) == [names[1], names[3]]
 
 
 def test_a_truncated_or_partial_file_is_never_taken_for_a_checkpoint(tmp_path: Path) -> None:
@@ -95,9 +103,8 @@ def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next_write(tm
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "model.safetensors"
     write_atomically(target, [b"be", memoryview(b"fore")])
-    (tmp_path / ".model.safetensors.partial").mkdir()
     with pytest.raises(OSError):
-        write_atomically(target, [b"after"])
+        write_atomically(target, [b"after"], FullDisk())
     assert target.read_bytes() == b"before"
 
 

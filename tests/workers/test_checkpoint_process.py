@@ -14,7 +14,7 @@ import pytest
 
 from support.checkpoints import at, same, steps_in
 from workers.checkpoint import Checkpoint, header_of, newest, tensors_of
-from workers.checkpoint_process import CheckpointProcess, HasHung
+from workers.checkpoint_process import CheckpointProcess, ProcessFailed
 from workers.checkpoint_writer import CheckpointWriter
 from workers.storage import Folder
 
@@ -109,7 +109,7 @@ def test_a_process_that_hangs_is_ended_and_a_thread_writes_instead(beside: Besid
     process = beside.started[0]
     os.kill(pid_of(process), signal.SIGSTOP)
     process._socket.settimeout(0.05)
-    assert isinstance(beside.write(at(2)), HasHung)
+    assert isinstance(beside.write(at(2)), ProcessFailed)
     assert beside.told[-1][1].startswith("checkpoints cannot be written (what writes them did not answer)")
     assert process.has_ended
     beside.now = 10.0

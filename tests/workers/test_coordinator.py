@@ -1,5 +1,7 @@
 """An attempt from data to model, in this process: bits, early stopping, pauses, ends."""
 
+import errno
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -326,6 +328,20 @@ def test_a_disk_that_is_full_meanwhile_does_not_disturb_the_training(tmp_path: P
     ]
     assert not [report for report in reports if report.type == "checkpoint"]
     assert disk.refused > 1, "tried again, at the end at the latest"
+
+
+def test_a_job_whose_prepared_data_find_no_room_pauses_and_trains_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finds_no_room(*_: Any, **_more: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr("workers.data.write_part", finds_no_room)
+        end = ended(run(job_of(tmp_path / "job")))
+    assert end["outcome"] == "paused"
+    assert end["reason"] == f"the files that it trains from cannot be written: {NO_ROOM}; resume it when there is room"
+    assert ended(run(job_of(tmp_path / "job", attempt=2)))["outcome"] == "succeeded"
 
 
 def test_a_trained_job_whose_model_finds_no_room_pauses_and_ends_when_there_is_some(tmp_path: Path) -> None:
