@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -87,22 +88,90 @@ def test_jobs_are_found_by_who_submitted_them(page: Page, service: RunningServic
     expect(page.get_by_role("link", name="a wine", exact=True)).to_be_visible()
 
 
+def listed(page: Page, jobs: list[dict[str, Any]]) -> None:
+    """Answers as a service would that has these jobs, newest first; they may change meanwhile."""
+
+    def answer_page(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        found = [job for job in jobs if job["state"] in query.get("state", [job["state"]])]
+        start, limit = int(query.get("cursor", ["0"])[0]), int(query["limit"][0])
+        more = str(start + limit) if start + limit < len(found) else None
+        route.fulfill(json={"items": found[start : start + limit], "next_cursor": more})
+
+    def answer_job(route: Route) -> None:
+        route.fulfill(json=next(job for job in jobs if route.request.url.endswith(job["id"])))
+
+    page.route(re.compile(r"/v1/jobs\?"), answer_page)
+    page.route(re.compile(r"/v1/jobs/job_\d+$"), answer_job)
+    page.route(re.compile(r"/metrics\?"), lambda route: route.fulfill(json={"items": [], "next_cursor": None}))
+
+
+def copies(job: dict[str, Any], numbers: range, state: str = "succeeded") -> list[dict[str, Any]]:
+    return [
+        {**job, "id": f"job_{number:026d}", "name": f"job {number}", "state": state} for number in reversed(numbers)
+    ]
+
+
 def test_of_thousands_of_jobs_only_those_in_sight_are_drawn(page: Page, service: RunningService, trained: str) -> None:
-    job = service.http.get(f"/v1/jobs/{trained}").json()
-    jobs = [{**job, "id": f"job_{number:026d}", "name": f"job {number}"} for number in range(3_000, 0, -1)]
-
-    def answer(route: Route) -> None:
-        items = [] if "state=" in route.request.url else jobs
-        route.fulfill(body=json.dumps({"items": items, "next_cursor": None}), content_type="application/json")
-
-    page.route(re.compile(r"/v1/jobs\?"), answer)
-    page.route(re.compile(r"/metrics\?"), lambda route: route.fulfill(body='{"items": [], "next_cursor": null}'))
+    listed(page, copies(service.job(trained), range(1, 3_001)))
     page.reload()
     page.get_by_text("3,000 jobs").wait_for()
     assert page.get_by_role("row").count() < 60
     page.keyboard.press("End")
     page.get_by_role("link", name="job 1", exact=True).wait_for()
     assert page.get_by_role("row").count() < 60
+
+
+def test_a_job_that_moves_leaves_one_filter_and_comes_into_another(
+    page: Page, service: RunningService, trained: str
+) -> None:
+    jobs = copies(service.job(trained), range(1, 4), "running")
+    listed(page, jobs)
+    page.goto("/#/jobs?state=running")
+    page.get_by_text("3 jobs", exact=True).wait_for()
+    jobs[0]["state"] = "paused"
+    page.get_by_text("2 jobs", exact=True).wait_for()
+    page.get_by_role("button", name="running").click()
+    page.get_by_role("button", name="succeeded").click()
+    page.get_by_text("No job is like that").wait_for()
+    jobs[1]["state"] = "succeeded"
+    page.get_by_role("link", name="job 2", exact=True).wait_for()
+
+
+def test_jobs_that_came_while_the_page_was_hidden_are_all_there(
+    page: Page, service: RunningService, trained: str
+) -> None:
+    jobs = copies(service.job(trained), range(1, 11))
+    listed(page, jobs)
+    page.reload()
+    page.get_by_text("10 jobs", exact=True).wait_for()
+    hide(page, True)
+    jobs[:0] = copies(service.job(trained), range(11, 201))
+    hide(page, False)
+    page.get_by_text("200 jobs", exact=True).wait_for()
+
+
+def test_of_a_long_queue_the_older_jobs_that_run_are_live(page: Page, service: RunningService, trained: str) -> None:
+    jobs = copies(service.job(trained), range(2, 602), "queued") + copies(service.job(trained), range(1, 2), "running")
+    listed(page, jobs)
+    page.goto("/#/jobs?sort=state&order=up")
+    page.reload()
+    page.get_by_text("601 jobs").wait_for()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="job 1", exact=True))
+    expect(row).to_contain_text("running")
+    jobs[-1] = {**jobs[-1], "progress": {**jobs[-1]["progress"], "fraction": 0.42}}
+    expect(row).to_contain_text(re.compile("42.%"), timeout=8_000)
+
+
+def hide(page: Page, is_hidden: bool) -> None:
+    """As a browser does with a tab behind another one."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
 
 
 def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
