@@ -99,7 +99,8 @@ def listed(page: Page, jobs: list[dict[str, Any]]) -> None:
         route.fulfill(json={"items": found[start : start + limit], "next_cursor": more})
 
     def answer_job(route: Route) -> None:
-        route.fulfill(json=next(job for job in jobs if route.request.url.endswith(job["id"])))
+        found = [job for job in jobs if route.request.url.endswith(job["id"])]
+        route.fulfill(json=found[0]) if found else route.fulfill(status=404, json={"detail": "there is no such job"})
 
     page.route(re.compile(r"/v1/jobs\?"), answer_page)
     page.route(re.compile(r"/v1/jobs/job_\d+$"), answer_job)
@@ -187,6 +188,39 @@ def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service
     expect(line).to_contain_text("dense 16 relu")
     expect(line).to_contain_text("dense 8 relu")
     expect(page.get_by_role("row").filter(has_text="epochs")).to_have_count(0)
+
+
+def test_compared_jobs_are_live_and_one_that_is_gone_is_left_out(
+    page: Page, service: RunningService, trained: str
+) -> None:
+    jobs, nothing = copies(service.job(trained), range(1, 2), "running"), "job_00000000000000000000000000"
+    listed(page, jobs)
+    metrics: list[dict[str, Any]] = []
+
+    def answer_one_more(route: Route) -> None:
+        step = len(metrics) + 1
+        metrics.append({"step": step, "epoch": step, "elapsed_s": step, "validation_loss": 1 / step})
+        route.fulfill(json={"items": metrics, "next_cursor": None})
+
+    page.route(re.compile(r"/metrics\?"), answer_one_more)
+    page.goto(f"/#/compare?jobs={jobs[0]['id']},{nothing}")
+    curve = page.get_by_role("slider", name="validation loss by epoch")
+    expect(curve).to_have_attribute("aria-valuetext", re.compile(r"job 1 [\d.]+"))
+    expect(curve).not_to_have_attribute("aria-valuetext", curve.get_attribute("aria-valuetext") or "", timeout=10_000)
+    page.get_by_role("button", name=f"Leave out {nothing}").click()
+    expect(page.get_by_text("gone", exact=True)).to_have_count(0)
+    expect(page).not_to_have_url(re.compile(nothing))
+
+
+def test_as_many_jobs_as_are_ticked_are_compared(page: Page, service: RunningService, trained: str) -> None:
+    listed(page, copies(service.job(trained), range(1, 10)))
+    page.reload()
+    for number in range(1, 10):
+        page.get_by_role("checkbox", name=f"Compare job {number}", exact=True).check()
+    link = page.get_by_role("link", name=re.compile(r"^Compare \d+$"))
+    ticked = int(link.inner_text().split()[-1])
+    link.click()
+    expect(page.get_by_role("button", name=re.compile("^Leave out job"))).to_have_count(ticked)
 
 
 def test_a_job_copied_as_curl_is_submitted_again_by_a_shell_and_the_key_is_not_in_it(
