@@ -88,6 +88,30 @@ def test_jobs_are_found_by_who_submitted_them(page: Page, service: RunningServic
     expect(page.get_by_role("link", name="a wine", exact=True)).to_be_visible()
 
 
+def test_the_search_box_tells_what_the_list_is_of(page: Page, service: RunningService, trained: str) -> None:
+    search = page.get_by_label("Search jobs by name")
+    search.fill("a wine")
+    expect(page).to_have_url(re.compile("name=a"))
+    page.get_by_role("navigation").get_by_role("link", name="Jobs").click()
+    expect(search).to_have_value("")
+    page.goto("/#/jobs?name=wine")
+    expect(search).to_have_value("wine")
+
+
+def test_on_a_phone_jobs_are_sorted_and_tell_their_owner(page: Page, service: RunningService, trained: str) -> None:
+    jobs = copies(service.job(trained), range(1, 4))
+    jobs[1]["owner"] = "of nights"
+    listed(page, jobs)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.reload()
+    expect(page.get_by_role("row").filter(has_text="job 2")).to_contain_text("of nights ·", use_inner_text=True)
+    first = page.get_by_role("row").filter(has_text="job").first
+    page.get_by_label("Sort by").select_option("Job")
+    expect(first).to_contain_text("job 3")
+    page.get_by_role("button", name="The other way round").click()
+    expect(first).to_contain_text("job 1")
+
+
 def listed(page: Page, jobs: list[dict[str, Any]]) -> None:
     """Answers as a service would that has these jobs, newest first; they may change meanwhile."""
 
