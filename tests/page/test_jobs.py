@@ -5,11 +5,12 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from support.running_service import RunningService
 
@@ -197,6 +198,28 @@ def hide(page: Page, is_hidden: bool) -> None:
         }""",
         is_hidden,
     )
+
+
+def is_of(path: str) -> Callable[[Request], bool]:
+    return lambda request: request.url.endswith(path)
+
+
+def test_a_hidden_page_has_no_stream_open_and_one_in_sight_again_goes_on(page: Page, service: RunningService) -> None:
+    job = service.submit(**LONG, name="behind")
+    page.goto(f"/#/jobs/{job['id']}/logs")
+    log = page.get_by_role("log")
+    submitted = log.get_by_text("queued: Submitted.")
+    expect(submitted).to_have_count(1)
+    with (
+        page.expect_event("requestfailed", is_of("/events")),
+        page.expect_event("requestfailed", is_of("/logs/stream")),
+    ):
+        hide(page, True)
+    with page.expect_request(is_of("/events")), page.expect_request(is_of("/logs/stream")):
+        hide(page, False)
+    service.act(job["id"], "cancel")
+    expect(log).to_contain_text("cancelled by request", timeout=20_000)
+    expect(submitted).to_have_count(1)
 
 
 def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
