@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from support.running_service import RunningService
 
@@ -131,22 +133,137 @@ def test_jobs_are_found_by_who_submitted_them(page: Page, service: RunningServic
     expect(page.get_by_role("link", name="a wine", exact=True)).to_be_visible()
 
 
+def test_the_search_box_tells_what_the_list_is_of(page: Page, service: RunningService, trained: str) -> None:
+    search = page.get_by_label("Search jobs by name")
+    search.fill("a wine")
+    expect(page).to_have_url(re.compile("name=a"))
+    page.get_by_role("navigation").get_by_role("link", name="Jobs").click()
+    expect(search).to_have_value("")
+    page.goto("/#/jobs?name=wine")
+    expect(search).to_have_value("wine")
+
+
+def test_on_a_phone_jobs_are_sorted_and_tell_their_owner(page: Page, service: RunningService, trained: str) -> None:
+    jobs = copies(service.job(trained), range(1, 4))
+    jobs[1]["owner"] = "of nights"
+    listed(page, jobs)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.reload()
+    expect(page.get_by_role("row").filter(has_text="job 2")).to_contain_text("of nights ·", use_inner_text=True)
+    first = page.get_by_role("row").filter(has_text="job").first
+    page.get_by_label("Sort by").select_option("Job")
+    expect(first).to_contain_text("job 3")
+    page.get_by_role("button", name="The other way round").click()
+    expect(first).to_contain_text("job 1")
+
+
+def listed(page: Page, jobs: list[dict[str, Any]]) -> None:
+    """Answers as a service would that has these jobs, newest first; they may change meanwhile."""
+
+    def answer_page(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        found = [job for job in jobs if job["state"] in query.get("state", [job["state"]])]
+        start, limit = int(query.get("cursor", ["0"])[0]), int(query["limit"][0])
+        more = str(start + limit) if start + limit < len(found) else None
+        route.fulfill(json={"items": found[start : start + limit], "next_cursor": more})
+
+    def answer_job(route: Route) -> None:
+        found = [job for job in jobs if route.request.url.endswith(job["id"])]
+        route.fulfill(json=found[0]) if found else route.fulfill(status=404, json={"detail": "there is no such job"})
+
+    page.route(re.compile(r"/v1/jobs\?"), answer_page)
+    page.route(re.compile(r"/v1/jobs/job_\d+$"), answer_job)
+    page.route(re.compile(r"/metrics\?"), lambda route: route.fulfill(json={"items": [], "next_cursor": None}))
+
+
+def copies(job: dict[str, Any], numbers: range, state: str = "succeeded") -> list[dict[str, Any]]:
+    return [
+        {**job, "id": f"job_{number:026d}", "name": f"job {number}", "state": state} for number in reversed(numbers)
+    ]
+
+
 def test_of_thousands_of_jobs_only_those_in_sight_are_drawn(page: Page, service: RunningService, trained: str) -> None:
-    job = service.http.get(f"/v1/jobs/{trained}").json()
-    jobs = [{**job, "id": f"job_{number:026d}", "name": f"job {number}"} for number in range(3_000, 0, -1)]
-
-    def answer(route: Route) -> None:
-        items = [] if "state=" in route.request.url else jobs
-        route.fulfill(body=json.dumps({"items": items, "next_cursor": None}), content_type="application/json")
-
-    page.route(re.compile(r"/v1/jobs\?"), answer)
-    page.route(re.compile(r"/metrics\?"), lambda route: route.fulfill(body='{"items": [], "next_cursor": null}'))
+    listed(page, copies(service.job(trained), range(1, 3_001)))
     page.reload()
     page.get_by_text("3,000 jobs").wait_for()
     assert page.get_by_role("row").count() < 60
     page.keyboard.press("End")
     page.get_by_role("link", name="job 1", exact=True).wait_for()
     assert page.get_by_role("row").count() < 60
+
+
+def test_a_job_that_moves_leaves_one_filter_and_comes_into_another(
+    page: Page, service: RunningService, trained: str
+) -> None:
+    jobs = copies(service.job(trained), range(1, 4), "running")
+    listed(page, jobs)
+    page.goto("/#/jobs?state=running")
+    page.get_by_text("3 jobs", exact=True).wait_for()
+    jobs[0]["state"] = "paused"
+    page.get_by_text("2 jobs", exact=True).wait_for()
+    page.get_by_role("button", name="running").click()
+    page.get_by_role("button", name="succeeded").click()
+    page.get_by_text("No job is like that").wait_for()
+    jobs[1]["state"] = "succeeded"
+    page.get_by_role("link", name="job 2", exact=True).wait_for()
+
+
+def test_jobs_that_came_while_the_page_was_hidden_are_all_there(
+    page: Page, service: RunningService, trained: str
+) -> None:
+    jobs = copies(service.job(trained), range(1, 11))
+    listed(page, jobs)
+    page.reload()
+    page.get_by_text("10 jobs", exact=True).wait_for()
+    hide(page, True)
+    jobs[:0] = copies(service.job(trained), range(11, 201))
+    hide(page, False)
+    page.get_by_text("200 jobs", exact=True).wait_for()
+
+
+def test_of_a_long_queue_the_older_jobs_that_run_are_live(page: Page, service: RunningService, trained: str) -> None:
+    jobs = copies(service.job(trained), range(2, 602), "queued") + copies(service.job(trained), range(1, 2), "running")
+    listed(page, jobs)
+    page.goto("/#/jobs?sort=state&order=up")
+    page.reload()
+    page.get_by_text("601 jobs").wait_for()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="job 1", exact=True))
+    expect(row).to_contain_text("running")
+    jobs[-1] = {**jobs[-1], "progress": {**jobs[-1]["progress"], "fraction": 0.42}}
+    expect(row).to_contain_text(re.compile("42.%"), timeout=8_000)
+
+
+def hide(page: Page, is_hidden: bool) -> None:
+    """As a browser does with a tab behind another one."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
+def is_of(path: str) -> Callable[[Request], bool]:
+    return lambda request: request.url.endswith(path)
+
+
+def test_a_hidden_page_has_no_stream_open_and_one_in_sight_again_goes_on(page: Page, service: RunningService) -> None:
+    job = service.submit(**LONG, name="behind")
+    page.goto(f"/#/jobs/{job['id']}/logs")
+    log = page.get_by_role("log")
+    submitted = log.get_by_text("queued: Submitted.")
+    expect(submitted).to_have_count(1)
+    with (
+        page.expect_event("requestfailed", is_of("/events")),
+        page.expect_event("requestfailed", is_of("/logs/stream")),
+    ):
+        hide(page, True)
+    with page.expect_request(is_of("/events")), page.expect_request(is_of("/logs/stream")):
+        hide(page, False)
+    service.act(job["id"], "cancel")
+    expect(log).to_contain_text("cancelled by request", timeout=20_000)
+    expect(submitted).to_have_count(1)
 
 
 def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
@@ -162,6 +279,39 @@ def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service
     expect(line).to_contain_text("dense 16 relu")
     expect(line).to_contain_text("dense 8 relu")
     expect(page.get_by_role("row").filter(has_text="epochs")).to_have_count(0)
+
+
+def test_compared_jobs_are_live_and_one_that_is_gone_is_left_out(
+    page: Page, service: RunningService, trained: str
+) -> None:
+    jobs, nothing = copies(service.job(trained), range(1, 2), "running"), "job_00000000000000000000000000"
+    listed(page, jobs)
+    metrics: list[dict[str, Any]] = []
+
+    def answer_one_more(route: Route) -> None:
+        step = len(metrics) + 1
+        metrics.append({"step": step, "epoch": step, "elapsed_s": step, "validation_loss": 1 / step})
+        route.fulfill(json={"items": metrics, "next_cursor": None})
+
+    page.route(re.compile(r"/metrics\?"), answer_one_more)
+    page.goto(f"/#/compare?jobs={jobs[0]['id']},{nothing}")
+    curve = page.get_by_role("slider", name="validation loss by epoch")
+    expect(curve).to_have_attribute("aria-valuetext", re.compile(r"job 1 [\d.]+"))
+    expect(curve).not_to_have_attribute("aria-valuetext", curve.get_attribute("aria-valuetext") or "", timeout=10_000)
+    page.get_by_role("button", name=f"Leave out {nothing}").click()
+    expect(page.get_by_text("gone", exact=True)).to_have_count(0)
+    expect(page).not_to_have_url(re.compile(nothing))
+
+
+def test_as_many_jobs_as_are_ticked_are_compared(page: Page, service: RunningService, trained: str) -> None:
+    listed(page, copies(service.job(trained), range(1, 10)))
+    page.reload()
+    for number in range(1, 10):
+        page.get_by_role("checkbox", name=f"Compare job {number}", exact=True).check()
+    link = page.get_by_role("link", name=re.compile(r"^Compare \d+$"))
+    ticked = int(link.inner_text().split()[-1])
+    link.click()
+    expect(page.get_by_role("button", name=re.compile("^Leave out job"))).to_have_count(ticked)
 
 
 def test_a_job_copied_as_curl_is_submitted_again_by_a_shell_and_the_key_is_not_in_it(

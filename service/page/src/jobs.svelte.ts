@@ -1,36 +1,31 @@
 // The list of jobs, kept up to date: loaded page by page, then looked at again where something may have changed.
 import { get, pages, Problem } from "./api";
-import type { Job, Page, State } from "./types";
-import { isEnded } from "./types";
+import { admits, astray, queryOf, type Filter } from "./listing";
+import type { Job, Page } from "./types";
 
 const PAGE = 200;
+const NEWEST = 50; // a page of the newest ones, looked at again at each turn
 const MOST = 20_000; // as many as are worth scrolling through; the filter finds the others
-const ACTIVE = "state=running&state=queued&state=paused&limit=500";
-const ASTRAY = 20; // jobs that left the active ones, looked up one by one at each turn
-
-export interface Filter {
-  name: string;
-  states: State[];
-  owner: string;
-}
+const LIVE = ["state=running&state=paused", "state=queued"]; // apart, as a long queue would hide the older ones that run
 
 export class JobList {
   items: Job[] = $state.raw([]);
   loading = $state(true);
-  #known = new Map<string, Job>();
-  #query = "";
+  #known = new Map<string, Job>(); // also live jobs that the filter will only let through later; least lately told first
+  #filter: Filter = { name: "", states: [], owner: "" };
   #loading = new AbortController();
 
   /** Empties the list, and loads the jobs that a filter lets through. Throws Problem. */
   async load(filter: Filter): Promise<void> {
     this.#loading.abort();
     const { signal } = (this.#loading = new AbortController());
-    this.#query = queryOf(filter);
+    this.#filter = filter;
     this.loading = true;
     let isFirst = true;
     try {
-      for await (const page of pages<Job>(`/v1/jobs?limit=${PAGE}${this.#query}`, MOST, signal)) {
-        if (isFirst) this.#known.clear();
+      const live = await this.#live(filter, signal);
+      for await (const page of pages<Job>(`/v1/jobs?limit=${PAGE}${queryOf(filter)}`, MOST, signal)) {
+        if (isFirst) this.#known = new Map(live.map((job) => [job.id, job]));
         isFirst = false;
         this.#take(page);
       }
@@ -41,18 +36,32 @@ export class JobList {
     }
   }
 
-  /** Looks at the newest jobs and at those that have not ended. Throws Problem. */
+  /** Looks at what is new, at the jobs that have not ended, and at those that were among them. Throws Problem. */
   async refresh(signal: AbortSignal): Promise<void> {
-    const query = this.#query;
-    const [newest, active] = await Promise.all([
-      get<Page<Job>>(`/v1/jobs?limit=50${query}`, signal),
-      get<Page<Job>>(`/v1/jobs?${ACTIVE}`, signal),
-    ]);
-    if (query !== this.#query) return; // the filter has changed meanwhile
-    const found = [...newest.items, ...active.items.filter((job) => this.#known.has(job.id))];
+    const filter = this.#filter;
+    const live = await this.#live(filter, signal);
+    const found = [...live, ...(await this.#newest(filter, signal))];
+    if (filter !== this.#filter) return; // it has changed meanwhile
     const seen = new Set(found.map((job) => job.id));
-    const astray = this.items.filter((job) => !isEnded(job.state) && !seen.has(job.id)).slice(0, ASTRAY);
-    this.#take([...found, ...(await Promise.all(astray.map((job) => this.#again(job, signal)))).flat()]);
+    const looked = await Promise.all(astray(this.#known.values(), seen).map((job) => this.#again(job, signal)));
+    if (filter === this.#filter) this.#take([...found, ...looked.flat()]);
+  }
+
+  /** The jobs that have not ended, in whatever state: a filter lets them through when they have moved. */
+  async #live({ name, owner }: Filter, signal: AbortSignal): Promise<Job[]> {
+    const query = queryOf({ name, owner, states: [] });
+    const found = await Promise.all(LIVE.map((states) => get<Page<Job>>(`/v1/jobs?${states}&limit=500${query}`, signal)));
+    return found.flatMap((page) => page.items);
+  }
+
+  /** The newest jobs, as far back as to one that is known; while the list loads, which gets the others, one page. */
+  async #newest(filter: Filter, signal: AbortSignal): Promise<Job[]> {
+    const found: Job[] = [];
+    for await (const page of pages<Job>(`/v1/jobs?limit=${NEWEST}${queryOf(filter)}`, MOST, signal)) {
+      found.push(...page);
+      if (this.loading || page.some((job) => this.#known.has(job.id))) break;
+    }
+    return found;
   }
 
   async #again(job: Job, signal: AbortSignal): Promise<Job[]> {
@@ -66,14 +75,10 @@ export class JobList {
   }
 
   #take(jobs: Job[]): void {
-    for (const job of jobs) this.#known.set(job.id, job);
-    this.items = [...this.#known.values()];
+    for (const job of jobs) {
+      this.#known.delete(job.id); // so that it comes last
+      this.#known.set(job.id, job);
+    }
+    this.items = [...this.#known.values()].filter((job) => admits(this.#filter, job));
   }
-}
-
-function queryOf(filter: Filter): string {
-  const states = filter.states.map((state) => `&state=${state}`).join("");
-  const texts = { name: filter.name, owner: filter.owner };
-  const others = Object.entries(texts).map(([name, text]) => (text ? `&${name}=${encodeURIComponent(text)}` : ""));
-  return states + others.join("");
 }

@@ -1,4 +1,4 @@
-// What changes with time: a clock for "4 min ago", and polling that rests while nobody looks.
+// What changes with time: a clock for "4 min ago", and polling and streams that rest while nobody looks.
 
 export const clock = $state({ now: Date.now() });
 setInterval(() => (clock.now = Date.now()), 1000);
@@ -35,5 +35,31 @@ export function poll(
     ending.abort();
     clearTimeout(timer);
     document.removeEventListener("visibilitychange", onVisible);
+  };
+}
+
+/**
+ * Has `begin` open something now, and again whenever the page becomes visible; what it returns closes that while the page
+ * is hidden. A browser opens only six connections to a service over HTTP/1.1, for all of its tabs together: streams that
+ * hidden tabs keep would leave none to those in sight. Returns what ends it.
+ */
+export function whileVisible(begin: () => () => void): () => void {
+  let close: (() => void) | null = null;
+
+  function turn(): void {
+    if (!document.hidden) close ??= begin();
+    else end();
+  }
+
+  function end(): void {
+    close?.();
+    close = null;
+  }
+
+  document.addEventListener("visibilitychange", turn);
+  turn();
+  return () => {
+    document.removeEventListener("visibilitychange", turn);
+    end();
   };
 }

@@ -1,4 +1,5 @@
 // The log of one job as it grows, by the service's event stream.
+import { whileVisible } from "./live.svelte";
 import type { LogLine } from "./log";
 
 const SHOW_EVERY_MS = 120;
@@ -12,6 +13,7 @@ export class LogStream {
 
   readonly #address: string;
   #told: LogLine[] = [];
+  #hasToldAll = false;
   #source: EventSource | null = null;
   #showing: ReturnType<typeof setTimeout> | undefined;
   #connecting: ReturnType<typeof setTimeout> | undefined;
@@ -22,11 +24,16 @@ export class LogStream {
 
   /** Follows the log until the returned function is called. */
   open(): () => void {
-    this.#listen();
+    const close = whileVisible(() => {
+      if (!this.#hasToldAll) this.#listen();
+      return () => {
+        clearTimeout(this.#connecting);
+        this.#source?.close();
+      };
+    });
     return () => {
+      close();
       clearTimeout(this.#showing);
-      clearTimeout(this.#connecting);
-      this.#source?.close();
     };
   }
 
@@ -44,8 +51,10 @@ export class LogStream {
     });
     source.onerror = () => {
       this.#showSoon();
-      if (this.hasEnded()) source.close(); // it has told all
-      else if (source.readyState === EventSource.CLOSED) {
+      if (this.hasEnded()) {
+        this.#hasToldAll = true;
+        source.close();
+      } else if (source.readyState === EventSource.CLOSED) {
         this.isAway = true;
         this.#connecting = setTimeout(() => this.#listen(), AGAIN_MS);
       }

@@ -2,6 +2,8 @@
 import { isEqual, isObject, textOf } from "./schema";
 import type { Job, Json, JsonObject, Layer, Spec } from "./types";
 
+export const MOST_COMPARED = 7; // jobs side by side: as many colours of curves there are
+
 export interface Difference {
   path: string;
   values: (Json | undefined)[];

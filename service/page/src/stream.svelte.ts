@@ -1,6 +1,6 @@
 // One job as it happens: the job itself, and all its events from the first on, by the service's event stream.
 import { get } from "./api";
-import { poll } from "./live.svelte";
+import { poll, whileVisible } from "./live.svelte";
 import type { Job, Metric, Move, Progress, WorkersChange } from "./types";
 import { isEnded } from "./types";
 
@@ -19,7 +19,8 @@ export class JobStream {
   #source: EventSource | null = null;
   #showing: ReturnType<typeof setTimeout> | undefined;
   #connecting: ReturnType<typeof setTimeout> | undefined;
-  #told = { metrics: [] as Metric[], moves: [] as Move[], workers: [] as WorkersChange[] };
+  readonly #told = { metrics: [] as Metric[], moves: [] as Move[], workers: [] as WorkersChange[] };
+  #last = 0; // the number of the newest event that was told
   #progress: (Progress & { metrics: Job["metrics"] }) | null = null;
   #hasEnded = false;
 
@@ -30,12 +31,17 @@ export class JobStream {
   /** Follows the job until the returned function is called. */
   open(): () => void {
     const stop = poll((signal) => this.look(signal), LOOK_EVERY_S, (error) => (this.trouble = error));
-    this.#listen();
+    const close = whileVisible(() => {
+      if (!this.#hasEnded) this.#listen();
+      return () => {
+        clearTimeout(this.#connecting);
+        this.#source?.close();
+      };
+    });
     return () => {
       stop();
+      close();
       clearTimeout(this.#showing);
-      clearTimeout(this.#connecting);
-      this.#source?.close();
     };
   }
 
@@ -46,11 +52,13 @@ export class JobStream {
   }
 
   #listen(): void {
-    this.#told = { metrics: [], moves: [], workers: [] };
     const source = (this.#source = new EventSource(`/v1/jobs/${this.#id}/events`));
     const on = <T>(kind: string, take: (data: T) => void): void => {
       source.addEventListener(kind, (event) => {
-        take(JSON.parse((event as MessageEvent<string>).data));
+        const { data, lastEventId } = event as MessageEvent<string>;
+        if (Number(lastEventId) <= this.#last) return; // of a new connection, which begins anew
+        this.#last = Number(lastEventId);
+        take(JSON.parse(data));
         this.#showSoon();
       });
     };

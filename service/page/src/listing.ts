@@ -1,0 +1,34 @@
+// Which jobs a list has in it, and which of them to look at again.
+import type { Job, State } from "./types";
+import { isEnded } from "./types";
+
+const ASTRAY = 20; // looked up one by one at each turn
+
+export interface Filter {
+  name: string;
+  states: State[];
+  owner: string;
+}
+
+/** The filter as parameters of a request, each with its `&`. */
+export function queryOf(filter: Filter): string {
+  const states = filter.states.map((state) => `&state=${state}`).join("");
+  const texts = { name: filter.name, owner: filter.owner };
+  const others = Object.entries(texts).map(([name, text]) => (text ? `&${name}=${encodeURIComponent(text)}` : ""));
+  return states + others.join("");
+}
+
+/** Whether a filter still lets a job through that the service found by it: name and owner stay, the state does not. */
+export function admits(filter: Filter, job: Job): boolean {
+  return !filter.states.length || filter.states.includes(job.state);
+}
+
+/**
+ * The known jobs to look up: those that had not ended and are no longer among the live ones. Those that ran come first, as
+ * they have moved for certain; a queue may only be longer than what was asked for. Of each, who was told longest ago.
+ */
+export function astray(known: Iterable<Job>, seen: ReadonlySet<string>): Job[] {
+  const lost = [...known].filter((job) => !isEnded(job.state) && !seen.has(job.id));
+  const queued = lost.filter((job) => job.state === "queued");
+  return [...lost.filter((job) => job.state !== "queued"), ...queued].slice(0, ASTRAY);
+}
