@@ -71,7 +71,7 @@ def fill(admin: Client) -> dict[str, str]:
 
 def member(admin: Client, name: str) -> Client:
     """A client of somebody whose key is called so."""
-    return Client(admin.url, key=admin.add_key(name, scopes=["read", "submit"]).secret)
+    return Client(admin.url, key=admin.add_key(name, scopes=["read", "submit"]).key)
 
 
 def submit(client: Client, file: str, name: str, **settings: Any) -> str:
@@ -88,6 +88,7 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
     page.get_by_label("Key").wait_for()
     picture(page, folder / f"sign-in-{scheme}.png")
     context.request.post("/v1/session", headers={"Authorization": f"Bearer {client.key}"})
+    page.reload()  # which finds that it is signed in
     views = {
         "jobs": "jobs",
         "job": f"jobs/{jobs['wider']}",
