@@ -98,7 +98,7 @@ class Webhooks:
 
     # ------------------------------------------------------------ deliveries
     def ping(self, tenant: str, webhook_id: str) -> DeliveryRow:
-        """A test event, to be sent once. Raises NotFound, or Conflict for a webhook that is disabled."""
+        """A test event, to be sent once. Raises NotFound, or Conflict for a webhook that is disabled or has many."""
         moment = self._clock()
         with self._database.writing() as connection:
             webhook = _enabled(connection, tenant, webhook_id)
@@ -109,7 +109,7 @@ class Webhooks:
     def redeliver(self, tenant: str, webhook_id: str, delivery_id: str) -> DeliveryRow:
         """Sends a delivery at once: again, if it has ended; else it keeps the tries that it has left.
 
-        Raises NotFound, or Conflict for a webhook that is disabled.
+        Raises NotFound, or Conflict for a webhook that is disabled or has many.
         """
         with self._database.writing() as connection:
             webhook = _enabled(connection, tenant, webhook_id)
