@@ -121,7 +121,7 @@ class DirectTransport(Transport):
     def _measured(self) -> list[tuple[int, SliceMeasure]]:
         if self._remote is not None:
             self._remote.ask_for_measures(self._vectors.parameters)
-        found = self._links.measures() + ([] if self._remote is None else self._remote.measures())
+        found = [*self._links.measures(), *([] if self._remote is None else self._remote.measures())]
         return [(index, unpack_measure(packed)) for index, packed in found]
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """A gradient worker: forward and backward over its shards of a batch, and sums over its validation slices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -94,17 +94,15 @@ class GradientWorker:
                 with suppress(OSError):
                     self._gather(step, mine[0], 0)
 
-    def evaluate(self, slices: Sequence[int]) -> list[tuple[int, SliceMeasure]]:
+    def evaluate(self, slices: Sequence[int]) -> Iterator[tuple[int, SliceMeasure]]:
         """The validation sums over each of `slices`, slice i being rows i·SLICE_ROWS up to (i+1)·SLICE_ROWS."""
         assert self._validation is not None, "evaluate needs validation rows"
-        measured = []
         for index in slices:
             chosen = np.arange(index * SLICE_ROWS, min((index + 1) * SLICE_ROWS, len(self._validation)))
             x, y = (memory[: len(chosen)] for memory in self._slice)
             self._validation.gather(chosen, x, y)
             outputs = self._network.forward(self._parameters, x, self._evaluation)
-            measured.append((index, measure(outputs, y, self._network.loss)))
-        return measured
+            yield index, measure(outputs, y, self._network.loss)
 
     def _gather(self, step: int, shard: "Shard", row: int) -> Pass:
         """The pass that writes a shard's gradient into that row of `gradients`, with the shard's rows put into it."""

@@ -11,11 +11,13 @@ import hmac
 import mmap
 import os
 import secrets
+import select
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -45,6 +47,8 @@ SECRET_BYTES: Final = 32
 HELLO: Final = struct.Struct(f"={SECRET_BYTES}sI32s")  # secret, worker, its BLAS kernel
 WELCOME: Final = struct.Struct("=d")  # for how long to look for orders without sleeping; comes with the memory
 READY: Final = b"r"
+OPENING: Final = b"o"  # said again and again until then
+SAYS_SO_EVERY_S: Final = 1.0
 STEP: Final = 1
 MEASURE: Final = 2
 ASK: Final = struct.Struct("=BqII")  # STEP or MEASURE, step, first and stop of shards or slices
@@ -138,7 +142,15 @@ class Links:
                     )
         self._door.close()
         for worker in self._others:
-            self._receive(worker, len(READY), OPENS_WITHIN_S)
+            self._await_ready(worker)
+
+    def _await_ready(self, worker: int) -> None:
+        """One that hangs falls silent; one that is slow says that it is still opening."""
+        began = time.monotonic()
+        while self._receive(worker, len(READY)) != READY:
+            self._heed()
+            if time.monotonic() - began > OPENS_WITHIN_S:
+                raise WorkerLost(f"gradient worker {worker} was not ready within {OPENS_WITHIN_S:.0f} s", [worker])
 
     def _let_in(self, joined: socket.socket) -> None:
         """Hands the memory to whoever knows the secret, and hangs up on everybody else."""
@@ -183,18 +195,28 @@ class Links:
             parts += self.vectors.placed(worker, [unpack_part(each) for each in told])
         return parts
 
-    def measures(self) -> list[tuple[int, bytes]]:
-        """Has the members' validation slices measured: each packed, with its slice's number."""
+    def measures(self) -> Iterator[tuple[int, bytes]]:
+        """Has the members' validation slices measured: each packed, with its slice's number, as they come."""
         slices = slices_of(self._plan, self.workers)
+        missing = {worker: len(slices[worker]) for worker in self._others}
         for worker in self._others:
             self._send(worker, ASK.pack(MEASURE, 0, slices[worker].start, slices[worker].stop))
-        own = self._own.evaluate(slices[self.members[0]])
-        found = [(index, pack_measure(measure)) for index, measure in own]
-        for worker in self._others:
-            for _ in slices[worker]:
-                index, size = ANSWER.unpack(self._receive(worker, ANSWER.size))
-                found.append((index, self._receive(worker, size)))
-        return found
+        heard = dict.fromkeys(missing, time.monotonic())
+        for index, measure in self._own.evaluate(slices[self.members[0]]):
+            yield index, pack_measure(measure)
+            for worker in [worker for worker, count in missing.items() if count]:  # our own slices may last minutes
+                if _has_come(self._sockets[worker]):
+                    yield self._measure_of(worker)
+                    missing[worker], heard[worker] = missing[worker] - 1, time.monotonic()
+                elif time.monotonic() - heard[worker] > self._deadline.slice_within_s:
+                    raise self._silent(worker, time.monotonic() - heard[worker])
+        for worker, count in missing.items():
+            for _ in range(count):
+                yield self._measure_of(worker)
+
+    def _measure_of(self, worker: int) -> tuple[int, bytes]:
+        index, size = ANSWER.unpack(self._receive(worker, ANSWER.size, self._deadline.slice_within_s))
+        return index, self._receive(worker, size)
 
     def close(self) -> None:
         """Hangs up, upon which the workers leave. Repeating is harmless."""
@@ -220,12 +242,16 @@ class Links:
             self._look(worker)
             silent_s = time.monotonic() - began
             if silent_s > (within_s or self._deadline.within_s):
-                raise WorkerLost(f"gradient worker {worker} was silent for {silent_s:.0f} s", [worker])
+                raise self._silent(worker, silent_s)
 
         try:
             return _receive(self._sockets[worker], size, self._patience_s, on_silence)
         except (EOFError, OSError) as error:
             raise self._gone(worker) from error
+
+    @staticmethod
+    def _silent(worker: int, for_s: float) -> WorkerLost:
+        return WorkerLost(f"gradient worker {worker} was silent for {for_s:.0f} s", [worker])
 
     def _look(self, worker: int) -> None:
         """Raises what ended that worker, if anything."""
@@ -265,7 +291,8 @@ def serve(
         os.close(descriptors[0])
         vectors = Vectors(plan, held, workers, memory)
         (patience_s,) = WELCOME.unpack(welcome)
-        computing = make(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
+        with _saying(OPENING, joined):
+            computing = make(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
         joined.sendall(READY)
         while (order := _next_order(joined, patience_s)) is not None:
             kind, step, first, stop = order
@@ -278,6 +305,25 @@ def serve(
                 for index, measure in computing.evaluate(range(first, stop)):
                     packed = pack_measure(measure)
                     _answer(joined, ANSWER.pack(index, len(packed)) + packed)
+
+
+@contextmanager
+def _saying(word: bytes, joined: socket.socket) -> Iterator[None]:
+    """Says it every now and then meanwhile, in a thread."""
+    done = threading.Event()
+
+    def say() -> None:
+        while not done.wait(SAYS_SO_EVERY_S):
+            with suppress(OSError):  # the other side has hung up: the next order says so
+                joined.sendall(word)
+
+    saying = threading.Thread(target=say, name="opening", daemon=True)
+    saying.start()
+    try:
+        yield
+    finally:
+        done.set()
+        saying.join()
 
 
 def _next_order(joined: socket.socket, patience_s: float) -> tuple[int, int, int, int] | None:
@@ -338,6 +384,13 @@ def _receive(
             raise EOFError
         received += more
     return received
+
+
+def _has_come(joined: socket.socket) -> bool:
+    """Whether there is something to read, or the other side has hung up."""
+    poll = select.poll()
+    poll.register(joined, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _patience_s(processes: int) -> float:

@@ -7,7 +7,7 @@ node as the server does to those of its own: shared memory and a doorbell (`work
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -25,15 +25,17 @@ from workers.link import (
     ANSWER,
     ASK,
     MEASURE,
+    OPENING,
     OPENS_WITHIN_S,
     PART,
+    SAYS_SO_EVERY_S,
     STEP,
     Links,
     Staff,
     pack_parts,
     unpack_part,
 )
-from workers.transport import Vectors
+from workers.transport import Vectors, slices_of
 
 __all__ = ["Hub", "KeyPair", "RemoteNode", "RemoteNodes", "relay"]
 
@@ -90,6 +92,7 @@ class RemoteNodes:
         self.kernels: set[str] = set()
         self._deadline, self._opens_within_s = deadline, opens_within_s
         self._nodes = {_name(node.members): node for node in nodes}
+        self._slices: dict[bytes, int] = {}  # of the validation, that each node measures
         self._context = zmq.Context()
         self._guard = ThreadAuthenticator(self._context)
         self._guard.start()
@@ -109,13 +112,21 @@ class RemoteNodes:
     def start(self, workers: int, plan: Plan, prepared: Path, heed: Callable[[], None] = lambda: None) -> None:
         """Has every relay started; returns at once. `heed` is called now and then while they are waited for."""
         self._heed = heed
-        for node in self._nodes.values():
+        slices = slices_of(plan, workers)
+        for name, node in self._nodes.items():
+            self._slices[name] = sum(len(slices[worker]) for worker in node.members)
             node.start(self._hub, workers, plan, prepared)
 
     def accept(self) -> None:
         """Waits until every relay has all its workers."""
-        for _, (told,) in self._answers(self._opens_within_s):
-            self.kernels |= set(json.loads(told.bytes))
+        began, missing = time.monotonic(), dict.fromkeys(self._nodes, 1)
+        for name, (told,) in self._heard(missing, min(self._deadline.within_s, self._opens_within_s)):
+            if told.bytes == OPENING:
+                missing[name] += 1
+                if time.monotonic() - began > self._opens_within_s:
+                    raise WorkerLost("another node's relay did not get ready", self._nodes[name].members)
+            else:
+                self.kernels |= set(json.loads(told.bytes))
 
     def ask_for_gradients(self, step: int, parameters: npt.NDArray[np.floating]) -> None:
         self._ask(ASK.pack(STEP, step, 0, 0), parameters)
@@ -139,11 +150,8 @@ class RemoteNodes:
 
     def measures(self) -> list[tuple[int, bytes]]:
         """The answers to `ask_for_measures`."""
-        return [
-            (ANSWER.unpack_from(frame.buffer)[0], bytes(frame.buffer[ANSWER.size :]))
-            for _, (_, *frames) in self._answers()
-            for frame in frames
-        ]
+        told = self._heard(self._slices, self._deadline.slice_within_s)
+        return [(ANSWER.unpack_from(frame.buffer)[0], bytes(frame.buffer[ANSWER.size :])) for _, (frame,) in told]
 
     def close(self) -> None:
         """Has the relays leave."""
@@ -165,23 +173,27 @@ class RemoteNodes:
                 _look(node)
                 raise WorkerLost("the connection to another node broke", node.members) from error
 
-    def _answers(self, within_s: float | None = None) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
-        """One message of every relay, in the order of the nodes. Raises WorkerLost when they do not come in time."""
-        began = time.monotonic()
-        found: dict[bytes, list[zmq.Frame]] = {}
-        while len(found) < len(self._nodes):
+    def _answers(self) -> list[tuple[RemoteNode, list[zmq.Frame]]]:
+        """One message of every relay, in the order of the nodes."""
+        found = dict(self._heard(dict.fromkeys(self._nodes, 1), self._deadline.within_s))
+        return [(node, found[name]) for name, node in self._nodes.items()]
+
+    def _heard(self, expected: Mapping[bytes, int], within_s: float) -> Iterator[tuple[bytes, list[zmq.Frame]]]:
+        """So many messages of each relay, as they come. Raises WorkerLost when one is silent for longer."""
+        heard, at = dict.fromkeys(self._nodes, 0), dict.fromkeys(self._nodes, time.monotonic())
+        while missing := [name for name in self._nodes if heard[name] < expected[name]]:
             if self._socket.poll(LOOK_UP_EVERY_MS):
                 sender, *frames = self._socket.recv_multipart(copy=False)
-                found[sender.bytes] = frames
+                heard[sender.bytes], at[sender.bytes] = heard[sender.bytes] + 1, time.monotonic()
+                yield sender.bytes, frames
                 continue
             self._heed()
-            missing = [node for name, node in self._nodes.items() if name not in found]
-            for node in missing:
-                _look(node)
-            silent_s = time.monotonic() - began
-            if silent_s > (within_s or self._deadline.within_s):
-                raise WorkerLost(f"another node's relay was silent for {silent_s:.0f} s", missing[0].members)
-        return [(node, found[name]) for name, node in self._nodes.items()]
+            for name in missing:
+                _look(self._nodes[name])
+                silent_s = time.monotonic() - at[name]
+                if silent_s > within_s:
+                    why = f"another node's relay was silent for {silent_s:.0f} s"
+                    raise WorkerLost(why, self._nodes[name].members)
 
 
 def _look(node: RemoteNode) -> None:
@@ -217,9 +229,10 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
         upward.curve_publickey, upward.curve_secretkey = keys
         upward.curve_serverkey, upward.identity, upward.linger = hub.public_key, _name(members), 0
         _keep_alive(upward)
-        links.open(staff, prepared)
         upward.connect(hub.address)
-        upward.send(json.dumps(sorted(links.kernels)).encode())
+        opening = _Opening(upward)
+        links.open(staff, prepared, opening.say)
+        opening.end(sorted(links.kernels))
         while True:
             order, *weights = upward.recv_multipart(copy=False)
             kind, step, _, _ = ASK.unpack(order.buffer)
@@ -234,12 +247,30 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
                 numbered = [part._replace(row=number) for number, part in enumerate(parts)]
                 upward.send_multipart([pack_parts(step, numbered), *gradients], copy=False)
             else:
-                found = [ANSWER.pack(index, len(packed)) + packed for index, packed in links.measures()]
-                upward.send_multipart([b"", *found])
+                for index, packed in links.measures():
+                    upward.send(ANSWER.pack(index, len(packed)) + packed)
     finally:
         links.close()
         upward.close()
         context.term()
+
+
+class _Opening:
+    """What a relay says while it opens."""
+
+    def __init__(self, upward: zmq.Socket[bytes]) -> None:
+        self._upward, self._said_at, self._is_open = upward, time.monotonic(), False
+
+    def end(self, kernels: list[str]) -> None:
+        """That it is open, and the BLAS kernels of its node."""
+        self._is_open = True
+        self._upward.send(json.dumps(kernels).encode())
+
+    def say(self) -> None:
+        """That it is still at it, unless it has just said so."""
+        if not self._is_open and time.monotonic() - self._said_at > SAYS_SO_EVERY_S:
+            self._upward.send(OPENING)
+            self._said_at = time.monotonic()
 
 
 def _summed(plan: Plan, step: int, parts: list[Part], vectors: Vectors) -> list[Part]:

@@ -105,7 +105,7 @@ class ChangingCrew:
     """So many workers on each of several "nodes", the first of which has the server; a test changes how many."""
 
     def __init__(
-        self, counts: Sequence[int], staff: Threads | Processes | None = None, there: Processes | None = None
+        self, counts: Sequence[int], staff: Threads | Processes | None = None, there: Threads | Processes | None = None
     ) -> None:
         self.counts, self.staff, self._there = list(counts), staff or Threads(), there
         self.relays: list[RelayInThread] = []  # of all formations

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,18 @@ import numpy as np
 import pytest
 
 from shared.errors import DataMissing
+from shared.metrics import SliceMeasure
 from shared.plan import Plan
+from shared.sharding import SLICE_ROWS
 from shared.spec import JobSpec
 from support.staff import ChangingCrew, Processes, RelayInThread, Threads, direct
-from support.training import digest_of, ended, job_of, run, table_of
-from workers import deadline, link
+from support.training import SPEC, digest_of, ended, job_of, run, table_of, wave
+from workers import deadline, link, remote
 from workers.coordinator import Coordinator
 from workers.direct import DirectTransport
-from workers.gradient_worker import Part, network_of
+from workers.gradient_worker import GradientWorker, Part, network_of
 from workers.job import AttemptLost, Report, TrainingJob, WorkerLost
-from workers.link import HELLO, SECRET_BYTES, Links
+from workers.link import HELLO, SECRET_BYTES, Entrance, Links, serve
 from workers.parameter_server import ServerState
 from workers.planning import plan
 from workers.remote import Hub, KeyPair, RemoteNodes
@@ -142,6 +146,72 @@ def test_a_hanging_worker_is_given_up_and_what_it_computes_late_is_ignored(
     ((workers, why),) = changes_of(told)
     assert (workers, why[:31]) == (1, "gradient worker 1 was silent fo")
     assert staff.exit_codes() == [0], "it found that nobody waits for it, and left"
+
+
+class Slow(GradientWorker):
+    """Takes longer to open than a step may last, and so does a validation of several slices."""
+
+    LASTS_S = 0.8
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        time.sleep(self.LASTS_S)
+
+    def evaluate(self, slices: Sequence[int]) -> Iterator[tuple[int, SliceMeasure]]:
+        for measured in super().evaluate(slices):
+            time.sleep(self.LASTS_S / 4)
+            yield measured
+
+
+class SlowThreads(Threads):
+    def start(self, worker: int, *arguments: Any) -> None:
+        self.call(worker, partial(serve, make=Slow), arguments[0], worker, *arguments[1:])
+
+
+@pytest.mark.parametrize("counts", [[2], [1, 2]], ids=str)
+def test_who_opens_or_validates_for_longer_than_a_step_may_last_is_not_given_up(
+    tmp_path: Path, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LOOK_UP_EVERY_S", 0.05)
+    monkeypatch.setattr(link, "SAYS_SO_EVERY_S", 0.1)
+    monkeypatch.setattr(remote, "SAYS_SO_EVERY_S", 0.1)
+    monkeypatch.setattr(remote, "LOOK_UP_EVERY_MS", 50)
+    monkeypatch.setattr(deadline, "STEP_WITHIN_S", 0.5)
+    folder, slices = tmp_path / "job", 4 * sum(counts)
+    folder.mkdir()
+    spec = {**SPEC, "dataset": "x", "epochs": 1, "batch_size": 5_000, "validation": {"fraction": 0.9}}
+    table = wave(folder, rows=slices * SLICE_ROWS * 10 // 9)
+    job = TrainingJob("job_test", 1, plan(JobSpec.model_validate(spec), table, None), table, None, str(folder), 1)
+    told = run(job, DirectTransport(job.plan, ChangingCrew(counts, SlowThreads(), SlowThreads()), "127.0.0.1"))
+    assert ended(told)["outcome"] == "succeeded"
+    assert changes_of(told) == []
+
+
+class Mute(Threads):
+    """Joins, and is never heard of again."""
+
+    def start(self, worker: int, *arguments: Any) -> None:
+        self.call(worker, self._join, arguments[0], worker)
+
+    @staticmethod
+    def _join(entrance: Entrance, worker: int) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as joined:
+            joined.connect(entrance.address)
+            joined.sendall(HELLO.pack(entrance.secret, worker, b""))
+            while joined.recv(1):
+                pass
+
+
+def test_a_worker_that_hangs_while_it_opens_is_given_up_as_soon_as_one_that_hangs_in_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LOOK_UP_EVERY_S", 0.05)
+    monkeypatch.setattr(deadline, "STEP_WITHIN_S", 0.5)
+    job, staff = job_of(tmp_path / "job"), Mute()
+    told = run(job, DirectTransport(job.plan, ChangingCrew([2], staff), "127.0.0.1"))
+    ((workers, why),) = changes_of(told)
+    assert (workers, why) == (1, "gradient worker 1 was silent for 1 s; its shards went to the others")
+    staff.join()
 
 
 def test_workers_come_and_go_between_steps_without_changing_a_bit(tmp_path: Path) -> None:

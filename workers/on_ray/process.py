@@ -133,7 +133,7 @@ class _Process:
 
     def evaluate(self, weights: Any, slices: range) -> Any:
         self._vectors.parameters[:] = weights
-        return self._part.evaluate(slices)
+        return list(self._part.evaluate(slices))
 
     # ---- as a coordinator
     def run(self, attempt: str, job: TrainingJob, members: list[Member], transport: TransportName) -> None:
