@@ -142,7 +142,9 @@ class DataFolder:
     def end_job(self, job_id: str, state: JobState) -> None:
         """Removes what only training needed of a job that has ended: its prepared data, and its checkpoints unless it
         failed. Repeating is harmless."""
-        shutil.rmtree(self.job(job_id) / "prepared", ignore_errors=True)
+        from workers.data import remove_prepared  # brings numba, which a service that starts can do without
+
+        remove_prepared(self.job(job_id) / "prepared")
         if state is not JobState.FAILED:
             self._clear_checkpoints(job_id)
 

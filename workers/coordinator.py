@@ -23,6 +23,7 @@ from workers.checkpoint_writer import CheckpointWriter
 from workers.data import prepare
 from workers.disk import DISK, Disk
 from workers.failures import NO_ROOM, pauses_because
+from workers.fence import Fence
 from workers.gradient_worker import network_of
 from workers.job import StopRequest, TrainingJob
 from workers.model import write_model
@@ -92,7 +93,8 @@ class Coordinator:
         self._folder, self._disk = Path(job.folder), disk
         self._writer: CheckpointWriter | None = None
         folder, rows = self._folder / "prepared", self._plan.training_rows
-        self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder)
+        self._fence = Fence(self._folder, job.attempt, disk)
+        self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder, check=self._fence.check)
         self._log = ReportLog()
         self.reports = self._log.after
         self._stop: StopRequest | None = None
@@ -133,7 +135,8 @@ class Coordinator:
     def _train(self) -> None:
         folder = self._folder / "prepared"
         job, began = self._job, self._clock()
-        self._prepared = prepare(self._plan, job.training, job.validation, folder, self._heed_stop, job.workers)
+        self._fence.take()
+        self._prepared = prepare(self._plan, job.training, job.validation, folder, self._heed_all, job.workers)
         self._say_prepared(self._clock() - began)
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:
@@ -210,6 +213,10 @@ class Coordinator:
             stop = self._stop
         if stop is not None:
             raise Stopped(stop)
+
+    def _heed_all(self) -> None:
+        self._heed_stop()
+        self._fence.check()
 
     def _heed_cancel(self) -> None:
         """Raises Stopped where somebody has asked to cancel, even in the middle of a step."""
@@ -346,6 +353,7 @@ class Coordinator:
             self._begin_checkpoint(self._writer)
 
     def _begin_checkpoint(self, writer: CheckpointWriter) -> None:
+        self._fence.check()
         self._memory.untold = self._log.unread("metrics")
         writer.begin(Checkpoint(self._step, self._transport.state(), vars(self._memory)))
 

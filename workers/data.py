@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from workers.encoding import Part, write_part
 from workers.fitting import fit, split_of
 from workers.rows import Rows
 
-__all__ = ["PreparedData", "prepare"]
+__all__ = ["PreparedData", "prepare", "remove_prepared"]
 
 Array = npt.NDArray[Any]
 MARKER = "prepared.json"  # written last: it tells what has been prepared, and the size of each file in bytes
@@ -84,14 +85,37 @@ def prepare(
     """Encodes the rows into `folder`, or finds that done: complete or absent, also after a crash on the way.
 
     The bits depend on the plan and the data sets alone. Reads each file once to fit and once to encode, in bounded
-    memory, by as many as `threads` threads. Calls `look_up` now and then, which may raise to stop. Raises DataMissing,
-    BadData, OSError.
+    memory, by as many as `threads` threads. Calls `look_up` now and then, and at last before anything is put in place,
+    which may raise to stop. Raises DataMissing, BadData, OSError.
     """
     identity = _identity(plan, training, validation)
     if _is_whole(folder, identity):
         return PreparedData.load(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    remove_prepared(folder)
+    # A folder of its own, as somebody who was given up for dead may still be writing to his.
+    made = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
+    made.mkdir(parents=True)
+    _prepare(plan, training, validation, made, look_up, threads, identity)
+    look_up()
+    made.replace(folder)
+    return PreparedData.load(folder)
+
+
+def remove_prepared(folder: Path) -> None:
+    """Removes what was prepared in `folder`, and what was left half done. Repeating is harmless."""
+    for each in (folder, *folder.parent.glob(f"{folder.name}.*")):
+        shutil.rmtree(each, ignore_errors=True)
+
+
+def _prepare(
+    plan: Plan,
+    training: TableFile,
+    validation: TableFile | None,
+    folder: Path,
+    look_up: Callable[[], None],
+    threads: int,
+    identity: str,
+) -> None:
     task = plan.spec.task
     assert task != "auto", "a plan names its task"
     threads = min(threads, os.cpu_count() or 1, MAX_THREADS)
@@ -113,7 +137,6 @@ def prepare(
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     rows = {"training_rows": plan.training_rows, "validation_rows": plan.validation_rows}
     _write(folder / MARKER, json.dumps({"identity": identity, **rows, "files": sizes}))
-    return PreparedData(folder, preprocessing, plan.training_rows, plan.validation_rows)
 
 
 def _is_whole(folder: Path, identity: str) -> bool:

@@ -107,6 +107,10 @@ class WorkerLost(AttemptLost):
         return type(self), (str(self), self.workers)
 
 
+class Superseded(AttemptLost):
+    """A later attempt at the job has begun, since this one was given up for dead."""
+
+
 class NotPlaced(AttemptLost):
     """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
 

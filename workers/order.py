@@ -51,8 +51,16 @@ class LongOrders:
     """
 
     def __init__(
-        self, spec: JobSpec, rows: int, epochs: int, folder: Path, rows_in_memory: int = ROWS_IN_MEMORY
+        self,
+        spec: JobSpec,
+        rows: int,
+        epochs: int,
+        folder: Path,
+        rows_in_memory: int = ROWS_IN_MEMORY,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check` is called before files of others are removed, and raises where they are not to be."""
+        self._check = check
         self._spec, self._rows, self._epochs, self._folder = spec, rows, epochs, folder
         self.needed = spec.shuffle and rows > rows_in_memory
         """Whether there is anything to do at all."""
@@ -84,6 +92,7 @@ class LongOrders:
         return self._coming[epoch]
 
     def _make(self, epoch: int) -> None:
+        self._check()
         path = _path(self._folder, epoch)
         for other in self._folder.glob("order-*"):  # those of past epochs, and what was left half done
             if other not in (path, _path(self._folder, epoch - 1)):

@@ -1,4 +1,5 @@
-"""A program: a control plane is killed while its job trains on a Ray cluster of two nodes, and another finds the job.
+"""A program: a control plane is killed while its job trains on a Ray cluster of two nodes, and another finds the job,
+which does not answer for a while then.
 
 A program of its own, since Ray reads its settings once in a process. Arguments: the job's folder; the first control
 plane is this program too, with the cluster's address after it. Prints how the job ended, as JSON.
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,12 +26,13 @@ def job_in(folder: Path) -> TrainingJob:
 
 
 def leave_alone(folder: Path, address: str) -> None:
-    """Begins the job, and is killed."""
+    """Begins the job, writes down which process coordinates it, and is killed."""
     cluster = ray_cluster(folder, address=address)
     cluster.start()
     running = cluster.launch(job_in(folder))
     while not any(report.type == "metrics" for report in running.reports(0, 10)):
         continue
+    (folder / "coordinator").write_text(str(running.process_ids()["coordinator"][0]))  # type: ignore[attr-defined]
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -50,14 +53,19 @@ def main(folder: Path) -> None:
     chosen = ray_cluster(folder, address="auto")  # before Ray's import
     from ray.cluster_utils import Cluster
 
+    from workers.on_ray.keeper import ANSWERS_WITHIN_S
+
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
     try:
         first = [sys.executable, "-m", "support.found_again", str(folder), nodes.address]
         assert subprocess.run(first, check=False).returncode == -signal.SIGKILL
+        coordinator = int((folder / "coordinator").read_text())
         chosen._address = nodes.address  # type: ignore[attr-defined]
         chosen.start()
         job = job_in(folder)
+        os.kill(coordinator, signal.SIGSTOP)
+        threading.Timer(1.5 * ANSWERS_WITHIN_S, os.kill, (coordinator, signal.SIGCONT)).start()
         running = chosen.find(job)
         assert running is not None
         last, told = 0, []

@@ -350,7 +350,12 @@ def test_a_trained_job_whose_model_finds_no_room_pauses_and_ends_when_there_is_s
     assert end["outcome"] == "paused"
     assert end["reason"] == (f"it is trained, but its model cannot be written: {NO_ROOM}; resume it when there is room")
     assert end["progress"]["step"] == 20
-    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == ["checkpoints", "prepared", "table.arrow"]
+    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == [
+        "attempt",
+        "checkpoints",
+        "prepared",
+        "table.arrow",
+    ]
     second = run(job_of(tmp_path / "job", attempt=2))
     assert [report.data["resumed_from_step"] for report in second if report.type == "started"] == [20]
     assert digest_of(second) == undisturbed

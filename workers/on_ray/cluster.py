@@ -1,5 +1,6 @@
 """A Ray cluster: one of our own, or one that runs already."""
 
+import logging
 import os
 import shutil
 import threading
@@ -14,13 +15,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shared.errors import Unavailable
 from workers.blas import ASKED_FOR, kernel_in_use
 from workers.job import Node, TrainingJob, TransportName
-from workers.on_ray.keeper import Keeper, attempts
+from workers.on_ray import seats
+from workers.on_ray.keeper import ANSWERS_WITHIN_S, Keeper, attempts
+from workers.on_ray.running_job import ANSWERS_WITHIN_S as HANGS_AFTER_S
 from workers.on_ray.running_job import RayRunningJob
 from workers.on_ray.seats import GroupedSeats, OnlyNode
 from workers.on_ray.spares import Spares
 from workers.ray_environment import RAYS_OWN, end_leftovers
 
 __all__ = ["RayCluster"]
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "chainrule"
 PROBED_WITHIN_S = 10.0  # for the nodes of a cluster that runs already to say which BLAS kernel they have
@@ -95,16 +100,25 @@ class RayCluster:
 
     def launch(self, job: TrainingJob) -> RayRunningJob:
         attempt = f"{_prefix(job)}{uuid.uuid4().hex[:8]}"
-        seats = GroupedSeats(attempt) if self._only_node is None else OnlyNode(self._only_node)
-        return RayRunningJob.begun(attempt, job, self._spares, self._transport, seats)
+        taken = GroupedSeats(attempt) if self._only_node is None else OnlyNode(self._only_node)
+        return RayRunningJob.begun(attempt, job, self._spares, self._transport, taken)
 
     def find(self, job: TrainingJob) -> RayRunningJob | None:
+        """One that holds CPUs but does not answer is waited for as long as one that is followed. Then its CPUs are taken
+        back; what it still does is refused once the next attempt has begun (`workers/fence.py`)."""
         if not self.keeps_attempts:
             return None
-        for attempt, coordinator in attempts().items():
-            if attempt.startswith(_prefix(job)):
-                seats = GroupedSeats.found(attempt)
-                return RayRunningJob.found(attempt, coordinator, self._spares, self._transport, seats)
+        for within_s in (ANSWERS_WITHIN_S, HANGS_AFTER_S):
+            for attempt, coordinator in attempts(within_s).items():
+                if attempt.startswith(_prefix(job)):
+                    held = GroupedSeats.found(attempt)
+                    return RayRunningJob.found(attempt, coordinator, self._spares, self._transport, held)
+            of_job = [name for name, attempt in seats.groups().items() if attempt.startswith(f"{job.id}.")]
+            if not of_job:
+                return None
+        log.warning("attempt %d of %s does not answer: its CPUs are given back", job.attempt, job.id)
+        for name in of_job:
+            seats.remove(name)
         return None
 
     def _kernel(self, node_id: str) -> str | None:

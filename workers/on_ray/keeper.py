@@ -20,8 +20,9 @@ ANSWERS_WITHIN_S = 5.0
 log = logging.getLogger(__name__)
 
 
-def attempts() -> dict[str, Any]:
-    """The attempts that run, or have ended without anybody's notice: the coordinator of each, by its name."""
+def attempts(within_s: float = ANSWERS_WITHIN_S) -> dict[str, Any]:
+    """The attempts that run, or have ended without anybody's notice: the coordinator of each that answers, by its
+    name."""
     asked: dict[Any, Any] = {}
     for name in ray.util.list_named_actors():
         try:
@@ -31,7 +32,7 @@ def attempts() -> dict[str, Any]:
         asked[process.attempt.remote()] = process
     if not asked:
         return {}
-    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERS_WITHIN_S)
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=within_s)
     found = {}
     for answer in ready:
         try:

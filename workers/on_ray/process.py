@@ -22,7 +22,7 @@ from workers.blas import kernel_in_use
 from workers.coordinator import Coordinator
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker
-from workers.job import Report, StopRequest, TrainingJob, TransportName
+from workers.job import Report, StopRequest, Superseded, TrainingJob, TransportName
 from workers.kernel_kills import KernelKills
 from workers.link import Entrance, serve
 from workers.on_ray.calls import RayCalls
@@ -83,8 +83,9 @@ class _Process:
 
     @ray.method(concurrency_group="aside")
     def attempt(self) -> str | None:
-        """The attempt that this process runs as its coordinator, or has run to an end that nobody has heard of."""
-        return self._run_of
+        """The attempt that this process runs as its coordinator, or has run to an end that nobody has heard of; none
+        that has found a later one in its place."""
+        return None if isinstance(self._failed, Superseded) else self._run_of
 
     def _end_when_alone(self, raylet: int) -> None:
         """Ends this process when the raylet that started it is gone, since Ray would wait for the running call, maybe
