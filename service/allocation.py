@@ -123,7 +123,7 @@ def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus, s
             turns.count(job, gets)
             free -= gets
         else:
-            decision.reasons[job.id] = _reason(job, free, cpus.total, before)
+            decision.reasons[job.id] = _reason(job, free, cpus.total, before, kept=free - its)
             decision.waits.append(job)
             turns.count(job, job.cpus_min)
             if before == 0:
@@ -236,7 +236,7 @@ def _resuming(job: Waiting) -> str:
     return "resumes when it is its turn: " if job.paused else ""
 
 
-def _reason(job: Waiting, free: int, total: int, before: int) -> str:
+def _reason(job: Waiting, free: int, total: int, before: int, kept: int) -> str:
     if job.preempted_by is not None:
         return preempted(job.preempted_by, job.cpus_min)
     if before > TOLD:
@@ -244,7 +244,9 @@ def _reason(job: Waiting, free: int, total: int, before: int) -> str:
     free = max(0, free)
     what = "a free CPU" if job.cpus_min == 1 else f"{job.cpus_min} free CPUs at once"
     behind = f"; {before} {'job' if before == 1 else 'jobs'} before it" if before else ""
-    return f"{_resuming(job)}waits for {what}: needs {job.cpus_min}, {free} of {total} {_are(free)} free{behind}"
+    kept_for = f", {kept} kept for a job of higher priority that is tried again soon" if kept else ""
+    are_free = f"{free} of {total} {_are(free)} free"
+    return f"{_resuming(job)}waits for {what}: needs {job.cpus_min}, {are_free}{kept_for}{behind}"
 
 
 def _are(count: int) -> str:

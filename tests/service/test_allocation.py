@@ -91,6 +91,10 @@ def test_a_job_that_is_to_be_tried_again_keeps_its_reason_and_holds_up_nobody() 
 def test_cpus_are_kept_from_lower_jobs_for_one_that_is_tried_again_in_a_moment() -> None:
     soon = Waiting("lost", 2, 2, priority=5, due_in_s=HOLDS_S)
     decision = decided([soon, Waiting("low", 1, 1), Waiting("lower", 1, 1, priority=-1)], total=2)
+    kept = (
+        "waits for a free CPU: needs 1, 2 of 2 are free, 2 kept for a job of higher priority that is tried again soon"
+    )
+    assert decision.reasons["low"] == kept
     assert decision.starts == {}
     assert decided([soon, Waiting("equal", 1, 1, priority=5)], total=2).starts == {"equal": 1}
     assert decided([soon, Waiting("low", 1, 1)], total=3).starts == {"low": 1}

@@ -38,9 +38,9 @@ some = st.integers(0, 9)  # of the jobs or attempts that there are, the first, s
 class Histories(RuleBasedStateMachine):
     database: Database
 
-    @initialize(cpus=st.integers(1, 6))
-    def begin(self, cpus: int) -> None:
-        self.world = World(self.database, cpus)
+    @initialize(cpus=st.integers(1, 6), keeps_attempts=st.booleans())
+    def begin(self, cpus: int, keeps_attempts: bool) -> None:
+        self.world = World(self.database, cpus, keeps_attempts=keeps_attempts)
 
     # ------------------------------------------------------------ users
     @rule(least=st.integers(1, 4), more=st.integers(0, 4), priority=st.integers(0, 3), tenant=tenants)
@@ -132,6 +132,15 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def the_service_is_killed(self) -> None:
         self.world.kill()
+
+    @rule()
+    def another_control_plane_takes_over(self) -> None:
+        self.world.replace()
+
+    @precondition(lambda self: self.world.stale)
+    @rule()
+    def the_one_before_wakes(self) -> None:
+        self.world.wake()
 
     @invariant()
     def is_sound(self) -> None:

@@ -102,10 +102,12 @@ class SimulatedJob(ScriptedJob):
 
 
 class SimulatedCluster(ScriptedCluster):
-    """Keeps every attempt that has not been closed; while it is `crowded`, it has no place for any."""
+    """Knows every attempt that has not been closed; while it is `crowded`, it has no place for any. One that `keeps`
+    attempts has them go on when their control plane is gone."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, *, keeps: bool = False) -> None:
         super().__init__(cpus)
+        self.keeps_attempts = keeps
         self.crowded = self.is_away = False
         self.attempts: list[SimulatedJob] = []
         self.has_shrunk = False
@@ -130,6 +132,10 @@ class SimulatedCluster(ScriptedCluster):
         self.attempts.append(SimulatedJob(job))
         return self.attempts[-1]
 
+    def find(self, job: TrainingJob) -> SimulatedJob | None:
+        found = [each for each in self.open() if (each.job.id, each.job.attempt) == (job.id, job.attempt)]
+        return found[0] if found and self.keeps_attempts else None
+
     def open(self) -> list[SimulatedJob]:
         return [attempt for attempt in self.attempts if not attempt.closed.is_set()]
 
@@ -151,7 +157,7 @@ class SimulatedCluster(ScriptedCluster):
 class World:
     """Everything, on a database that is emptied first. What moved is checked, and kept in `moves`, by `check`."""
 
-    def __init__(self, database: Database, cpus: int = 4) -> None:
+    def __init__(self, database: Database, cpus: int = 4, *, keeps_attempts: bool = False) -> None:
         self.clock, self.wall_offset_s = 0.0, 0.0
         self.moves: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[str] = []
@@ -162,7 +168,10 @@ class World:
         with database.writing() as connection:
             connection.execute(sa.delete(jobs))
             connection.execute(sa.update(tenants).values(served_at=None))
-        self.cluster = SimulatedCluster(cpus)
+        self.cluster = SimulatedCluster(cpus, keeps=keeps_attempts)
+        self.stale: list[Runner] = []
+        """Those of control planes that were given up for dead, and are not."""
+        self.runners: list[Runner] = []
         self.start()
 
     @staticmethod
@@ -180,7 +189,7 @@ class World:
 
     def start(self) -> None:
         """The service starts, on what it finds in the database."""
-        self.runners: list[Runner] = []
+        self.runners = []
         self.store = Store(self._database, self.untold.append, self.wall_clock)
         self._runners = Runners(
             self.store,
@@ -211,6 +220,18 @@ class World:
             attempt.over = True
             attempt.close()
         self.start()
+
+    def replace(self) -> None:
+        """Another control plane takes over, while this one hangs. Attempts go on where the cluster keeps them."""
+        if not self.cluster.keeps_attempts:
+            self.kill()
+            return
+        self.stale += [runner for runner in self.runners if runner._running is not None]
+        self.start()
+
+    def wake(self) -> None:
+        """Those that were given up go on from where they were, and find out."""
+        self.stale = [runner for runner in self.stale if not runner.step(0.0)]
 
     def wall_clock(self) -> str:
         return later(BEGAN_AT, self.clock + self.wall_offset_s)
@@ -300,10 +321,12 @@ class World:
 
     def check_priorities(self) -> None:
         """Once all has settled, nobody waits behind jobs of lower priority that could give way."""
-        free = self.cluster.cpus - sum(attempt.cpus for attempt in self.cluster.open())
-        waiting = [job for job in self.store.queue.head(self.cluster.cpus) if not self._is_to_be_tried_later(job)]
+        everybody = self.store.queue.head(self.cluster.cpus)
+        waiting = [job for job in everybody if not self._is_to_be_tried_later(job)]
         able = [job for job in waiting if not self._is_held_back(job, waiting)]
         first = max((job.priority for job in able), default=0)
+        free = self.cluster.cpus - sum(attempt.cpus for attempt in self.cluster.open())
+        free -= sum(job.cpus_min for job in everybody if job not in waiting and job.priority > first)
         able = [job for job in able if job.priority == first]
         lower = [runner.state() for runner in self.runners if runner.attempt.priority < first]
         could = free + sum(attempt.cpus for attempt in lower)

@@ -104,7 +104,7 @@ class RayCluster:
         return RayRunningJob.begun(attempt, job, self._spares, self._transport, taken)
 
     def find(self, job: TrainingJob) -> RayRunningJob | None:
-        """One that holds CPUs but does not answer is waited for as long as one that is followed. Then its CPUs are taken
+        """One that holds CPUs but does not answer is waited for as long as one that is followed. Then they are taken
         back; what it still does is refused once the next attempt has begun (`workers/fence.py`)."""
         if not self.keeps_attempts:
             return None
