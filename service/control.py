@@ -46,6 +46,10 @@ TRY_AGAIN_S = 2.0
 PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
 ENDS_WITHIN_S = 7.5
 SAYS_GOODBYE_WITHIN_S = 0.5
+FOREIGN = (
+    "is in use by a service with another data folder; give each a database of its own, or have them share "
+    "the data folder and a Ray cluster too (--data-dir, --ray-address)"
+)
 
 log = logging.getLogger("chainrule")
 
@@ -227,6 +231,11 @@ class ControlPlane:
             try:
                 database.migrate()
                 store, credentials = Store(database, self.bell.ring, on_move=self._moved), Credentials(database)
+                if not store.owner.enter(self.folder.id()):
+                    self._problems["database"] = FOREIGN
+                    log.warning("the database %s", FOREIGN)
+                    self._stopping.wait(TRY_AGAIN_S)
+                    continue
                 credentials.keep_one_admin(self.folder.write_admin_key)
             except SQLAlchemyError as error:
                 self._problems["database"] = f"cannot be opened: {reason_of(error)}"
@@ -250,6 +259,7 @@ class ControlPlane:
             self._deliverer = Deliverer(Outbox(database), Sender(rules), self.folder.webhook_key)
             self._deliverer.start()
             return
+        database.close()
 
     def _run_cluster(self) -> None:
         cluster = self._start_cluster()

@@ -27,7 +27,7 @@ log = logging.getLogger("chainrule")
 
 
 class DataFolder:
-    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet,
+    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet, `id`,
     `admin.key`, and `webhooks.key`.
 
     With `checkpoints`, a URL, the jobs' checkpoints are kept there, each job's below its id. A `shared` folder is one
@@ -93,19 +93,27 @@ class DataFolder:
     def webhook_key(self) -> bytes:
         """What the secrets of all webhooks follow from: 32 random bytes, made when they are first needed, which only
         the service's own user can read. Raises Unavailable where they cannot be written or read."""
-        path = self.path / "webhooks.key"
         try:
-            if not path.exists():
-                self._make_webhook_key(path)
-            return path.read_bytes()
+            return self._made_once("webhooks.key", secrets.token_bytes(32))
         except OSError as error:
             raise Unavailable(f"the secrets of webhooks cannot be made: {error.strerror}") from error
 
-    def _make_webhook_key(self, path: Path) -> None:
-        partial = self.path / f".webhooks.key.{ULID()}"
+    def id(self) -> str:
+        """What tells this folder from all others, wherever it is moved. Raises OSError."""
+        return self._made_once("id", f"folder_{ULID()}".encode()).decode()
+
+    def _made_once(self, name: str, content: bytes) -> bytes:
+        """What is in a small file of the folder, which is made of `content` if it is not there yet."""
+        path = self.path / name
+        if not path.exists():
+            self._make_once(path, content)
+        return path.read_bytes()
+
+    def _make_once(self, path: Path, content: bytes) -> None:
+        partial = self.path / f".{path.name}.{ULID()}"
         partial.touch(mode=0o600)
         try:
-            self._disk.write(partial, [secrets.token_bytes(32)])
+            self._disk.write(partial, [content])
             self._disk.flush(partial)
             with suppress(FileExistsError):  # by another service that shares the folder: all of them take that one
                 path.hardlink_to(partial)

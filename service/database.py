@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.ext.compiler import compiles
 
+from service.clock import since_1970
+
 __all__ = [
     "AWAY",
     "DEFAULT_TENANT",
@@ -18,6 +21,7 @@ __all__ = [
     "WAITS",
     "Database",
     "DatabaseTime",
+    "SteadyTime",
     "control_planes",
     "dataset_names",
     "datasets",
@@ -237,6 +241,7 @@ control_planes = sa.Table(
     metadata,
     sa.Column("id", sa.String(40), primary_key=True),
     sa.Column("lease_until", sa.Double, nullable=False),  # as that of a job: it is alive until then
+    sa.Column("folder", sa.String(40)),  # the id of its data folder; null of a release that did not tell
 )
 
 webhooks = sa.Table(
@@ -352,6 +357,22 @@ class Database:
     def close(self) -> None:
         """Closes every connection."""
         self._engine.dispose()
+
+
+class SteadyTime:
+    """The present in UTC, as the database's clock told it at first and as this process's own time has passed since: who
+    compares two of its moments is not misled by a clock that was set in between."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._clock = database, clock
+        self._ahead_s: float | None = None  # of the clock of this process
+
+    def __call__(self) -> str:
+        """Raises one of AWAY if it is asked for the first time."""
+        if self._ahead_s is None:
+            with self._database.reading() as connection:
+                self._ahead_s = connection.scalar(sa.select(DatabaseTime())) - self._clock()  # type: ignore[operator]
+        return since_1970(self._ahead_s + self._clock())
 
 
 class _OneAtATime(AbstractContextManager[None]):

@@ -17,7 +17,7 @@ from service.reports import finite, meaning_of
 from service.store import JobRow, Store
 from service.telemetry import Telemetry
 from shared.errors import Unavailable
-from workers.failures import Losses
+from workers.failures import NO_ROOM, Losses, pauses_because
 from workers.job import (
     AttemptLost,
     Cluster,
@@ -300,6 +300,10 @@ class Runner:
         """What it means that following the attempt ended with `error`, which is no news when we closed it ourselves."""
         if self._abandoned.is_set():
             return self._interrupted
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            self._ended_as = "paused"
+            end = self._end_of({"outcome": "paused", "reason": pauses_because("its folder cannot be made", error)})
+            return lambda: end
         if isinstance(error, AttemptLost):
             log.warning("attempt %d of %s was lost", self.attempt.number, self.attempt.job_id, exc_info=error)
             loss = error

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, exc
 
 from service.batches import Batches
 from service.clock import later, now
-from service.database import Database, events, job_labels, jobs, tenants
+from service.database import Database, SteadyTime, events, job_labels, jobs, tenants
 from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
 from service.owner import NOBODY, Owner
@@ -58,6 +58,7 @@ class Store:
         clock: Callable[[], str] = now,
         owner: Owner | None = None,
         on_move: "OnMove" = lambda before, to: None,
+        steady: Callable[[], str] | None = None,
     ) -> None:
         self.owner = owner or Owner(database)
         """The control plane that this store writes for."""
@@ -65,7 +66,7 @@ class Store:
         """The jobs that wait."""
         self._database = database
         self._on_event, self._on_move = on_event, on_move
-        self._clock = clock
+        self._clock, self._steady = clock, steady or SteadyTime(database)
         self._submitted: Batches[NewJob, Added] = Batches(self._add, MAX_BATCH)
 
     # ------------------------------------------------------------ submitting and removing
@@ -83,8 +84,9 @@ class Store:
 
     def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
         try:
+            steady = self._steady()
             with self._database.writing() as connection:
-                return add_all(connection, batch, self._clock())
+                return add_all(connection, batch, self._clock(), steady)
         except exc.IntegrityError:  # a key of one of them, committed by somebody else between our look and our insert
             if len(batch) > 1:
                 return [added for new in batch for added in self._add([new])]
@@ -221,7 +223,7 @@ class Store:
 
     def end_late(self, limit: int) -> Sequence[str]:
         """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
-        late = sa.select(jobs).where(jobs.c.wait_until <= self._clock())  # each move clears that of its job
+        late = sa.select(jobs).where(jobs.c.wait_until <= self._steady())  # each move clears that of its job
         with self._database.reading() as connection:
             if connection.execute(late.limit(1)).first() is None:
                 return []

@@ -40,8 +40,11 @@ class NewJob:
     submitted_by: str | None = None  # the name of the key that it came with
 
 
-def add_all(connection: Connection, batch: Sequence[NewJob], moment: str) -> Sequence[Added | InvalidInput]:
-    """Inserts those that are new, and tells of each what came of it, or with what it is refused."""
+def add_all(
+    connection: Connection, batch: Sequence[NewJob], moment: str, steady: str
+) -> Sequence[Added | InvalidInput]:
+    """Inserts those that are new, and tells of each what came of it, or with what it is refused. Users are told
+    `moment`; how long jobs wait is counted from `steady`."""
     outcomes: dict[str, Added | InvalidInput] = {}
     fresh: list[NewJob] = []
     keys: set[tuple[str, str]] = set()
@@ -61,7 +64,7 @@ def add_all(connection: Connection, batch: Sequence[NewJob], moment: str) -> Seq
                 continue  # of two that came at once with one key, the first one is inserted
             keys.add((new.tenant, new.idempotency_key))
         fresh.append(new)
-    outcomes |= {job.id: (job, True) for job in _insert(connection, fresh, moment)}
+    outcomes |= {job.id: (job, True) for job in _insert(connection, fresh, moment, steady)}
     for new in batch:
         if new.id not in outcomes:
             outcomes[new.id] = _repeated(connection, new)
@@ -78,10 +81,10 @@ def _repeated(connection: Connection, new: NewJob) -> Added | InvalidInput:
     return known, False
 
 
-def _insert(connection: Connection, batch: Sequence[NewJob], moment: str) -> Sequence[JobRow]:
+def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, steady: str) -> Sequence[JobRow]:
     if not batch:
         return []
-    rows = connection.execute(sa.insert(jobs).returning(jobs), [_values(new, moment) for new in batch]).all()
+    rows = connection.execute(sa.insert(jobs).returning(jobs), [_values(new, moment, steady) for new in batch]).all()
     numbers = {row.id: row.number for row in rows}
     told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
     first = {"seq": 1, "type": "state", "data": told, "at": moment}
@@ -110,7 +113,7 @@ def _insert(connection: Connection, batch: Sequence[NewJob], moment: str) -> Seq
     return rows
 
 
-def _values(new: NewJob, moment: str) -> dict[str, Any]:
+def _values(new: NewJob, moment: str, steady: str) -> dict[str, Any]:
     """The row of a job that is queued."""
     spec = new.plan.spec
     return {
@@ -136,7 +139,7 @@ def _values(new: NewJob, moment: str) -> dict[str, Any]:
         "last_event": 1,
         "submitted_by": new.submitted_by,
         "created_at": moment,
-        "wait_until": None if spec.max_wait_s is None else later(moment, spec.max_wait_s),
+        "wait_until": None if spec.max_wait_s is None else later(steady, spec.max_wait_s),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.postgresql import PostgreSQL
-from service.control import ControlPlane
+from service.control import FOREIGN, ControlPlane
 from service.events import POLL_S
 from service.leases import LOOK_S
 from service.settings import Settings
@@ -137,6 +137,25 @@ def test_a_key_that_is_revoked_at_one_is_refused_by_all_within_a_second(group: G
         assert asked < revoked + 1.0
         time.sleep(0.02)
         asked = time.monotonic()
+
+
+def test_a_service_with_a_folder_of_its_own_takes_no_jobs_of_a_database_that_is_in_use(
+    group: Group, tmp_path: Path
+) -> None:
+    attempt, follower, _ = group.run()
+    before = follower.control.store.any_job(attempt.job.id)
+    settings = Settings(data_dir=tmp_path / "other", database_url=group.settings.database_url)
+    stranger = Service(settings, ScriptedCluster())
+    try:
+        while not (problems := [each for each in stranger.control.problems() if "another data folder" in each]):
+            assert not stranger.control.ready.wait(0.05)
+        assert problems == [f"the database {FOREIGN}"]
+        assert stranger.cluster.nothing_launched()
+        assert not (tmp_path / "other" / "admin.key").exists(), "nor does it make keys there"
+        after = follower.control.store.any_job(attempt.job.id)
+        assert (after.owner, after.epoch, after.state) == (before.owner, before.epoch, "running")
+    finally:
+        stranger.stop()
 
 
 def test_a_service_that_shares_nothing_is_kept_out_of_a_shared_folder(group: Group) -> None:

@@ -1,5 +1,7 @@
 """What a control plane does about the leases of its attempts, and about those of others that are gone."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,12 +45,17 @@ class ControlPlane:
         table = self.catalog.table(self.catalog.find(TENANT, "numbers"))
         return TrainingJob(attempt.job_id, attempt.number, plan, table, None, "", attempt.workers)
 
-    def run(self) -> ScriptedJob:
-        """Submits a job and starts it."""
+    def begin(self) -> str:
+        """Submits a job and starts it; returns its id."""
         job_id = self.store.add(new_job())[0].id
         job = self.store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"), workers=1)
         assert job is not None
         self.runners.launch(Attempt.at(job))
+        return str(job_id)
+
+    def run(self) -> ScriptedJob:
+        """Likewise; returns its attempt."""
+        self.begin()
         return self.cluster.next_job()
 
     def until_ended(self) -> None:
@@ -156,6 +163,19 @@ def test_a_stale_owner_leaves_the_attempt_that_the_new_one_may_follow(plane: Con
     attempt.tell_metrics(1)
     plane.until_ended()
     assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (True, False)
+
+
+def test_a_job_pauses_and_says_why_where_there_is_no_room_for_its_folder(database: Database, catalog: Catalog) -> None:
+    class Full(ControlPlane):
+        def _job_of(self, attempt: Attempt) -> TrainingJob:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    plane = Full(database, catalog, ScriptedCluster())
+    job_id = plane.begin()
+    plane.until_ended()
+    job = plane.store.any_job(job_id)
+    why = "its folder cannot be made: No space left on device; resume it when there is room"
+    assert (job.state, job.reason, job.losses) == ("paused", why, 0)
 
 
 def test_an_attempt_that_starts_when_its_owner_has_been_given_up_is_closed(

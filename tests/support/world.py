@@ -161,6 +161,7 @@ class World:
         self.clock, self.wall_offset_s = 0.0, 0.0
         self.moves: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[str] = []
+        self.submitted_at: dict[str, float] = {}
         self.quotas: dict[str, Quota] = {}
         self.untold: list[str] = []  # jobs of which something was written that has not been checked yet
         self.by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -190,7 +191,7 @@ class World:
     def start(self) -> None:
         """The service starts, on what it finds in the database."""
         self.runners = []
-        self.store = Store(self._database, self.untold.append, self.wall_clock)
+        self.store = Store(self._database, self.untold.append, self.wall_clock, steady=self.steady_clock)
         self._runners = Runners(
             self.store,
             self.cluster,
@@ -236,6 +237,9 @@ class World:
     def wall_clock(self) -> str:
         return later(BEGAN_AT, self.clock + self.wall_offset_s)
 
+    def steady_clock(self) -> str:
+        return later(BEGAN_AT, self.clock)
+
     def _job_of(self, attempt: Attempt) -> TrainingJob:
         return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers)
 
@@ -252,6 +256,7 @@ class World:
         plan = PLAN.model_copy(update={"spec": JobSpec.model_validate(whole)})
         job, _ = self.store.add(NewJob(f"job_{ULID()}", tenant, plan, f"ds_of_{tenant}", "a" * 64))
         self.jobs.append(str(job.id))
+        self.submitted_at[self.jobs[-1]] = self.clock
         return self.jobs[-1]
 
     def request(self, job_id: str, verb: Verb) -> None:
@@ -306,6 +311,9 @@ class World:
             self.moves.append((job_id, move))
             assert move["attempt"] == sum(each["to"] == JobState.QUEUED for each in known), known
             assert move["reason"]
+            if move["reason"].startswith("waited longer than max_wait_s"):
+                limit_s = self.store.any_job(job_id).plan["spec"]["max_wait_s"]
+                assert self.clock - self.submitted_at[job_id] >= limit_s, "whatever the clocks are set to"
         assert state == known[-1]["to"]
 
     def check(self) -> None:
