@@ -12,14 +12,14 @@ from pathlib import Path
 __all__ = ["FILES", "PACKAGE", "synchronous"]
 
 PACKAGE = Path(__file__).resolve().parent / "chainrule"
-FILES = ("client.py", "job.py", "webhooks.py")
+FILES = ("client.py", "connection.py", "job.py", "webhooks.py")
 NOTE = "# Written by `make sync` from aio/{file}: change that file, not this one.\n"
 
 REPLACED = {
     r"\basync (def|with|for)\b": r"\1",
     r"\bawait ": "",
     r"\bAwaitable\[None\]": "None",
-    r"\bAsync(Client|Job|Webhooks|BaseTransport|Iterator)\b": r"\1",
+    r"\bAsync(Client|Connection|Job|Webhooks|BaseTransport|Iterator)\b": r"\1",
     r"\b__a(enter|exit)__\b": r"__\1__",
     r"\ba(close|iter_bytes|read)\b": r"\1",
     r"\basynccontextmanager\b": "contextmanager",

@@ -2,14 +2,10 @@
 """The webhooks of a tenant: who else is told when jobs move, and what was sent to them."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from chainrule.connection import Connection, segment
 from chainrule.records import Page
 from chainrule.webhook_records import Delivery, MadeWebhook, Webhook
-
-if TYPE_CHECKING:
-    from chainrule.client import Client
 
 __all__ = ["Webhooks"]
 
@@ -19,8 +15,8 @@ PATH = "/v1/webhooks"
 class Webhooks:
     """`client.webhooks`. Methods raise what the client's own raise: NotFound, Refused, Conflict, …"""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def create(
         self,
@@ -35,15 +31,15 @@ class Webhooks:
         `events` such as "job.running"; by default the ends of jobs. Only jobs that have all of `labels` are told of.
         """
         asked = {"url": url, "events": events and list(events), "labels": labels, "description": description}
-        return MadeWebhook.of(self._client.send_json("POST", PATH, asked))
+        return MadeWebhook.of(self._connection.send_json("POST", PATH, asked))
 
     def list(self, limit: int | None = None, cursor: str | None = None) -> Page[Webhook]:
         """One page of the webhooks, newest first."""
-        return self._client.page(PATH, Webhook.of, {"limit": limit, "cursor": cursor})
+        return self._connection.page(PATH, Webhook.of, {"limit": limit, "cursor": cursor})
 
     def get(self, webhook_id: str) -> Webhook:
         """One webhook."""
-        return Webhook.of(self._client.send_json("GET", _path(webhook_id)))
+        return Webhook.of(self._connection.send_json("GET", _path(webhook_id)))
 
     def update(
         self,
@@ -57,32 +53,32 @@ class Webhooks:
     ) -> Webhook:
         """Changes what is given; `enabled` switches it off or on again."""
         asked = {"url": url, "events": events and list(events), "labels": labels, "description": description}
-        return Webhook.of(self._client.send_json("PATCH", _path(webhook_id), {**asked, "enabled": enabled}))
+        return Webhook.of(self._connection.send_json("PATCH", _path(webhook_id), {**asked, "enabled": enabled}))
 
     def delete(self, webhook_id: str) -> None:
         """Removes a webhook and the log of its deliveries."""
-        self._client.send_json("DELETE", _path(webhook_id))
+        self._connection.send_json("DELETE", _path(webhook_id))
 
     def ping(self, webhook_id: str) -> Delivery:
         """Sends a test event, once; `deliveries` tells how that went."""
-        return Delivery.of(self._client.send_json("POST", _path(webhook_id, "ping")))
+        return Delivery.of(self._connection.send_json("POST", _path(webhook_id, "ping")))
 
     def rotate_secret(self, webhook_id: str) -> MadeWebhook:
         """Gives it a new secret, which only the answer holds; for a day the old one signs too."""
-        return MadeWebhook.of(self._client.send_json("POST", _path(webhook_id, "rotate_secret")))
+        return MadeWebhook.of(self._connection.send_json("POST", _path(webhook_id, "rotate_secret")))
 
     def deliveries(
         self, webhook_id: str, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> Page[Delivery]:
         """One page of what was sent to it and is to be, newest first; `state` (pending, succeeded, failed) filters."""
         params = {"state": state, "limit": limit, "cursor": cursor}
-        return self._client.page(_path(webhook_id, "deliveries"), Delivery.of, params)
+        return self._connection.page(_path(webhook_id, "deliveries"), Delivery.of, params)
 
     def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Sends a delivery again, or at once where it waits."""
         path = _path(webhook_id, "deliveries", delivery_id, "redeliver")
-        return Delivery.of(self._client.send_json("POST", path))
+        return Delivery.of(self._connection.send_json("POST", path))
 
 
 def _path(*segments: str) -> str:
-    return "/".join((PATH, *(quote(each, safe="") for each in segments)))
+    return "/".join((PATH, *map(segment, segments)))

@@ -2,33 +2,20 @@
 
 import json
 import math
-import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from chainrule import files, safetensors
+from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, json_body, segment
 from chainrule.aio.job import AsyncJob
-from chainrule.aio.waiting import aside, pause, sent
+from chainrule.aio.waiting import aside, sent
 from chainrule.aio.webhooks import AsyncWebhooks
-from chainrule.errors import (
-    ChainruleError,
-    InvalidFile,
-    NotFound,
-    Refused,
-    ServiceError,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-)
-from chainrule.keys import EXPECTED, find_key
+from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
 from chainrule.records import (
     TERMINAL_STATES,
     Cluster,
@@ -53,20 +40,13 @@ from chainrule.training import Source, learned, source_of, spec_of
 if TYPE_CHECKING:
     from chainrule.model import Model
 
-__all__ = ["DEFAULT_URL", "AsyncClient"]
+__all__ = ["AsyncClient"]
 
-DEFAULT_URL = "http://127.0.0.1:8400"
-REQUEST_TIMEOUT_S = 60.0
-EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
-RETRIES = 3  # of requests that may be repeated without harm
-LONGEST_WAIT_S = 5.0  # between two tries
 PREDICT_BODY_BYTES = 768 * 1024  # the service takes JSON up to 1 MiB
 PREDICT_ROWS = 1_000
 
-Item = TypeVar("Item")
 
-
-class AsyncClient:
+class AsyncClient(AsyncConnection):
     """Speaks to one Chainrule service; use it in a `with` block, or `close` it.
 
     The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. The key is `key`, else the
@@ -76,57 +56,10 @@ class AsyncClient:
     A client may be pickled: a client of the same URL comes out, and nothing secret goes in.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        key: str | None = None,
-        *,
-        timeout_s: float = REQUEST_TIMEOUT_S,
-        transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[None]] = pause,
-    ) -> None:
-        self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
-        self._key, self._sleep = key, sleep
-        # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=httpx.Timeout(timeout_s, connect=10.0),
-            transport=transport,
-            trust_env=False,
-            auth=self._with_key,
-        )
-        self.webhooks = AsyncWebhooks(self)
-        """Who else is told when jobs move."""
-
-    async def __aenter__(self) -> "AsyncClient":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.url,)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "AsyncClient":
-        return self  # it holds connections; nothing in it changes
-
-    async def close(self) -> None:
-        """Closes the connections; repeating is harmless."""
-        await self._http.aclose()
-
     @property
-    def key(self) -> str | None:
-        """The key that is sent; looked for until there is one, as a local service makes its own at its first start."""
-        if self._key is None:
-            self._key = find_key(self.url)
-        return self._key
-
-    def _with_key(self, request: httpx.Request) -> httpx.Request:
-        if self.key is not None:
-            request.headers["Authorization"] = f"Bearer {self.key}"
-        return request
+    def webhooks(self) -> AsyncWebhooks:
+        """Who else is told when jobs move."""
+        return AsyncWebhooks(self)
 
     # ------------------------------------------------------------------ data sets
     async def add_dataset(
@@ -162,7 +95,7 @@ class AsyncClient:
         response = await self._send(
             "POST",
             "/v1/datasets",
-            params={"name": name or files.name_of(path), **media.options, **_given(options)},
+            params={"name": name or files.name_of(path), **media.options, **given(options)},
             headers=headers,
             content=sent(files.chunks(path, progress)),
             timeout=httpx.Timeout(600.0, connect=10.0),
@@ -175,16 +108,16 @@ class AsyncClient:
 
     async def dataset(self, id_or_name: str) -> Dataset:
         """A data set with its columns' profile; a name means its newest version."""
-        return Dataset.of(await self._get(f"/v1/datasets/{_segment(id_or_name)}"))
+        return Dataset.of(await self._get(f"/v1/datasets/{segment(id_or_name)}"))
 
     async def preview(self, id_or_name: str, rows: int = 20) -> list[dict[str, Any]]:
         """The first rows of a data set."""
-        answer = await self._get(f"/v1/datasets/{_segment(id_or_name)}/preview", {"rows": rows})
+        answer = await self._get(f"/v1/datasets/{segment(id_or_name)}/preview", {"rows": rows})
         return list(answer["rows"])
 
     async def delete_dataset(self, dataset_id: str) -> None:
         """Removes a data set. Raises Conflict while a job that has not ended uses it."""
-        await self._repeatable("DELETE", f"/v1/datasets/{_segment(dataset_id)}")
+        await self._repeatable("DELETE", f"/v1/datasets/{segment(dataset_id)}")
 
     # ------------------------------------------------------------------ jobs
     async def train(
@@ -232,17 +165,17 @@ class AsyncClient:
         Raises Refused with one FieldProblem for each wrong field.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        answer = await self._repeatable("POST", "/v1/jobs", **_json(spec, headers))
+        answer = await self._repeatable("POST", "/v1/jobs", **json_body(spec, headers))
         return self._job(answer.json())
 
     async def plan(self, spec: Mapping[str, Any]) -> Plan:
         """A dry run: validates and plans only. Raises as `submit`."""
-        answer = await self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **_json(spec))
+        answer = await self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **json_body(spec))
         return Plan.of(answer.json())
 
     async def job(self, job_id: str) -> AsyncJob:
         """One job as it is now."""
-        return self._job(await self._get(f"/v1/jobs/{_segment(job_id)}"))
+        return self._job(await self._get(f"/v1/jobs/{segment(job_id)}"))
 
     async def jobs(
         self,
@@ -260,7 +193,7 @@ class AsyncClient:
 
     async def delete_job(self, job_id: str) -> None:
         """Removes an ended job and its files. Raises Conflict for one that has not ended."""
-        await self._repeatable("DELETE", f"/v1/jobs/{_segment(job_id)}")
+        await self._repeatable("DELETE", f"/v1/jobs/{segment(job_id)}")
 
     async def cancel(self, job_id: str) -> AsyncJob:
         """Asks a job to stop for good; repeating is harmless. Raises Conflict if it has ended otherwise."""
@@ -276,11 +209,11 @@ class AsyncClient:
 
     async def metrics(self, job_id: str, after: int | None = None) -> list[Metric]:
         """The job's metrics so far, oldest first; only steps above `after` if given."""
-        return await self._all(f"/v1/jobs/{_segment(job_id)}/metrics", dict, {"after": after})
+        return await self._all(f"/v1/jobs/{segment(job_id)}/metrics", dict, {"after": after})
 
     async def history(self, job_id: str) -> list[Move]:
         """Every move of the job: from, to, when, why."""
-        return await self._all(f"/v1/jobs/{_segment(job_id)}/history", Move.of, {})
+        return await self._all(f"/v1/jobs/{segment(job_id)}/history", Move.of, {})
 
     async def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> AsyncJob:
         """The job once it has succeeded, failed or been cancelled.
@@ -330,7 +263,7 @@ class AsyncClient:
 
     async def logs(self, job_id: str, after: int | None = None) -> list[LogLine]:
         """The lines of the job's log so far, oldest first; only those with a `seq` above `after` if given."""
-        return await self._all(f"/v1/jobs/{_segment(job_id)}/logs", LogLine.of, {"after": after})
+        return await self._all(f"/v1/jobs/{segment(job_id)}/logs", LogLine.of, {"after": after})
 
     async def follow_logs(
         self,
@@ -357,7 +290,7 @@ class AsyncClient:
     ) -> AsyncIterator[Event]:
         """The events of a stream of the job, over as many connections as that takes."""
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        path, parser = f"/v1/jobs/{_segment(job_id)}/{what}", EventParser(last_id=last_id)
+        path, parser = f"/v1/jobs/{segment(job_id)}/{what}", EventParser(last_id=last_id)
         failing_since: float | None = None
         while True:
             ended, silent = False, True
@@ -381,22 +314,11 @@ class AsyncClient:
             await self._sleep(min(parser.retry_s or 0.5, LONGEST_WAIT_S))
             parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
 
-    async def _stream(self, path: str, parser: EventParser, deadline: float) -> AsyncIterator[Event]:
-        """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        if parser.last_id:
-            headers["Last-Event-ID"] = parser.last_id
-        left_s = max(0.01, deadline - time.monotonic())
-        timeout = httpx.Timeout(min(EVENT_SILENCE_S, left_s), connect=10.0)
-        async with self._open(path, headers=headers, timeout=timeout) as response:
-            try:
-                async for chunk in response.aiter_bytes():
-                    for event in parser.feed(chunk):
-                        yield Event(event.type, json.loads(event.data), event.id)
-                    if time.monotonic() > deadline:
-                        return
-            except httpx.ReadTimeout:
-                return
+    async def _move(self, job_id: str, move: str) -> AsyncJob:
+        return self._job((await self._repeatable("POST", f"/v1/jobs/{segment(job_id)}/{move}")).json())
+
+    def _job(self, answer: Mapping[str, Any]) -> AsyncJob:
+        return AsyncJob.of(self, answer)
 
     # ------------------------------------------------------------------ models
     async def predict(self, job_id: str, rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
@@ -404,7 +326,7 @@ class AsyncClient:
 
         Raises Refused with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
         """
-        path, headers = f"/v1/jobs/{_segment(job_id)}/predict", {"Content-Type": "application/json"}
+        path, headers = f"/v1/jobs/{segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
         for batch in _batches(rows):
             body = b'{"rows":[' + b",".join(batch) + b"]}"
@@ -420,7 +342,7 @@ class AsyncClient:
     ) -> Path:
         """Writes the model, one safetensors file, to `path`: whole, or not at all."""
         path = Path(path)
-        async with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+        async with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
             total = int(response.headers.get("Content-Length", 0))
             with files.whole(path) as file:
                 async for piece in response.aiter_bytes():
@@ -433,14 +355,14 @@ class AsyncClient:
         """The trained model, to predict with on this machine. It needs numpy."""
         from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
 
-        async with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+        async with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
             content = await response.aread()
         return await aside(Model.from_bytes, content)
 
     async def model_metadata(self, job_id: str) -> dict[str, str]:
         """What the model says of itself (spec, preprocessing, classes, digest): only the head of the file is read."""
         head = bytearray()
-        async with self._open(f"/v1/jobs/{_segment(job_id)}/model") as response:
+        async with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
             async for piece in response.aiter_bytes():
                 head += piece
                 if (header := safetensors.header(head)) is not None:
@@ -457,8 +379,8 @@ class AsyncClient:
         expires_in_s: int | None = None,
     ) -> MadeKey:
         """Makes a key for a tenant (`default`, if none is named); only the answer holds the key. Needs `admin`."""
-        asked = _given({"name": name, "scopes": list(scopes), "tenant": tenant, "expires_in_s": expires_in_s})
-        return MadeKey.of((await self._send("POST", "/v1/keys", **_json(asked))).json())
+        asked = given({"name": name, "scopes": list(scopes), "tenant": tenant, "expires_in_s": expires_in_s})
+        return MadeKey.of((await self._send("POST", "/v1/keys", **json_body(asked))).json())
 
     async def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
         """One page of the keys of all tenants, newest first. Needs `admin`."""
@@ -466,7 +388,7 @@ class AsyncClient:
 
     async def revoke_key(self, key_id: str) -> None:
         """Revokes a key; repeating is harmless. Raises Conflict for the last admin key. Needs `admin`."""
-        await self._repeatable("DELETE", f"/v1/keys/{_segment(key_id)}")
+        await self._repeatable("DELETE", f"/v1/keys/{segment(key_id)}")
 
     async def whoami(self) -> WhoAmI:
         """Whose key is sent: its tenant, and what it allows."""
@@ -487,7 +409,7 @@ class AsyncClient:
 
     async def tenant(self, name: str) -> Tenant:
         """One tenant with its quota. Needs `admin`."""
-        return Tenant.of(await self._get(f"/v1/tenants/{_segment(name)}"))
+        return Tenant.of(await self._get(f"/v1/tenants/{segment(name)}"))
 
     async def set_quota(self, name: str, **quota: float | None) -> Tenant:
         """Sets all of a tenant's quota; what is left out, or None, is the service's default. Needs `admin`.
@@ -495,8 +417,8 @@ class AsyncClient:
         `running_jobs`, `cpus`, `queued_jobs`, `stored_bytes` and `submits_per_minute` are limits; `share` is how many
         times the CPUs of others its jobs get while others wait.
         """
-        path = f"/v1/tenants/{_segment(name)}/quota"
-        return Tenant.of((await self._repeatable("PUT", path, **_json(quota))).json())
+        path = f"/v1/tenants/{segment(name)}/quota"
+        return Tenant.of((await self._repeatable("PUT", path, **json_body(quota))).json())
 
     # ------------------------------------------------------------------ the service
     async def ready(self) -> bool:
@@ -510,105 +432,6 @@ class AsyncClient:
     async def cluster(self) -> Cluster:
         """The machines, their CPUs, how many are free, their BLAS kernels."""
         return Cluster.of(await self._get("/v1/cluster"))
-
-    # ------------------------------------------------------------------ how requests go
-    async def send_json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Sends a request for a path of the API that no other method is for, and returns the JSON of the answer, if
-        it has one. What is None in `body` is left out. Only what harms nobody when it comes twice is sent again."""
-        content = {} if body is None else _json(_given(body))
-        send = self._send if method == "POST" else self._repeatable
-        answer = await send(method, path, **content)
-        return answer.json() if answer.content else None
-
-    async def _move(self, job_id: str, move: str) -> AsyncJob:
-        return self._job((await self._repeatable("POST", f"/v1/jobs/{_segment(job_id)}/{move}")).json())
-
-    async def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return (await self._repeatable("GET", path, params=_given(params or {}))).json()
-
-    def _job(self, answer: Mapping[str, Any]) -> AsyncJob:
-        return AsyncJob.of(self, answer)
-
-    async def page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
-        """One page of the list at `path`, each item of which is read by `read`."""
-        answer = await self._get(path, params)
-        return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
-
-    async def _all(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> list[Item]:
-        """The items of every page of a list."""
-        items: list[Item] = []
-        cursor: str | None = None
-        while True:
-            page = await self.page(path, read, {**params, "cursor": cursor})
-            items += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return items
-
-    async def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""
-        for attempt in range(RETRIES):
-            try:
-                return await self._send(method, path, **request)
-            except Unavailable as busy:
-                if busy.retry_after_s is None or busy.retry_after_s > LONGEST_WAIT_S:
-                    raise
-                await self._sleep(busy.retry_after_s)
-            except Unreachable as broken:
-                if isinstance(broken.__cause__, httpx.ConnectError | httpx.TimeoutException):
-                    raise  # nothing listens there, or it does not answer: waiting longer is the caller's choice
-                await self._sleep(0.1 * 2**attempt)
-        return await self._send(method, path, **request)
-
-    @asynccontextmanager
-    async def _open(self, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
-        """A GET whose body is read piece by piece."""
-        try:
-            async with self._http.stream("GET", path, **request) as response:
-                if response.is_error:
-                    await response.aread()
-                    raise self._error(response)
-                yield response
-        except httpx.TransportError as broken:
-            raise Unreachable(self.url, _why(broken)) from broken
-
-    async def _send(self, method: str, path: str, *, refuse: bool = True, **request: Any) -> httpx.Response:
-        try:
-            response = await self._http.request(method, path, **request)
-        except httpx.TransportError as broken:
-            raise Unreachable(self.url, _why(broken)) from broken
-        except httpx.InvalidURL as wrong:
-            raise Unreachable(self.url, str(wrong)) from wrong
-        if refuse and response.is_error:
-            raise self._error(response)
-        return response
-
-    def _error(self, response: httpx.Response) -> ServiceError:
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        retry_after = response.headers.get("Retry-After")
-        error = ServiceError.of(response.status_code, body, response.reason_phrase, retry_after)
-        if isinstance(error, Unauthorized) and self._key is None:
-            detail = f"no key: found none for {self.url}, {EXPECTED}"
-            return Unauthorized(error.status, error.title, detail, request_id=error.request_id)
-        return error
-
-
-def _segment(text: str) -> str:
-    """`text` as one segment of a path: an id with a slash in it must not reach another resource."""
-    return quote(text, safe="")
-
-
-def _given(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}
-
-
-def _json(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A JSON body. NaN and infinity are no JSON: ValueError."""
-    content = json.dumps(spec, allow_nan=False).encode()
-    return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
@@ -624,9 +447,3 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
         size += len(text) + 1
     if batch:
         yield batch
-
-
-def _why(error: httpx.TransportError) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return "timed out"
-    return str(error) or type(error).__name__

@@ -1,14 +1,10 @@
 """The webhooks of a tenant: who else is told when jobs move, and what was sent to them."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from chainrule.aio.connection import AsyncConnection, segment
 from chainrule.records import Page
 from chainrule.webhook_records import Delivery, MadeWebhook, Webhook
-
-if TYPE_CHECKING:
-    from chainrule.aio.client import AsyncClient
 
 __all__ = ["AsyncWebhooks"]
 
@@ -18,8 +14,8 @@ PATH = "/v1/webhooks"
 class AsyncWebhooks:
     """`client.webhooks`. Methods raise what the client's own raise: NotFound, Refused, Conflict, …"""
 
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
 
     async def create(
         self,
@@ -34,15 +30,15 @@ class AsyncWebhooks:
         `events` such as "job.running"; by default the ends of jobs. Only jobs that have all of `labels` are told of.
         """
         asked = {"url": url, "events": events and list(events), "labels": labels, "description": description}
-        return MadeWebhook.of(await self._client.send_json("POST", PATH, asked))
+        return MadeWebhook.of(await self._connection.send_json("POST", PATH, asked))
 
     async def list(self, limit: int | None = None, cursor: str | None = None) -> Page[Webhook]:
         """One page of the webhooks, newest first."""
-        return await self._client.page(PATH, Webhook.of, {"limit": limit, "cursor": cursor})
+        return await self._connection.page(PATH, Webhook.of, {"limit": limit, "cursor": cursor})
 
     async def get(self, webhook_id: str) -> Webhook:
         """One webhook."""
-        return Webhook.of(await self._client.send_json("GET", _path(webhook_id)))
+        return Webhook.of(await self._connection.send_json("GET", _path(webhook_id)))
 
     async def update(
         self,
@@ -56,32 +52,32 @@ class AsyncWebhooks:
     ) -> Webhook:
         """Changes what is given; `enabled` switches it off or on again."""
         asked = {"url": url, "events": events and list(events), "labels": labels, "description": description}
-        return Webhook.of(await self._client.send_json("PATCH", _path(webhook_id), {**asked, "enabled": enabled}))
+        return Webhook.of(await self._connection.send_json("PATCH", _path(webhook_id), {**asked, "enabled": enabled}))
 
     async def delete(self, webhook_id: str) -> None:
         """Removes a webhook and the log of its deliveries."""
-        await self._client.send_json("DELETE", _path(webhook_id))
+        await self._connection.send_json("DELETE", _path(webhook_id))
 
     async def ping(self, webhook_id: str) -> Delivery:
         """Sends a test event, once; `deliveries` tells how that went."""
-        return Delivery.of(await self._client.send_json("POST", _path(webhook_id, "ping")))
+        return Delivery.of(await self._connection.send_json("POST", _path(webhook_id, "ping")))
 
     async def rotate_secret(self, webhook_id: str) -> MadeWebhook:
         """Gives it a new secret, which only the answer holds; for a day the old one signs too."""
-        return MadeWebhook.of(await self._client.send_json("POST", _path(webhook_id, "rotate_secret")))
+        return MadeWebhook.of(await self._connection.send_json("POST", _path(webhook_id, "rotate_secret")))
 
     async def deliveries(
         self, webhook_id: str, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> Page[Delivery]:
         """One page of what was sent to it and is to be, newest first; `state` (pending, succeeded, failed) filters."""
         params = {"state": state, "limit": limit, "cursor": cursor}
-        return await self._client.page(_path(webhook_id, "deliveries"), Delivery.of, params)
+        return await self._connection.page(_path(webhook_id, "deliveries"), Delivery.of, params)
 
     async def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Sends a delivery again, or at once where it waits."""
         path = _path(webhook_id, "deliveries", delivery_id, "redeliver")
-        return Delivery.of(await self._client.send_json("POST", path))
+        return Delivery.of(await self._connection.send_json("POST", path))
 
 
 def _path(*segments: str) -> str:
-    return "/".join((PATH, *(quote(each, safe="") for each in segments)))
+    return "/".join((PATH, *map(segment, segments)))

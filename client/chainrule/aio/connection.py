@@ -1,0 +1,198 @@
+"""How requests reach the service and answers come back: keys, retries, streams, lists."""
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from chainrule.aio.waiting import pause
+from chainrule.errors import ServiceError, Unauthorized, Unavailable, Unreachable
+from chainrule.keys import EXPECTED, find_key
+from chainrule.records import Event, Page
+from chainrule.sse import EventParser
+
+__all__ = ["LONGEST_WAIT_S", "AsyncConnection", "given", "json_body", "segment"]
+
+DEFAULT_URL = "http://127.0.0.1:8400"
+REQUEST_TIMEOUT_S = 60.0
+EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
+RETRIES = 3  # of requests that may be repeated without harm
+LONGEST_WAIT_S = 5.0  # between two tries
+
+Item = TypeVar("Item")
+
+
+class AsyncConnection:
+    """Speaks HTTP to one service: what the methods of a client, which says where URL and key come from, are made of."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = pause,
+    ) -> None:
+        self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
+        self._key, self._sleep = key, sleep
+        # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            transport=transport,
+            trust_env=False,
+            auth=self._with_key,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.url,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it holds connections; nothing in it changes
+
+    async def close(self) -> None:
+        """Closes the connections; repeating is harmless."""
+        await self._http.aclose()
+
+    @property
+    def key(self) -> str | None:
+        """The key that is sent; looked for until there is one, as a local service makes its own at its first start."""
+        if self._key is None:
+            self._key = find_key(self.url)
+        return self._key
+
+    def _with_key(self, request: httpx.Request) -> httpx.Request:
+        if self.key is not None:
+            request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
+
+    async def send_json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Sends a request for a path of the API that no other method is for, and returns the JSON of the answer, if
+        it has one. What is None in `body` is left out. Only what harms nobody when it comes twice is sent again."""
+        content = {} if body is None else json_body(given(body))
+        send = self._send if method == "POST" else self._repeatable
+        answer = await send(method, path, **content)
+        return answer.json() if answer.content else None
+
+    async def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return (await self._repeatable("GET", path, params=given(params or {}))).json()
+
+    async def page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
+        """One page of the list at `path`, each item of which is read by `read`."""
+        answer = await self._get(path, params)
+        return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
+
+    async def _all(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> list[Item]:
+        """The items of every page of a list."""
+        items: list[Item] = []
+        cursor: str | None = None
+        while True:
+            page = await self.page(path, read, {**params, "cursor": cursor})
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return items
+
+    async def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""
+        for attempt in range(RETRIES):
+            try:
+                return await self._send(method, path, **request)
+            except Unavailable as busy:
+                if busy.retry_after_s is None or busy.retry_after_s > LONGEST_WAIT_S:
+                    raise
+                await self._sleep(busy.retry_after_s)
+            except Unreachable as broken:
+                if isinstance(broken.__cause__, httpx.ConnectError | httpx.TimeoutException):
+                    raise  # nothing listens there, or it does not answer: waiting longer is the caller's choice
+                await self._sleep(0.1 * 2**attempt)
+        return await self._send(method, path, **request)
+
+    async def _stream(self, path: str, parser: EventParser, deadline: float) -> AsyncIterator[Event]:
+        """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if parser.last_id:
+            headers["Last-Event-ID"] = parser.last_id
+        left_s = max(0.01, deadline - time.monotonic())
+        timeout = httpx.Timeout(min(EVENT_SILENCE_S, left_s), connect=10.0)
+        async with self._open(path, headers=headers, timeout=timeout) as response:
+            try:
+                async for chunk in response.aiter_bytes():
+                    for event in parser.feed(chunk):
+                        yield Event(event.type, json.loads(event.data), event.id)
+                    if time.monotonic() > deadline:
+                        return
+            except httpx.ReadTimeout:
+                return
+
+    @asynccontextmanager
+    async def _open(self, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
+        """A GET whose body is read piece by piece."""
+        try:
+            async with self._http.stream("GET", path, **request) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise self._error(response)
+                yield response
+        except httpx.TransportError as broken:
+            raise Unreachable(self.url, _why(broken)) from broken
+
+    async def _send(self, method: str, path: str, *, refuse: bool = True, **request: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, **request)
+        except httpx.TransportError as broken:
+            raise Unreachable(self.url, _why(broken)) from broken
+        except httpx.InvalidURL as wrong:
+            raise Unreachable(self.url, str(wrong)) from wrong
+        if refuse and response.is_error:
+            raise self._error(response)
+        return response
+
+    def _error(self, response: httpx.Response) -> ServiceError:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        retry_after = response.headers.get("Retry-After")
+        error = ServiceError.of(response.status_code, body, response.reason_phrase, retry_after)
+        if isinstance(error, Unauthorized) and self._key is None:
+            detail = f"no key: found none for {self.url}, {EXPECTED}"
+            return Unauthorized(error.status, error.title, detail, request_id=error.request_id)
+        return error
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path: an id with a slash in it must not reach another resource."""
+    return quote(text, safe="")
+
+
+def given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not None."""
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def json_body(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A JSON body. NaN and infinity are no JSON: ValueError."""
+    content = json.dumps(spec, allow_nan=False).encode()
+    return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
+
+
+def _why(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "timed out"
+    return str(error) or type(error).__name__
