@@ -127,11 +127,4 @@ async def submit(place: Place, spec: dict[str, Any], seconds: float, connections
 
 def listed(client: Client) -> set[str]:
     """The ids of all jobs."""
-    found: set[str] = set()
-    cursor: str | None = None
-    while True:
-        page = client.jobs(limit=500, cursor=cursor)
-        found |= {job.id for job in page.items}
-        cursor = page.next_cursor
-        if cursor is None:
-            return found
+    return {job.id for job in client.jobs()}

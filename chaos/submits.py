@@ -3,7 +3,6 @@
 It makes one job, and everybody is told of that one.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -46,14 +45,4 @@ def measure(run: Run) -> Finding:
 
 def _jobs(service: Service) -> int:
     """How many jobs there are."""
-    return sum(1 for _ in _all_jobs(service))
-
-
-def _all_jobs(service: Service) -> Iterator[object]:
-    cursor: str | None = None
-    while True:
-        page = service.client.jobs(cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+    return sum(1 for _ in service.client.jobs())

@@ -12,15 +12,15 @@ from pathlib import Path
 __all__ = ["FILES", "PACKAGE", "synchronous"]
 
 PACKAGE = Path(__file__).resolve().parent / "chainrule"
-FILES = ("client.py", "connection.py", "job.py", "webhooks.py")
+FILES = ("client.py", "connection.py", "job.py", "page.py", "webhooks.py")
 NOTE = "# Written by `make sync` from aio/{file}: change that file, not this one.\n"
 
 REPLACED = {
     r"\basync (def|with|for)\b": r"\1",
     r"\bawait ": "",
-    r"\bAwaitable\[None\]": "None",
-    r"\bAsync(Client|Connection|Job|Webhooks|BaseTransport|Iterator)\b": r"\1",
-    r"\b__a(enter|exit)__\b": r"__\1__",
+    r'\bAwaitable\[("[^"]*"|\w+)\]': r"\1",
+    r"\bAsync(Client|Connection|Job|Page|Webhooks|BaseTransport|Iterator)\b": r"\1",
+    r"\b__a(enter|exit|iter)__\b": r"__\1__",
     r"\ba(close|iter_bytes|read)\b": r"\1",
     r"\basynccontextmanager\b": "contextmanager",
     r"\bchainrule\.aio\.": "chainrule.",
@@ -33,7 +33,8 @@ def synchronous(source: str, file: str) -> str:
     for pattern, replacement in REPLACED.items():
         source = re.sub(pattern, replacement, source)
     name = str(PACKAGE / file)  # so that ruff finds its settings
-    fixed = _ruff(NOTE.format(file=file) + source, "check", "--fix", "--quiet", "--select", "I,F401", name)
+    options = ("--fix", "--unsafe-fixes", "--quiet", "--select", "I,F401,UP028")
+    fixed = _ruff(NOTE.format(file=file) + source, "check", *options, name)
     return _ruff(fixed, "format", "--quiet", name)
 
 

@@ -15,6 +15,7 @@ from chainrule import files, safetensors
 from chainrule.connection import LONGEST_WAIT_S, Connection, given, json_body, segment
 from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
 from chainrule.job import Job
+from chainrule.page import Page
 from chainrule.records import (
     TERMINAL_STATES,
     Cluster,
@@ -25,7 +26,6 @@ from chainrule.records import (
     MadeKey,
     Metric,
     Move,
-    Page,
     Plan,
     Prediction,
     SigninLink,
@@ -104,7 +104,7 @@ class Client(Connection):
         return Dataset.of(response.json())
 
     def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
-        """One page of the data sets, newest first."""
+        """The data sets, newest first, `limit` at most: a page that leads to the others."""
         return self.page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
 
     def dataset(self, id_or_name: str) -> Dataset:
@@ -187,8 +187,12 @@ class Client(Connection):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """One page of the jobs, newest first; `state` (any of them), `label` (key=value, all of them) and `owner` (the
-        name of the key that submitted them) filter."""
+        """The jobs, newest first: all of them, or `limit` at most, each page asked for when it is reached.
+
+        `state` (any of them), `label` (key=value, all of them) and `owner` (the name of the key that submitted them)
+        filter. The answer is the first page, with `items` of its own; `cursor`, the `next_cursor` of an earlier page,
+        begins after that one.
+        """
         params = {"state": state, "label": label, "owner": owner, "limit": limit, "cursor": cursor}
         return self.page("/v1/jobs", self._job, params)
 
@@ -384,7 +388,7 @@ class Client(Connection):
         return MadeKey.of((self._send("POST", "/v1/keys", **json_body(asked))).json())
 
     def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
-        """One page of the keys of all tenants, newest first. Needs `admin`."""
+        """The keys of all tenants, newest first, page by page as `jobs`. Needs `admin`."""
         return self.page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
 
     def revoke_key(self, key_id: str) -> None:
@@ -405,7 +409,7 @@ class Client(Connection):
         return OwnQuota.of(self._get("/v1/quota"))
 
     def tenants(self, limit: int | None = None, cursor: str | None = None) -> Page[Tenant]:
-        """One page of all tenants, by name, with their quotas. Needs `admin`."""
+        """All tenants, by name, with their quotas, page by page as `jobs`. Needs `admin`."""
         return self.page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
 
     def tenant(self, name: str) -> Tenant:

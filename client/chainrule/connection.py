@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -14,7 +15,8 @@ import httpx
 
 from chainrule.errors import ServiceError, Unauthorized, Unavailable, Unreachable
 from chainrule.keys import EXPECTED, find_key
-from chainrule.records import Event, Page
+from chainrule.page import Page
+from chainrule.records import Event
 from chainrule.sse import EventParser
 from chainrule.waiting import pause
 
@@ -23,6 +25,7 @@ __all__ = ["LONGEST_WAIT_S", "Connection", "given", "json_body", "segment"]
 DEFAULT_URL = "http://127.0.0.1:8400"
 REQUEST_TIMEOUT_S = 60.0
 EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
+PAGE_LIMIT = 500  # the most items that the service gives at once
 RETRIES = 3  # of requests that may be repeated without harm
 LONGEST_WAIT_S = 5.0  # between two tries
 
@@ -94,20 +97,22 @@ class Connection:
         return (self._repeatable("GET", path, params=given(params or {}))).json()
 
     def page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
-        """One page of the list at `path`, each item of which is read by `read`."""
-        answer = self._get(path, params)
-        return Page([read(item) for item in answer["items"]], answer.get("next_cursor"))
+        """The first page of the list at `path`, each item of which is read by `read`; it leads to the others.
+
+        `limit` of `params` is how many items are wanted at most, `cursor` is where the list begins.
+        """
+        limit = params.get("limit")
+        size = None if limit is None else min(limit, PAGE_LIMIT)
+        answer = self._get(path, {**params, "limit": size})
+        items, cursor = [read(item) for item in answer["items"]], answer.get("next_cursor")
+        left = None if limit is None else limit - len(items)
+        if cursor is None or left == 0:
+            return Page(items, cursor)
+        return Page(items, cursor, partial(self.page, path, read, {**params, "limit": left, "cursor": cursor}))
 
     def _all(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> list[Item]:
         """The items of every page of a list."""
-        items: list[Item] = []
-        cursor: str | None = None
-        while True:
-            page = self.page(path, read, {**params, "cursor": cursor})
-            items += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return items
+        return [read(item) for item in self.page(path, dict, params)]
 
     def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""

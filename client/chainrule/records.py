@@ -4,10 +4,10 @@ Each is made from the answer's JSON, which it keeps as `json`: what a newer serv
 one leaves out is None.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 __all__ = [
     "TERMINAL_STATES",
@@ -24,7 +24,6 @@ __all__ = [
     "Metric",
     "Move",
     "Node",
-    "Page",
     "Plan",
     "Prediction",
     "Progress",
@@ -39,7 +38,6 @@ JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancel
 TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 Json = Mapping[str, Any]
-Item = TypeVar("Item")
 
 
 def time_of(text: str | None) -> Any:
@@ -346,17 +344,3 @@ class Version(Record):
     api: str
     python: str
     ray: str
-
-
-@dataclass(frozen=True)
-class Page(Generic[Item]):
-    """One page of a list, newest first, and the cursor of the next page (None at the end)."""
-
-    items: list[Item]
-    next_cursor: str | None
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return len(self.items)

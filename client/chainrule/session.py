@@ -23,18 +23,15 @@ from chainrule.keys import read_key
 from chainrule.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import httpx
     from rich.console import Console
 
     from chainrule.client import Client
-    from chainrule.records import Page
+    from chainrule.page import Page
 
-__all__ = ["ExitCode", "Json", "Session", "exit_code", "first_items", "print_json", "report"]
+__all__ = ["ExitCode", "Json", "Session", "exit_code", "listed", "print_json", "report"]
 
 Item = TypeVar("Item")
-PAGE_LIMIT = 500  # the most items that the service gives at once
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -76,14 +73,10 @@ class Session:
         return make_console(stderr=stderr)
 
 
-def first_items(limit: int, fetch: "Callable[[int, str | None], Page[Item]]") -> "Page[Item]":
-    """The first `limit` items of a list, from as many pages as that takes; `fetch(size, cursor)` gets one."""
-    page = fetch(min(limit, PAGE_LIMIT), None)
-    items, cursor = page.items, page.next_cursor
-    while cursor is not None and len(items) < limit:
-        page = fetch(min(limit - len(items), PAGE_LIMIT), cursor)
-        items, cursor = items + page.items, page.next_cursor
-    return type(page)(items, cursor)
+def listed(page: "Page[Item]") -> tuple[list[Item], str | None]:
+    """All items that a list was asked for, and where it goes on after them."""
+    pages = list(page.pages())
+    return [item for each in pages for item in each.items], pages[-1].next_cursor
 
 
 def exit_code(error: ChainruleError) -> ExitCode:

@@ -4,7 +4,7 @@
 from collections.abc import Mapping, Sequence
 
 from chainrule.connection import Connection, segment
-from chainrule.records import Page
+from chainrule.page import Page
 from chainrule.webhook_records import Delivery, MadeWebhook, Webhook
 
 __all__ = ["Webhooks"]
@@ -34,7 +34,7 @@ class Webhooks:
         return MadeWebhook.of(self._connection.send_json("POST", PATH, asked))
 
     def list(self, limit: int | None = None, cursor: str | None = None) -> Page[Webhook]:
-        """One page of the webhooks, newest first."""
+        """The webhooks, newest first, `limit` at most: a page that leads to the others."""
         return self._connection.page(PATH, Webhook.of, {"limit": limit, "cursor": cursor})
 
     def get(self, webhook_id: str) -> Webhook:
@@ -70,7 +70,7 @@ class Webhooks:
     def deliveries(
         self, webhook_id: str, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> Page[Delivery]:
-        """One page of what was sent to it and is to be, newest first; `state` (pending, succeeded, failed) filters."""
+        """What was sent to it and is to be, newest first; `state` (pending, succeeded, failed) filters."""
         params = {"state": state, "limit": limit, "cursor": cursor}
         return self._connection.page(_path(webhook_id, "deliveries"), Delivery.of, params)
 

@@ -136,7 +136,7 @@ class FakeService:
         return next((one for name, one in self.datasets.items() if which in (name, one.get("id"))), None)
 
     def list_datasets(self, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"items": list(self.datasets.values())[::-1], "next_cursor": None})
+        return self._page_of(request, list(self.datasets.values())[::-1])
 
     def get_dataset(self, request: httpx.Request, which: str) -> httpx.Response:
         dataset = self._dataset(which)

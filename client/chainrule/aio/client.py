@@ -13,6 +13,7 @@ import httpx
 from chainrule import files, safetensors
 from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, json_body, segment
 from chainrule.aio.job import AsyncJob
+from chainrule.aio.page import AsyncPage
 from chainrule.aio.waiting import aside, sent
 from chainrule.aio.webhooks import AsyncWebhooks
 from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
@@ -26,7 +27,6 @@ from chainrule.records import (
     MadeKey,
     Metric,
     Move,
-    Page,
     Plan,
     Prediction,
     SigninLink,
@@ -102,8 +102,8 @@ class AsyncClient(AsyncConnection):
         )
         return Dataset.of(response.json())
 
-    async def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
-        """One page of the data sets, newest first."""
+    async def datasets(self, limit: int | None = None, cursor: str | None = None) -> AsyncPage[Dataset]:
+        """The data sets, newest first, `limit` at most: a page that leads to the others."""
         return await self.page("/v1/datasets", Dataset.of, {"limit": limit, "cursor": cursor})
 
     async def dataset(self, id_or_name: str) -> Dataset:
@@ -185,9 +185,13 @@ class AsyncClient(AsyncConnection):
         owner: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Page[AsyncJob]:
-        """One page of the jobs, newest first; `state` (any of them), `label` (key=value, all of them) and `owner` (the
-        name of the key that submitted them) filter."""
+    ) -> AsyncPage[AsyncJob]:
+        """The jobs, newest first: all of them, or `limit` at most, each page asked for when it is reached.
+
+        `state` (any of them), `label` (key=value, all of them) and `owner` (the name of the key that submitted them)
+        filter. The answer is the first page, with `items` of its own; `cursor`, the `next_cursor` of an earlier page,
+        begins after that one.
+        """
         params = {"state": state, "label": label, "owner": owner, "limit": limit, "cursor": cursor}
         return await self.page("/v1/jobs", self._job, params)
 
@@ -382,8 +386,8 @@ class AsyncClient(AsyncConnection):
         asked = given({"name": name, "scopes": list(scopes), "tenant": tenant, "expires_in_s": expires_in_s})
         return MadeKey.of((await self._send("POST", "/v1/keys", **json_body(asked))).json())
 
-    async def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
-        """One page of the keys of all tenants, newest first. Needs `admin`."""
+    async def keys(self, limit: int | None = None, cursor: str | None = None) -> AsyncPage[Key]:
+        """The keys of all tenants, newest first, page by page as `jobs`. Needs `admin`."""
         return await self.page("/v1/keys", Key.of, {"limit": limit, "cursor": cursor})
 
     async def revoke_key(self, key_id: str) -> None:
@@ -403,8 +407,8 @@ class AsyncClient(AsyncConnection):
         """What one's own tenant may have, and what it has."""
         return OwnQuota.of(await self._get("/v1/quota"))
 
-    async def tenants(self, limit: int | None = None, cursor: str | None = None) -> Page[Tenant]:
-        """One page of all tenants, by name, with their quotas. Needs `admin`."""
+    async def tenants(self, limit: int | None = None, cursor: str | None = None) -> AsyncPage[Tenant]:
+        """All tenants, by name, with their quotas, page by page as `jobs`. Needs `admin`."""
         return await self.page("/v1/tenants", Tenant.of, {"limit": limit, "cursor": cursor})
 
     async def tenant(self, name: str) -> Tenant:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from chainrule.aio.connection import AsyncConnection, segment
-from chainrule.records import Page
+from chainrule.aio.page import AsyncPage
 from chainrule.webhook_records import Delivery, MadeWebhook, Webhook
 
 __all__ = ["AsyncWebhooks"]
@@ -32,8 +32,8 @@ class AsyncWebhooks:
         asked = {"url": url, "events": events and list(events), "labels": labels, "description": description}
         return MadeWebhook.of(await self._connection.send_json("POST", PATH, asked))
 
-    async def list(self, limit: int | None = None, cursor: str | None = None) -> Page[Webhook]:
-        """One page of the webhooks, newest first."""
+    async def list(self, limit: int | None = None, cursor: str | None = None) -> AsyncPage[Webhook]:
+        """The webhooks, newest first, `limit` at most: a page that leads to the others."""
         return await self._connection.page(PATH, Webhook.of, {"limit": limit, "cursor": cursor})
 
     async def get(self, webhook_id: str) -> Webhook:
@@ -68,8 +68,8 @@ class AsyncWebhooks:
 
     async def deliveries(
         self, webhook_id: str, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
-    ) -> Page[Delivery]:
-        """One page of what was sent to it and is to be, newest first; `state` (pending, succeeded, failed) filters."""
+    ) -> AsyncPage[Delivery]:
+        """What was sent to it and is to be, newest first; `state` (pending, succeeded, failed) filters."""
         params = {"state": state, "limit": limit, "cursor": cursor}
         return await self._connection.page(_path(webhook_id, "deliveries"), Delivery.of, params)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule.errors import InvalidFile
-from chainrule.session import Json, Session, first_items, print_json
+from chainrule.session import Json, Session, listed, print_json
 from chainrule.text import plain
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def list_datasets(
     """List the data sets, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = first_items(limit, client.datasets)
+        items, cursor = listed(client.datasets(limit))
     if as_json:
-        print_json({"items": [dataset.json for dataset in page], "next_cursor": page.next_cursor})
+        print_json({"items": [dataset.json for dataset in items], "next_cursor": cursor})
         return
     from chainrule.show import datasets_table
 
-    session.console().print(datasets_table(page))
+    session.console().print(datasets_table(items))
 
 
 @datasets.command()

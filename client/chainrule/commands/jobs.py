@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainrule.session import ExitCode, Json, Session, first_items, print_json
+from chainrule.session import ExitCode, Json, Session, listed, print_json
 from chainrule.text import plain
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ def jobs(
     """List jobs, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = first_items(limit, lambda size, cursor: client.jobs(state=state, label=label, limit=size, cursor=cursor))
+        items, cursor = listed(client.jobs(state=state, label=label, limit=limit))
     if as_json:
-        print_json({"items": [job.json for job in page], "next_cursor": page.next_cursor})
+        print_json({"items": [job.json for job in items], "next_cursor": cursor})
         return
     from chainrule.show import jobs_table
 
-    session.console().print(jobs_table(page))
+    session.console().print(jobs_table(items))
 
 
 def show(ctx: typer.Context, job_id: JobId, as_json: Json = False) -> None:

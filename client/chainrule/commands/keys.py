@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chainrule.session import Json, Session, first_items, print_json
+from chainrule.session import Json, Session, listed, print_json
 from chainrule.text import plain
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke keys; needs a key with the scope admin.")
@@ -62,13 +62,13 @@ def list_keys(
     """List the keys of all tenants, newest first; revoked and expired ones too."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = first_items(limit, client.keys)
+        items, cursor = listed(client.keys(limit))
     if as_json:
-        print_json({"items": [key.json for key in page], "next_cursor": page.next_cursor})
+        print_json({"items": [key.json for key in items], "next_cursor": cursor})
         return
     from chainrule.show import keys_table
 
-    session.console().print(keys_table(page))
+    session.console().print(keys_table(items))
 
 
 @keys.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainrule.session import Json, Session, first_items, print_json
+from chainrule.session import Json, Session, listed, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,11 +67,11 @@ def list_tenants(
     """List all tenants, what each has and may have; needs a key with the scope admin."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = first_items(limit, client.tenants)
+        items, cursor = listed(client.tenants(limit))
     if as_json:
-        print_json({"items": [tenant.json for tenant in page], "next_cursor": page.next_cursor})
+        print_json({"items": [tenant.json for tenant in items], "next_cursor": cursor})
     else:
-        session.console().print(_table((tenant.name, tenant.limits, tenant.usage) for tenant in page))
+        session.console().print(_table((tenant.name, tenant.limits, tenant.usage) for tenant in items))
 
 
 @quota.command("set")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from chainrule.session import Json, Session, first_items, print_json
+from chainrule.session import Json, Session, listed, print_json
 from chainrule.text import plain
 
 webhooks = typer.Typer(no_args_is_help=True, help="Have other programs told when jobs move.")
@@ -51,13 +51,13 @@ def list_webhooks(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) 
     """List webhooks, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = first_items(limit, client.webhooks.list)
+        items, cursor = listed(client.webhooks.list(limit))
     if as_json:
-        print_json({"items": [webhook.json for webhook in page], "next_cursor": page.next_cursor})
+        print_json({"items": [webhook.json for webhook in items], "next_cursor": cursor})
         return
     from chainrule.show import webhooks_table
 
-    session.console().print(webhooks_table(page))
+    session.console().print(webhooks_table(items))
 
 
 @webhooks.command()
@@ -112,16 +112,13 @@ def deliveries(
     """List what was sent to a webhook and is to be, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        page = first_items(
-            limit,
-            lambda size, cursor: client.webhooks.deliveries(webhook_id, state=state, limit=size, cursor=cursor),
-        )
+        items, cursor = listed(client.webhooks.deliveries(webhook_id, state=state, limit=limit))
     if as_json:
-        print_json({"items": [delivery.json for delivery in page], "next_cursor": page.next_cursor})
+        print_json({"items": [delivery.json for delivery in items], "next_cursor": cursor})
         return
     from chainrule.show import deliveries_table
 
-    session.console().print(deliveries_table(page))
+    session.console().print(deliveries_table(items))
 
 
 @webhooks.command()
