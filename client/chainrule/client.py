@@ -345,34 +345,44 @@ class Client(Connection):
     def download_model(
         self, job_id: str, path: str | Path, *, progress: Callable[[int, int], None] | None = None
     ) -> Path:
-        """Writes the model, one safetensors file, to `path`: whole, or not at all."""
+        """Writes the model, one safetensors file, to `path`: whole, or not at all.
+
+        `progress(received, total)` is called with bytes; it begins anew where the line broke.
+        """
         path = Path(path)
-        with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
-            total = int(response.headers.get("Content-Length", 0))
-            with files.whole(path) as file:
-                for piece in response.iter_bytes():
-                    file.write(piece)
-                    if progress:
-                        progress(file.tell(), total)
-        return path
+
+        def written() -> Path:
+            with self._open(_model(job_id)) as response:
+                total = int(response.headers.get("Content-Length", 0))
+                with files.whole(path) as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+                        if progress:
+                            progress(file.tell(), total)
+            return path
+
+        return self._again(written)
 
     def model(self, job_id: str) -> "Model":
         """The trained model, to predict with on this machine. It needs numpy."""
         from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
 
-        with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
-            content = response.read()
-        return aside(Model.from_bytes, content)
+        answer = self._repeatable("GET", _model(job_id))
+        return aside(Model.from_bytes, answer.content)
 
     def model_metadata(self, job_id: str) -> dict[str, str]:
         """What the model says of itself (spec, preprocessing, classes, digest): only the head of the file is read."""
-        head = bytearray()
-        with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
-            for piece in response.iter_bytes():
-                head += piece
-                if (header := safetensors.header(head)) is not None:
-                    return safetensors.metadata(header)
-        raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
+
+        def read() -> dict[str, str]:
+            head = bytearray()
+            with self._open(_model(job_id)) as response:
+                for piece in response.iter_bytes():
+                    head += piece
+                    if (header := safetensors.header(head)) is not None:
+                        return safetensors.metadata(header)
+            raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
+
+        return self._again(read)
 
     # ------------------------------------------------------------------ keys
     def add_key(
@@ -437,6 +447,10 @@ class Client(Connection):
     def cluster(self) -> Cluster:
         """The machines, their CPUs, how many are free, their BLAS kernels."""
         return Cluster.of(self._get("/v1/cluster"))
+
+
+def _model(job_id: str) -> str:
+    return f"/v1/jobs/{segment(job_id)}/model"
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:

@@ -30,6 +30,7 @@ RETRIES = 3  # of requests that may be repeated without harm
 LONGEST_WAIT_S = 5.0  # between two tries
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Connection:
@@ -115,10 +116,14 @@ class Connection:
         return [read(item) for item in self.page(path, dict, params)]
 
     def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""
+        """Sends what may be sent twice without harm, as often as `_again` does."""
+        return self._again(partial(self._send, method, path, **request))
+
+    def _again(self, ask: Callable[[], Result]) -> Result:
+        """What `ask` returns; it asks from the beginning again when the service is busy or the line breaks."""
         for attempt in range(RETRIES):
             try:
-                return self._send(method, path, **request)
+                return ask()
             except Unavailable as busy:
                 if busy.retry_after_s is None or busy.retry_after_s > LONGEST_WAIT_S:
                     raise
@@ -127,7 +132,7 @@ class Connection:
                 if isinstance(broken.__cause__, httpx.ConnectError | httpx.TimeoutException):
                     raise  # nothing listens there, or it does not answer: waiting longer is the caller's choice
                 self._sleep(0.1 * 2**attempt)
-        return self._send(method, path, **request)
+        return ask()
 
     def _stream(self, path: str, parser: EventParser, deadline: float) -> Iterator[Event]:
         """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""

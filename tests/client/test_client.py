@@ -3,6 +3,8 @@
 import gzip
 import json
 import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from chainrule import (
     Unavailable,
     Unreachable,
 )
-from support.fake_service import FakeService, event, log_line, problem
+from support.fake_service import FakeService, event, log_line, problem, safetensors_file
 
 CSV = b"age,workclass\n39,State-gov\n50,Private\n"
 SPEC: dict[str, Any] = {"dataset": "adult", "layers": []}
@@ -309,20 +311,64 @@ def test_a_model_is_downloaded_whole_with_its_metadata(service: FakeService, cli
     assert head["__metadata__"]["format"] == "chainrule-model-1"
 
 
-def test_a_download_that_breaks_leaves_the_old_file_and_nothing_else(
+def half() -> Iterator[bytes]:
+    yield b"half"
+    raise httpx.ReadError("reset")
+
+
+READERS: dict[str, Callable[[Client, Path], Any]] = {
+    "download_model": lambda client, path: client.download_model("job_01", path).read_bytes(),
+    "model": lambda client, path: client.model("job_01").weights[0].tolist(),
+    "model_metadata": lambda client, path: client.model_metadata("job_01"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_model_whose_line_breaks_is_asked_for_from_its_beginning_again(
+    service: FakeService, client: Client, waits: list[float], tmp_path: Path, reader: str
+) -> None:
+    service.add_job(SPEC, "succeeded")
+    read, path = READERS[reader], tmp_path / "model.safetensors"
+    wanted = read(client, path)
+    service.answers = [
+        httpx.Response(200, headers={"Content-Length": "400"}, content=half()),
+        httpx.RemoteProtocolError("the server closed the connection"),
+        problem(503, "Service Unavailable", "starting", retry_after="2"),
+    ]
+    assert read(client, path) == wanted
+    assert waits == [0.1, 0.2, 2.0]
+    assert set(tmp_path.iterdir()) <= {path}
+
+
+def test_a_download_that_breaks_again_and_again_leaves_the_old_file_and_nothing_else(
     service: FakeService, client: Client, tmp_path: Path
 ) -> None:
-    def half() -> Any:
-        yield b"half"
-        raise httpx.ReadError("reset")
-
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"old")
-    service.answers = [httpx.Response(200, content=half())]
+    service.answers = [httpx.Response(200, content=half()) for _ in range(4)]
     with pytest.raises(Unreachable):
         client.download_model("job_01", path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert (service.answers, path.read_bytes(), list(tmp_path.iterdir())) == ([], b"old", [path])
+
+
+def test_a_model_that_a_server_cuts_off_is_asked_for_again(tmp_path: Path) -> None:
+    """A real connection that ends after half of the bytes that were promised."""
+    whole = safetensors_file({"format": "chainrule-model-1"})
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(whole)}\r\nConnection: close\r\n\r\n".encode()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for body in (whole[:20], whole):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(head + body)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        with Client(f"http://127.0.0.1:{listening.getsockname()[1]}", "key") as client:
+            assert client.download_model("job_01", tmp_path / "model").read_bytes() == whole
+        serving.join()
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100, (50).to_bytes(8, "little") + b"{"])

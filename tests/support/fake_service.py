@@ -22,10 +22,13 @@ def after(seconds: int) -> str:
 
 
 def safetensors_file(metadata: dict[str, str]) -> bytes:
-    """A whole model file with one tensor in it."""
-    tensors = {"layers.0.weights": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}
+    """A whole model file: one input, one output, y = 1 x + 0."""
+    tensors = {
+        "layers.0.weights": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]},
+        "layers.0.bias": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+    }
     head = json.dumps({"__metadata__": metadata, **tensors}).encode()
-    return len(head).to_bytes(8, "little") + head + b"\0\0\x80?"
+    return len(head).to_bytes(8, "little") + head + b"\0\0\x80?" + bytes(4)
 
 
 def event(number: int, kind: str, data: dict[str, Any]) -> bytes:
@@ -273,7 +276,12 @@ class FakeService:
 
     # ---------------------------------------------------------------- models and the rest
     def model(self, request: httpx.Request, job_id: str) -> httpx.Response:
-        metadata = {"format": "chainrule-model-1", "preprocessing": json.dumps({"features": FEATURES})}
+        metadata = {
+            "format": "chainrule-model-1",
+            "spec": json.dumps({"layers": []}),
+            "preprocessing": json.dumps({"features": FEATURES}),
+            "parameters_sha256": "a" * 64,
+        }
 
         def act(job: dict[str, Any]) -> httpx.Response:
             if job["state"] != "succeeded":

@@ -344,34 +344,44 @@ class AsyncClient(AsyncConnection):
     async def download_model(
         self, job_id: str, path: str | Path, *, progress: Callable[[int, int], None] | None = None
     ) -> Path:
-        """Writes the model, one safetensors file, to `path`: whole, or not at all."""
+        """Writes the model, one safetensors file, to `path`: whole, or not at all.
+
+        `progress(received, total)` is called with bytes; it begins anew where the line broke.
+        """
         path = Path(path)
-        async with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
-            total = int(response.headers.get("Content-Length", 0))
-            with files.whole(path) as file:
-                async for piece in response.aiter_bytes():
-                    file.write(piece)
-                    if progress:
-                        progress(file.tell(), total)
-        return path
+
+        async def written() -> Path:
+            async with self._open(_model(job_id)) as response:
+                total = int(response.headers.get("Content-Length", 0))
+                with files.whole(path) as file:
+                    async for piece in response.aiter_bytes():
+                        file.write(piece)
+                        if progress:
+                            progress(file.tell(), total)
+            return path
+
+        return await self._again(written)
 
     async def model(self, job_id: str) -> "Model":
         """The trained model, to predict with on this machine. It needs numpy."""
         from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
 
-        async with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
-            content = await response.aread()
-        return await aside(Model.from_bytes, content)
+        answer = await self._repeatable("GET", _model(job_id))
+        return await aside(Model.from_bytes, answer.content)
 
     async def model_metadata(self, job_id: str) -> dict[str, str]:
         """What the model says of itself (spec, preprocessing, classes, digest): only the head of the file is read."""
-        head = bytearray()
-        async with self._open(f"/v1/jobs/{segment(job_id)}/model") as response:
-            async for piece in response.aiter_bytes():
-                head += piece
-                if (header := safetensors.header(head)) is not None:
-                    return safetensors.metadata(header)
-        raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
+
+        async def read() -> dict[str, str]:
+            head = bytearray()
+            async with self._open(_model(job_id)) as response:
+                async for piece in response.aiter_bytes():
+                    head += piece
+                    if (header := safetensors.header(head)) is not None:
+                        return safetensors.metadata(header)
+            raise ChainruleError("the service sent a model that is not a safetensors file: it ends early")
+
+        return await self._again(read)
 
     # ------------------------------------------------------------------ keys
     async def add_key(
@@ -436,6 +446,10 @@ class AsyncClient(AsyncConnection):
     async def cluster(self) -> Cluster:
         """The machines, their CPUs, how many are free, their BLAS kernels."""
         return Cluster.of(await self._get("/v1/cluster"))
+
+
+def _model(job_id: str) -> str:
+    return f"/v1/jobs/{segment(job_id)}/model"
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:

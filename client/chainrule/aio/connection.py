@@ -29,6 +29,7 @@ RETRIES = 3  # of requests that may be repeated without harm
 LONGEST_WAIT_S = 5.0  # between two tries
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class AsyncConnection:
@@ -116,10 +117,14 @@ class AsyncConnection:
         return [read(item) async for item in await self.page(path, dict, params)]
 
     async def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Sends what may be sent twice without harm, and tries again when the service is busy or the line breaks."""
+        """Sends what may be sent twice without harm, as often as `_again` does."""
+        return await self._again(partial(self._send, method, path, **request))
+
+    async def _again(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """What `ask` returns; it asks from the beginning again when the service is busy or the line breaks."""
         for attempt in range(RETRIES):
             try:
-                return await self._send(method, path, **request)
+                return await ask()
             except Unavailable as busy:
                 if busy.retry_after_s is None or busy.retry_after_s > LONGEST_WAIT_S:
                     raise
@@ -128,7 +133,7 @@ class AsyncConnection:
                 if isinstance(broken.__cause__, httpx.ConnectError | httpx.TimeoutException):
                     raise  # nothing listens there, or it does not answer: waiting longer is the caller's choice
                 await self._sleep(0.1 * 2**attempt)
-        return await self._send(method, path, **request)
+        return await ask()
 
     async def _stream(self, path: str, parser: EventParser, deadline: float) -> AsyncIterator[Event]:
         """The events of one connection; returns when it ends, says nothing for too long, or the time is over."""
