@@ -141,7 +141,8 @@ class Client(Connection):
             layers: the hidden layers; 64 is short for {"type": "dense", "units": 64}.
             spec: every other field of a spec, as at /docs: epochs=20, optimizer={"type": "adam"}, …
 
-        Raises InvalidInput for what can be seen here to be wrong, else as `add_dataset` and `submit`.
+        It does not wait for the job, whose `wait` does. Raises InvalidInput for what can be seen here to be wrong, else
+        as `add_dataset` and `submit`.
         """
         source = aside(source_of, data, y, target)
         whole = spec_of(learned(y, target), layers, spec)

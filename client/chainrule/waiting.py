@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["aside", "pause", "sent"]
+__all__ = ["INTERRUPTS", "aside", "pause", "sent"]
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+
+INTERRUPTS = (KeyboardInterrupt,)
+"""What ends a wait from outside: Ctrl-C, or a notebook's button."""
 
 pause = time.sleep
 

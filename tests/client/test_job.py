@@ -1,13 +1,15 @@
 """A job is an object that one waits for, moves, and looks into."""
 
+import asyncio
 import sys
+import traceback
 from typing import Any
 
 import pandas
 import polars
 import pytest
 
-from chainrule import Client, Conflict, Job
+from chainrule import AsyncClient, Client, Conflict, Job
 from chainrule.frames import frame
 from support.fake_service import FakeService, event
 
@@ -43,6 +45,35 @@ def test_waiting_with_progress_writes_lines_where_there_is_no_terminal(
     service.end = "succeeded"
     assert job.wait(progress=True).state == "succeeded"
     assert capfd.readouterr().err.splitlines() == ["adult: running", "adult: succeeded"]
+
+
+def test_an_interrupted_wait_says_that_the_job_goes_on_and_how_to_find_it(service: FakeService) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    service.add_job(SPEC, "running")
+    with Client("http://service", transport=service.transport(), sleep=interrupt) as client:
+        job = client.job("job_01")
+        with pytest.raises(KeyboardInterrupt) as interrupted:
+            job.wait()
+    told = "".join(traceback.format_exception(interrupted.value))
+    assert "job_01 goes on: client.job('job_01') finds it, to wait() again or to cancel()" in told
+    assert [request.method for request in service.requests] == ["GET"] * 2
+    assert service.jobs["job_01"]["state"] == "running"
+
+
+def test_a_wait_whose_task_is_cancelled_says_so_too(service: FakeService) -> None:
+    async def cancelled(_: float) -> None:
+        raise asyncio.CancelledError
+
+    async def wait() -> None:
+        async with AsyncClient("http://service", transport=service.async_transport(), sleep=cancelled) as client:
+            await (await client.job("job_01")).wait()
+
+    service.add_job(SPEC, "running")
+    with pytest.raises(asyncio.CancelledError) as ended:
+        asyncio.run(wait())
+    assert "job_01 goes on" in "".join(traceback.format_exception(ended.value))
 
 
 def test_following_gives_up_after_its_timeout(job: Job) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from chainrule.aio.waiting import INTERRUPTS
 from chainrule.errors import ChainruleError, Unavailable, Unreachable
 from chainrule.frames import frame
 from chainrule.records import Event, JobRecord, LogLine, Move, Prediction
@@ -48,11 +49,18 @@ class AsyncJob(JobRecord):
         It is shown meanwhile: live in a notebook, as a bar in a terminal. `progress=False` shows nothing, `True` writes
         lines where there is neither. A service that goes away is waited for, a minute at most. Raises TimeoutError
         after `timeout_s`.
+
+        To wait is only to look: Ctrl-C, or a notebook's stop button, ends the wait, and the job goes on. The interrupt
+        says so, and how to wait again or to cancel.
         """
         view = view_of(self, progress)
-        if view is None or self.is_over:
-            return self._take(await self._client.wait(self.id, timeout_s))
-        return await self.follow(view, timeout_s)
+        try:
+            if view is None or self.is_over:
+                return self._take(await self._client.wait(self.id, timeout_s))
+            return await self.follow(view, timeout_s)
+        except INTERRUPTS as interrupt:
+            interrupt.add_note(f"{self.id} goes on: client.job({self.id!r}) finds it, to wait() again or to cancel()")
+            raise
 
     async def follow(self, view: View, timeout_s: float | None = None) -> Self:
         """Shows it in `view` until it has ended. Raises TimeoutError after `timeout_s`."""

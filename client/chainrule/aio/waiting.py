@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["aside", "pause", "sent"]
+__all__ = ["INTERRUPTS", "aside", "pause", "sent"]
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+
+INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt)
+"""What ends a wait from outside: whoever cancels the task, as asyncio does at Ctrl-C."""
 
 pause = asyncio.sleep
 
