@@ -2,17 +2,31 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from chainrule.places import ordinal, place_text
-from chainrule.records import TERMINAL_STATES, Column, Dataset, JobRecord, Key, LogLine, Metric, Move, Plan, Progress
+from chainrule.records import (
+    TERMINAL_STATES,
+    Column,
+    Dataset,
+    JobRecord,
+    Key,
+    LogLine,
+    Metric,
+    Move,
+    Plan,
+    Prediction,
+    Progress,
+)
+from chainrule.tenants import Limits, Tenant
 from chainrule.text import plain
 from chainrule.webhook_records import Delivery, Webhook
 
@@ -29,8 +43,10 @@ __all__ = [
     "make_console",
     "number_text",
     "plan_details",
+    "predictions_table",
+    "quota_details",
+    "quotas_table",
     "state_text",
-    "values_table",
     "webhooks_table",
 ]
 
@@ -43,6 +59,8 @@ STATE_STYLES = {
     "cancelled": "dim",
 }
 LEVEL_STYLES = {"info": "", "warning": "yellow", "error": "bold red"}
+CLASSES_SHOWN = 3  # of a prediction
+GAP = 2  # characters between two columns
 LOG_WIDTH = 160  # columns, where no terminal sets a width
 
 
@@ -91,8 +109,13 @@ def duration_text(seconds: float | None) -> str:
 
 
 def age_text(time: datetime, now: datetime | None = None) -> str:
-    """How long ago a time was."""
-    return duration_text(((now or datetime.now(UTC)) - time).total_seconds())
+    """How long ago a time was, in its largest unit."""
+    return " ".join(duration_text(((now or datetime.now(UTC)) - time).total_seconds()).split()[:2])
+
+
+def time_text(time: datetime) -> str:
+    """A time as clocks show it here, to the second."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def state_text(state: str) -> Text:
@@ -100,21 +123,56 @@ def state_text(state: str) -> Text:
     return Text(plain(state), style=STATE_STYLES.get(state, ""))
 
 
-def _table(*columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == "id"
-        )
-    return table
+class _Table:
+    """A table that fits: columns in `cut` and `fold` may be as narrow as told there, and what is longer is cut off or
+    goes on in the next line; the others stay whole, and those in `spare` are left out, one by one, where there is no
+    room for all."""
+
+    def __init__(
+        self,
+        *columns: str,
+        right: Collection[str] = (),
+        cut: Mapping[str, int] | None = None,
+        fold: Mapping[str, int] | None = None,
+        spare: Sequence[str] = (),
+    ) -> None:
+        self._right, self._cut, self._spare = right, cut or {}, spare
+        self._narrowest = {**self._cut, **(fold or {})}
+        self._cells: dict[str, list[Text]] = {column: [] for column in columns}
+
+    def add_row(self, *cells: str | Text) -> None:
+        """Adds a line."""
+        for column, cell in zip(self._cells, cells, strict=True):
+            text = cell if isinstance(cell, Text) else Text(cell)
+            if column in self._cut:
+                text.no_wrap, text.overflow = True, "ellipsis"
+            self._cells[column].append(text)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = dict(self._cells)
+        for column in self._spare:
+            if sum(map(self._least, shown)) + GAP * (len(shown) - 1) <= options.max_width:
+                break
+            del shown[column]
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+        for column in shown:
+            justify: Literal["left", "right"] = "right" if column in self._right else "left"
+            table.add_column(column, justify=justify, overflow="fold", no_wrap=column not in self._narrowest)
+        for row in zip(*shown.values(), strict=True):
+            table.add_row(*row)
+        yield table
+
+    def _least(self, column: str) -> int:
+        """The least width of a column, in characters."""
+        whole = max(cell_len(line) for text in (column, *map(str, self._cells[column])) for line in text.split("\n"))
+        return min(whole, self._narrowest.get(column, whole))
 
 
 # ---------------------------------------------------------------- data sets
-def datasets_table(datasets: Iterable[Dataset]) -> Table:
+def datasets_table(datasets: Iterable[Dataset]) -> RenderableType:
     """One line a data set."""
-    table = _table(
-        "id", "name", "version", "rows", "columns", "size", "age", right=("version", "rows", "columns", "size")
-    )
+    numbers = ("version", "rows", "columns", "size", "age")
+    table = _Table("id", "name", *numbers, right=numbers, cut={"name": 12}, spare=("columns", "age"))
     for dataset in datasets:
         table.add_row(
             dataset.id,
@@ -128,18 +186,22 @@ def datasets_table(datasets: Iterable[Dataset]) -> Table:
     return table
 
 
-def keys_table(keys: Iterable[Key]) -> Table:
+def keys_table(keys: Iterable[Key]) -> RenderableType:
     """One line a key."""
-    table = _table("id", "name", "tenant", "scopes", "age", "ends")
+    cut = {"name": 10, "tenant": 8}
+    table = _Table("id", "name", "tenant", "scopes", "age", "ends", right=("age",), cut=cut, spare=("age",))
     for key in keys:
-        ends = f"revoked at {key.json['revoked_at']}" if key.revoked_at else key.json["expires_at"] or "never"
+        ends = time_text(key.expires_at) if key.expires_at else "never"
+        if key.revoked_at:
+            ends = f"revoked at {time_text(key.revoked_at)}"
         table.add_row(key.id, plain(key.name), key.tenant, " ".join(key.scopes), age_text(key.created_at), ends)
     return table
 
 
-def webhooks_table(webhooks: Iterable[Webhook]) -> Table:
-    """One line a webhook."""
-    table = _table("id", "url", "events", "age", "state")
+def webhooks_table(webhooks: Iterable[Webhook]) -> RenderableType:
+    """A webhook after the other."""
+    fold = {"url": 16, "events": 13, "state": 10}
+    table = _Table("id", "url", "events", "age", "state", right=("age",), fold=fold, spare=("age",))
     for webhook in webhooks:
         state = "failing" if webhook.failing_since else "enabled"
         if not webhook.enabled:
@@ -150,9 +212,11 @@ def webhooks_table(webhooks: Iterable[Webhook]) -> Table:
     return table
 
 
-def deliveries_table(deliveries: Iterable[Delivery]) -> Table:
-    """One line a delivery."""
-    table = _table("id", "event", "state", "tries", "status", "next try", "age", "error", right=("tries", "status"))
+def deliveries_table(deliveries: Iterable[Delivery]) -> RenderableType:
+    """A delivery after the other; `next` is how long until it is tried again."""
+    numbers, spare = ("tries", "status", "next", "age"), ("age", "status", "tries", "event")
+    table = _Table("id", "event", "state", *numbers, "error", right=numbers, fold={"error": 11}, spare=spare)
+    now = datetime.now(UTC)
     for each in deliveries:
         table.add_row(
             each.id,
@@ -160,8 +224,8 @@ def deliveries_table(deliveries: Iterable[Delivery]) -> Table:
             each.state,
             str(each.attempts),
             number_text(each.response_status),
-            each.json["next_attempt_at"] or "",
-            age_text(each.created_at),
+            f"in {age_text(now, each.next_attempt_at)}" if each.next_attempt_at else "",
+            age_text(each.created_at, now),
             plain(each.error or ""),
         )
     return table
@@ -169,20 +233,9 @@ def deliveries_table(deliveries: Iterable[Delivery]) -> Table:
 
 def dataset_details(dataset: Dataset) -> RenderableType:
     """A data set and the profile of each column."""
-    table = _table(
-        "column", "type", "missing", "min", "max", "mean", "distinct", "details", right=("missing", "distinct")
-    )
+    table = _Table("column", "type", "missing", "values", right=("missing",), fold={"column": 12, "values": 12})
     for column in dataset.columns:
-        table.add_row(
-            plain(column.name),
-            column.type,
-            number_text(column.missing),
-            number_text(column.min),
-            number_text(column.max),
-            number_text(column.mean),
-            number_text(column.distinct),
-            Text(_column_details(column)),
-        )
+        table.add_row(plain(column.name), column.type, number_text(column.missing), plain(_values_text(column)))
     facts = _facts(
         {
             "id": dataset.id,
@@ -198,11 +251,51 @@ def dataset_details(dataset: Dataset) -> RenderableType:
     return Group(facts, table, *told)
 
 
-def _column_details(column: Column) -> str:
+def _values_text(column: Column) -> str:
+    """A column's profile, in words."""
     if column.shape is not None:
         return f"{' × '.join(map(str, column.shape))} {column.dtype or ''}".strip()
     most_common = column.most_common or []
-    return plain(", ".join(most_common[:3]) + (", …" if len(most_common) > 3 else ""))
+    parts = [
+        f"{number_text(column.min)} to {number_text(column.max)}" if column.min is not None else "",
+        f"mean {number_text(column.mean)}" if column.mean is not None else "",
+        f"{number_text(column.distinct)} distinct" if column.distinct is not None else "",
+        *most_common[:3],
+    ]
+    return ", ".join(filter(None, parts)) + (", …" if len(most_common) > 3 else "")
+
+
+# ---------------------------------------------------------------- tenants
+QUANTITIES = {
+    "running_jobs": "running",
+    "cpus": "CPUs",
+    "queued_jobs": "queued",
+    "stored_bytes": "stored",
+    "submits_per_minute": "per minute",
+    "share": "share",
+}
+"""What a quota limits, and what a column of it is called."""
+
+
+def quota_details(tenant: str, limits: Limits, usage: Mapping[str, int]) -> RenderableType:
+    """What one tenant has of what it may have."""
+    shown = {name.replace("_", " "): _quota_text(name, limits, usage, "no limit") for name in QUANTITIES}
+    return _facts({"tenant": plain(tenant), **shown})
+
+
+def quotas_table(tenants: Iterable[Tenant]) -> RenderableType:
+    """One line a tenant: what it has of what it may have."""
+    numbers = list(QUANTITIES.values())
+    table = _Table("tenant", *numbers, right=numbers, cut={"tenant": 10}, spare=("share", "per minute"))
+    for each in tenants:
+        table.add_row(plain(each.name), *(_quota_text(name, each.limits, each.usage, "∞") for name in QUANTITIES))
+    return table
+
+
+def _quota_text(name: str, limits: Limits, usage: Mapping[str, int], unlimited: str) -> str:
+    text = bytes_text if name == "stored_bytes" else number_text
+    limit = unlimited if (most := limits[name]) is None else text(most)
+    return f"{text(usage[name])} of {limit}" if name in usage else limit
 
 
 # ---------------------------------------------------------------- jobs
@@ -211,9 +304,10 @@ def best_loss(metrics: Mapping[str, Any]) -> Any:
     return metrics.get("validation_loss", metrics.get("train_loss"))
 
 
-def jobs_table(jobs: Iterable[JobRecord]) -> Table:
+def jobs_table(jobs: Iterable[JobRecord]) -> RenderableType:
     """One line a job."""
-    table = _table("id", "name", "state", "progress", "loss", "age", right=("progress", "loss", "age"))
+    numbers = ("done", "loss", "age")
+    table = _Table("id", "name", "state", *numbers, right=numbers, cut={"name": 12}, spare=("age", "loss"))
     for job in jobs:
         progress = job.progress
         table.add_row(
@@ -242,7 +336,7 @@ def job_details(job: JobRecord, metrics: Sequence[Metric], history: Sequence[Mov
         "workers": number_text(job.workers),
         "attempt": number_text(job.attempt),
         "parameters": number_text(job.parameters),
-        "parameters_sha256": job.parameters_sha256,
+        "sha256": job.parameters_sha256,
         "environment": ", ".join(f"{key} {plain(value)}" for key, value in environment.items()) or None,
         "created": job.created_at.isoformat(),
         "started": job.started_at.isoformat() if job.started_at else None,
@@ -258,30 +352,40 @@ def job_details(job: JobRecord, metrics: Sequence[Metric], history: Sequence[Mov
     return Group(*parts)
 
 
-def metrics_table(metrics: Sequence[Metric]) -> Table:
+def metrics_table(metrics: Sequence[Metric]) -> RenderableType:
     """One line a measurement, one column a metric, in the order in which they first occur."""
-    names = list(dict.fromkeys(name for metric in metrics for name in metric))
-    table = _table(*names, right=names)
+    names = {name: name.replace("_", "\n") for metric in metrics for name in metric}
+    spare = [names[name] for name in ("elapsed_s", "learning_rate", "samples_per_s") if name in names]
+    table = _Table(*names.values(), right=names.values(), spare=spare)
     for metric in metrics:
         table.add_row(*(number_text(metric.get(name)) for name in names))
     return table
 
 
-def values_table(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> Table:
-    """Any values under their names."""
-    table = _table(*map(plain, names))
-    for line in lines:
-        table.add_row(*map(number_text, line))
+def predictions_table(predictions: Sequence[Prediction]) -> RenderableType:
+    """One line a row: what is predicted, of each target, and for a classification the most probable classes."""
+    lines = [each.value if isinstance(each.value, dict) else {"value": each.value} for each in predictions]
+    targets = [plain(name) for name in (lines[0] if lines else ["value"])]
+    classes = [_classes_text(each.probabilities) for each in predictions if each.probabilities]
+    table = _Table(*targets, *(["probabilities"] if classes else []), fold=dict.fromkeys(targets, 12))
+    for number, line in enumerate(lines):
+        table.add_row(*map(number_text, line.values()), *classes[number : number + 1])
     return table
 
 
-def history_table(history: Sequence[Move]) -> Table:
-    """One line a move."""
-    table = _table("when", "from", "to", "why")
+def _classes_text(probabilities: Mapping[str, float]) -> str:
+    ordered = sorted(probabilities.items(), key=lambda each: -each[1])
+    told = [f"{plain(name)} {share:.2%}" for name, share in ordered[:CLASSES_SHOWN]]
+    return ", ".join([*told, "…"] if len(ordered) > CLASSES_SHOWN else told)
+
+
+def history_table(history: Sequence[Move]) -> RenderableType:
+    """A move after the other."""
+    table = _Table("when", "from", "to", "why", fold={"why": 16})
     for move in history:
         before = move.from_
         table.add_row(
-            move.when.isoformat(),
+            time_text(move.when),
             state_text(before) if before else "",
             state_text(move.to),
             plain(move.why),
@@ -332,7 +436,7 @@ def _facts(facts: Mapping[str, str | Text | None]) -> Table:
 
 def log_line(line: LogLine) -> Text:
     """One line of a job's log."""
-    at = "" if line.at is None else f"{line.at.astimezone():%Y-%m-%d %H:%M:%S} "
+    at = "" if line.at is None else f"{time_text(line.at)} "
     attempt = f" (attempt {line.attempt})" if line.attempt > 1 else ""
     level = (f"{line.level:<7} ", LEVEL_STYLES.get(line.level, ""))
     return Text.assemble((at, "dim"), level, plain(line.message), (attempt, "dim"))

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from chainrule.records import Record
 
-__all__ = ["OwnQuota", "Tenant"]
+__all__ = ["Limits", "OwnQuota", "Tenant"]
 
 Limits = Mapping[str, float | None]
 

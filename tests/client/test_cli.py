@@ -173,9 +173,9 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(service: FakeService) -> None
 # ---------------------------------------------------------------- jobs
 def test_jobs_are_listed_with_their_progress_and_loss(run: Run, service: FakeService) -> None:
     service.add_job({"name": "first"}, "succeeded")
-    service.add_job({"name": "[red]second\x1b[31m"}, "running")
+    service.add_job({"name": "[red]second\x1b[31m", "labels": {"team": "risk"}}, "running")
     lines = run("jobs").stdout.splitlines()
-    assert lines[0].split() == ["id", "name", "state", "progress", "loss", "age"]
+    assert lines[0].split() == ["id", "name", "state", "done", "loss", "age"]
     assert lines[2].split()[:5] == ["job_02", "[red]second�[31m", "running", "42%", "0.33"]
     assert lines[3].split()[:3] == ["job_01", "first", "succeeded"]
     only = json.loads(run("jobs", "--state", "running", "--label", "team=risk", "--limit", "5", "--json").stdout)

@@ -101,12 +101,11 @@ def _write_csv(file: IO[str], predictions: Sequence["Prediction"]) -> None:
 
 
 def _print_table(session: Session, predictions: Sequence["Prediction"]) -> None:
-    from chainrule.show import values_table
+    from chainrule.show import predictions_table
 
-    names, lines = _flat(predictions)
-    session.console().print(values_table(names, lines[:SHOWN_ROWS]))
-    if len(lines) > SHOWN_ROWS:
-        typer.echo(f"… and {len(lines) - SHOWN_ROWS:,} more; --output FILE.csv writes them all", err=True)
+    session.console().print(predictions_table(predictions[:SHOWN_ROWS]))
+    if len(predictions) > SHOWN_ROWS:
+        typer.echo(f"… and {len(predictions) - SHOWN_ROWS:,} more; --output FILE.csv writes them all", err=True)
 
 
 def download(

@@ -1,15 +1,11 @@
 """`chainrule quota …`: what tenants may have, and what they have."""
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from chainrule.session import Json, Session, listed, print_json
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 quota = typer.Typer(
     invoke_without_command=True,
@@ -54,8 +50,10 @@ def own(ctx: typer.Context, as_json: Json = False) -> None:
         told = client.quota()
     if as_json:
         print_json(told.json)
-    else:
-        session.console().print(_table([(told.tenant, told.limits, told.usage)]))
+        return
+    from chainrule.show import quota_details
+
+    session.console().print(quota_details(told.tenant, told.limits, told.usage))
 
 
 @quota.command("list")
@@ -70,8 +68,10 @@ def list_tenants(
         items, cursor = listed(client.tenants(limit))
     if as_json:
         print_json({"items": [tenant.json for tenant in items], "next_cursor": cursor})
-    else:
-        session.console().print(_table((tenant.name, tenant.limits, tenant.usage) for tenant in items))
+        return
+    from chainrule.show import quotas_table
+
+    session.console().print(quotas_table(items))
 
 
 @quota.command("set")
@@ -97,18 +97,7 @@ def set_quota(
         told = client.set_quota(tenant, **{**client.tenant(tenant).quota, **changes})
     if as_json:
         print_json(told.json)
-    else:
-        session.console().print(_table([(told.name, told.limits, told.usage)]))
+        return
+    from chainrule.show import quota_details
 
-
-def _table(tenants: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> "Table":
-    """One line a tenant: what it has of what it may have."""
-    from chainrule.show import bytes_text, number_text, values_table
-
-    def shown(name: str, limits: Mapping[str, Any], usage: Mapping[str, Any]) -> str:
-        text = bytes_text if name == "stored_bytes" else number_text
-        limit = "no limit" if limits[name] is None else text(limits[name])
-        return f"{text(usage[name])} of {limit}" if name in usage else limit
-
-    lines = [[tenant, *(shown(name, limits, usage) for name in NAMES)] for tenant, limits, usage in tenants]
-    return values_table(["tenant", *(name.replace("_", " ") for name in NAMES)], lines)
+    session.console().print(quota_details(told.name, told.limits, told.usage))
