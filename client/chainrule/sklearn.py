@@ -8,9 +8,15 @@ not is refused or left out:
   before it, not on the one just before;
 - `warm_start`, `partial_fit`, sparse matrices, sample weights, several labels a row;
 - scikit-learn's very random numbers: equal seeds give equal models here, but not those that scikit-learn makes.
+
+A fit uploads its rows and trains one job on them. Once it has the model, or has failed or been interrupted, it cancels
+what still trains and removes both: a search of many fits leaves nothing on the service. `keep_job=True` lets them stay.
 """
 
-from contextlib import nullcontext
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from numbers import Integral
 from typing import Any, Self
 
@@ -18,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.client import Client
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, Conflict
 from chainrule.model import Model, forward, probabilities
+from chainrule.training import Source
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -35,6 +42,9 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 MAX_SEED = 2**31 - 1
+LABEL = "scikit-learn"
+"""The label of a fit's job; its value is the name of the fit's data set, which begins with this too."""
+CANCELLED_WITHIN_S = 30.0  # a job ends at its next step
 
 
 class TrainingFailed(ChainruleError):
@@ -71,6 +81,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: int = 10,
         workers: int = 1,
+        keep_job: bool = False,
         client: Client | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -93,6 +104,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.workers = workers
+        self.keep_job = keep_job
         self.client = client
 
     # ------------------------------------------------------------ fitting
@@ -100,12 +112,47 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         """Trains on x (rows × features) and y (rows,) or (rows, outputs); sets what `fit` learns."""
         columns = {"x": x} | {f"y{number}": values for number, values in enumerate(np.atleast_2d(y.T))}
         targets = [name for name in columns if name != "x"]
-        with Client() if self.client is None else nullcontext(self.client) as client:
-            job = client.train(columns, target=targets if len(targets) > 1 else "y0", **self._spec(x, len(targets)))
-            job.wait(progress=False)
+        spec = self._spec(x, len(targets))
+        with (
+            Client() if self.client is None else nullcontext(self.client) as client,
+            self._dataset(client, columns) as name,
+        ):
+            target = targets if len(targets) > 1 else targets[0]
+            job = client.wait(client.train(name, target=target, labels={LABEL: name}, **spec).id)
             if job.state != "succeeded":
-                raise TrainingFailed(f"{job.id} {job.state}: {job.reason}")
+                hint = "" if self.keep_job else "; with keep_job=True the job stays, to be looked into"
+                raise TrainingFailed(f"{job.id} {job.state}: {job.reason}{hint}")
             self._learn(job.model(), client.metrics(job.id))
+            self.job_id_ = job.id if self.keep_job else None
+
+    @contextmanager
+    def _dataset(self, client: Client, columns: dict[str, Any]) -> Iterator[str]:
+        """The name of a data set of this fit alone, uploaded; afterwards no job trains on it, and it is removed.
+
+        Of its own, as other fits on the same rows, also in other processes, must not lose theirs.
+        """
+        name = f"{LABEL}-{uuid.uuid4().hex}"
+        with Source.of(columns).file() as path:
+            client.add_dataset(path, name)
+        try:
+            yield name
+        finally:
+            try:
+                self._leave(client, name)
+            except (ChainruleError, TimeoutError) as error:
+                warnings.warn(f"the data set {name} or its job may be left on the service: {error}", stacklevel=5)
+
+    def _leave(self, client: Client, name: str) -> None:
+        """Ends the job of a fit, which is found by its label: an interrupt may have come before its id was known."""
+        for job in client.jobs(label=f"{LABEL}={name}"):
+            if not job.is_over:
+                with suppress(Conflict):  # it ended just now
+                    job.cancel()
+                client.wait(job.id, CANCELLED_WITHIN_S)
+            if not self.keep_job:
+                job.delete()
+        if not self.keep_job:
+            client.delete_dataset(name)
 
     def _spec(self, x: Array, targets: int) -> dict[str, Any]:
         batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), len(x))
@@ -183,9 +230,10 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
 class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
     """A multi-layer perceptron that tells classes apart, as scikit-learn's; this module says what differs.
 
-    Further parameters: `workers`, the most CPUs to train on, which never changes the result; `client`, the service to
-    train on, by default as `Client()` finds it. `predict` computes here. A pickle of it holds the model and the
-    service's URL. Raises what `Client` raises, and TrainingFailed for a job without a model.
+    Further parameters: `workers`, the most CPUs to train on, which never changes the result; `keep_job`, whether the
+    job, whose id `job_id_` is then, and its data set stay on the service; `client`, the service to train on, by default
+    as `Client()` finds it. `predict` computes here. A pickle of it holds the model and the service's URL.
+    Raises what `Client` raises, and TrainingFailed for a job without a model. Ctrl-C cancels the job.
     """
 
     _task = "classification"
@@ -222,9 +270,10 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
 class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
     """A multi-layer perceptron that predicts numbers, as scikit-learn's; this module says what differs.
 
-    Further parameters: `workers`, the most CPUs to train on, which never changes the result; `client`, the service to
-    train on, by default as `Client()` finds it. `predict` computes here. A pickle of it holds the model and the
-    service's URL. Raises what `Client` raises, and TrainingFailed for a job without a model.
+    Further parameters: `workers`, the most CPUs to train on, which never changes the result; `keep_job`, whether the
+    job, whose id `job_id_` is then, and its data set stay on the service; `client`, the service to train on, by default
+    as `Client()` finds it. `predict` computes here. A pickle of it holds the model and the service's URL.
+    Raises what `Client` raises, and TrainingFailed for a job without a model. Ctrl-C cancels the job.
     """
 
     _task = "regression"

@@ -30,6 +30,13 @@ class Source:
     content: bytes = b""
     suffix: str = ""
 
+    @classmethod
+    def of(cls, columns: Mapping[str, Any], table: Any = None) -> "Source":
+        """The columns of a table in memory; Polars packs its own `table` itself."""
+        content, suffix = packed(columns, table)
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(f"table-{digest[:16]}", digest, None, content, suffix)
+
     @contextmanager
     def file(self) -> Iterator[Path]:
         """The file to upload."""
@@ -64,9 +71,7 @@ def source_of(data: Any, y: Any, target: str | Sequence[str] | None) -> Source |
         if name in columns:
             raise InvalidInput.of("target", name, "a name that no column of the data has, as y becomes that column")
         columns, data = {**columns, str(name): y}, None
-    content, suffix = packed(columns, data)
-    digest = hashlib.sha256(content).hexdigest()
-    return Source(f"table-{digest[:16]}", digest, None, content, suffix)
+    return Source.of(columns, data)
 
 
 def learned(y: Any, target: str | Sequence[str] | None) -> str | list[str]:

@@ -1,6 +1,8 @@
 """The estimators are scikit-learn's: by its own checks, in its pipelines and searches, against its own networks."""
 
 import pickle
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +61,40 @@ def test_a_pipeline_is_searched_by_two_processes(
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(x, y)
     assert search.best_score_ > 0.8
     assert list(search.best_estimator_[-1].feature_names_in_) == [f"{name}" for name in x.columns]
+    assert left(client) == []
+
+
+def left(client: Client) -> list[str]:
+    """What fits have left on the service."""
+    datasets = [dataset.name for dataset in client.datasets() if dataset.name.startswith("scikit-learn-")]
+    return [job.id for job in client.jobs(label="scikit-learn")] + datasets
+
+
+def test_ctrl_c_cancels_a_fit_that_trains_and_leaves_nothing(service: RunningService) -> None:
+    asked: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        (job,) = client.jobs(label="scikit-learn")
+        if not asked and job.progress.step:
+            asked.append(job.id)
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(seconds)
+
+    with Client(str(service.http.base_url), service.key, sleep=sleep) as client:
+        estimator = MLPRegressor(max_iter=1_000_000, n_iter_no_change=999_999, client=client)
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(*load_diabetes(return_X_y=True))
+        assert asked
+        assert left(client) == []
+
+
+def test_a_job_that_is_to_stay_can_be_looked_at(client: Client) -> None:
+    fitted = MLPRegressor(max_iter=2, keep_job=True, client=client).fit(*load_diabetes(return_X_y=True))
+    job = client.job(fitted.job_id_)
+    np.testing.assert_array_equal(job.model().weights[0], fitted.coefs_[0])
+    assert left(client) == [job.id, job.spec["dataset"]]
+    job.delete()
+    client.delete_dataset(job.dataset_id)
 
 
 NOT_CONVERGED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # as both are meant to

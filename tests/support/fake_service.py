@@ -210,8 +210,13 @@ class FakeService:
         return job
 
     def list_jobs(self, request: httpx.Request) -> httpx.Response:
-        states = request.url.params.get_list("state")
-        items = [job for job in list(self.jobs.values())[::-1] if not states or job["state"] in states]
+        states, labels = (request.url.params.get_list(name) for name in ("state", "label"))
+        wanted = [label.split("=") for label in labels]
+        items = [
+            job
+            for job in list(self.jobs.values())[::-1]
+            if (not states or job["state"] in states) and all(job["labels"].get(key) == value for key, value in wanted)
+        ]
         return self._page_of(request, items)
 
     def _page_of(self, request: httpx.Request, items: list[Any]) -> httpx.Response:
