@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 import httpx
 
-from chainrule.errors import ServiceError, Unauthorized, Unavailable, Unreachable
+from chainrule.errors import InvalidInput, ServiceError, Unauthorized, Unavailable, Unreachable
 from chainrule.keys import EXPECTED, find_key
 from chainrule.page import Page
 from chainrule.records import Event
 from chainrule.sse import EventParser
 from chainrule.waiting import pause
 
-__all__ = ["LONGEST_WAIT_S", "Connection", "given", "json_body", "segment"]
+__all__ = ["LONGEST_WAIT_S", "Connection", "given", "json_body", "number", "segment"]
 
 DEFAULT_URL = "http://127.0.0.1:8400"
 REQUEST_TIMEOUT_S = 60.0
@@ -46,6 +46,8 @@ class Connection:
         sleep: Callable[[float], None] = pause,
     ) -> None:
         self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidInput.of("url", self.url, f"an address such as {DEFAULT_URL}")
         self._key, self._sleep = key, sleep
         # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
         self._http = httpx.Client(
@@ -55,6 +57,9 @@ class Connection:
             trust_env=False,
             auth=self._with_key,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -198,9 +203,16 @@ def given(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_body(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A JSON body. NaN and infinity are no JSON: ValueError."""
-    content = json.dumps(spec, allow_nan=False).encode()
+    """A JSON body; numbers may be numpy's. NaN and infinity are no JSON: ValueError."""
+    content = json.dumps(spec, allow_nan=False, default=number).encode()
     return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
+
+
+def number(value: Any) -> Any:
+    """A scalar of numpy as Python's own."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"got {type(value).__name__}, which is no JSON")
 
 
 def _why(error: httpx.TransportError) -> str:

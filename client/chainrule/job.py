@@ -2,7 +2,7 @@
 """A job that one can wait for, look into, and predict with."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -150,8 +150,8 @@ class Job(JobRecord):
         """The trained model, to predict with on this machine. It needs numpy."""
         return self._client.model(self.id)
 
-    def predict(self, rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
-        """Predictions for `rows`, in order, made by the service."""
+    def predict(self, rows: Any) -> list[Prediction]:
+        """Predictions for `rows`, dictionaries or a table, in order, made by the service."""
         return self._client.predict(self.id, rows)
 
     def download_model(self, path: str | Path) -> Path:

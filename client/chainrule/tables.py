@@ -6,7 +6,7 @@ those with `columns` (or Arrow's `column_names`) give a column by its name, and 
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ChainruleError, InvalidInput
@@ -14,7 +14,7 @@ from chainrule.errors import ChainruleError, InvalidInput
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["X", "array_of", "columns_of", "packed"]
+__all__ = ["X", "array_of", "columns_of", "packed", "rows_of"]
 
 X = "x"
 """The column that the rows of a numpy array become."""
@@ -22,6 +22,8 @@ X = "x"
 
 def columns_of(data: Any) -> dict[str, Any]:
     """The columns by name, each as the library has it. Raises InvalidInput for what is no table."""
+    if hasattr(data, "collect"):
+        raise InvalidInput.of("data", type(data).__name__, "a table that has been computed: collect() it")
     names = getattr(data, "column_names", None) or getattr(data, "columns", None)
     if names is not None and not callable(names):
         return _named((name, data[name]) for name in names)
@@ -62,6 +64,20 @@ def array_of(values: Any) -> "npt.NDArray[Any]":
         except ValueError:
             return array
     return array
+
+
+def rows_of(data: Any) -> Iterable[Mapping[str, Any]]:
+    """The rows of a table, as JSON has them; what is no table are rows already."""
+    if not any(hasattr(data, name) for name in ("columns", "column_names", "keys", "__array__", "__arrow_c_stream__")):
+        return data  # type: ignore[no-any-return]
+    columns = {name: array_of(values).tolist() for name, values in columns_of(data).items()}
+    rows = zip(*columns.values(), strict=True)
+    return (dict(zip(columns, map(_json_value, row), strict=True)) for row in rows)
+
+
+def _json_value(value: Any) -> Any:
+    """None for NaN and for what pandas has for a missing value."""
+    return None if value is None or type(value).__name__ == "NAType" or value != value else value
 
 
 # ---------------------------------------------------------------- to upload

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def source_of(data: Any, y: Any, target: str | Sequence[str] | None) -> Source |
         raise InvalidInput.of("y", type(y).__name__, "no y: the target is a column of the file or data set")
     if isinstance(data, Dataset):
         return data.id
-    if isinstance(data, Path) or (isinstance(data, str) and files.is_table(data)):
+    if isinstance(data, Path) or (isinstance(data, str) and ("/" in data or files.is_table(data))):
         path = Path(data)
         files.media_of(path)
         if not path.is_file():
@@ -95,7 +96,9 @@ def _check_target(columns: Mapping[str, Any], target: str | Sequence[str] | None
 def spec_of(
     target: str | list[str], layers: Sequence[int | Mapping[str, Any]], spec: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The spec to submit, without its data set. Raises InvalidInput for a layer that is none."""
+    """The spec to submit, without its data set. Raises InvalidInput for layers that are none."""
+    if isinstance(layers, str | Mapping) or not isinstance(layers, Sequence):
+        raise InvalidInput.of("layers", layers, "a list, such as [64, 32]")
     hidden = [_layer(number, layer) for number, layer in enumerate(layers)]
     return {**spec, "target": target, "layers": hidden}
 
@@ -103,6 +106,6 @@ def spec_of(
 def _layer(number: int, layer: int | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(layer, Mapping):
         return dict(layer)
-    if isinstance(layer, int) and not isinstance(layer, bool):
-        return {"type": "dense", "units": layer}
+    if isinstance(layer, Integral) and not isinstance(layer, bool):
+        return {"type": "dense", "units": int(layer)}
     raise InvalidInput.of(f"layers[{number}]", layer, 'a number of units, or a layer such as {"type": "dropout", …}')

@@ -42,3 +42,4 @@ def test_a_copy_of_a_client_speaks_to_the_same_service(client: Client) -> None:
     with pickle.loads(pickle.dumps(client)) as copy:  # noqa: S301
         assert copy.url == "http://service"
     assert deepcopy(client) is client
+    assert repr(client) == "Client('http://service')"

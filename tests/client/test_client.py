@@ -19,6 +19,7 @@ from chainrule import (
     FieldProblem,
     Forbidden,
     InvalidFile,
+    InvalidInput,
     NotFound,
     Refused,
     ServiceError,
@@ -391,3 +392,5 @@ def test_the_url_comes_from_the_argument_then_the_environment_then_the_default(m
     monkeypatch.setenv("CHAINRULE_URL", "http://elsewhere:1/")
     assert Client().url == "http://elsewhere:1"
     assert Client("http://here:2").url == "http://here:2"
+    with pytest.raises(InvalidInput, match="url: got localhost:8400, expected an address"):
+        Client("localhost:8400")

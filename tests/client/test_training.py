@@ -1,9 +1,11 @@
 """`train` takes a table as users have it, uploads it once, and says at once what cannot be."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas
 import polars
@@ -85,6 +87,8 @@ def test_a_data_set_is_named_by_itself_its_id_or_its_name(service: FakeService, 
         (COLUMNS, {"target": "income", "y": [1, 2, 3]}, "target", "income"),
         (COLUMNS, {"target": ["a", "b"], "y": [1, 2, 3]}, "target", ["a", "b"]),
         (COLUMNS, {"target": "income", "layers": ["relu"]}, "layers[0]", "relu"),
+        (COLUMNS, {"target": "income", "layers": 64}, "layers", 64),
+        (polars.LazyFrame(COLUMNS), {"target": "income"}, "data", "LazyFrame"),
         ("adult", {"target": "income", "y": [1]}, "y", "list"),
         ("adult", {}, "target", None),
         (3, {"target": "income"}, "data", "int"),
@@ -107,5 +111,33 @@ def test_columns_of_different_lengths_and_files_that_are_not_there_are_said(clie
         client.train({"a": [1, 2], "b": [1]}, target="b")
     with pytest.raises(InvalidFile, match="no such file"):
         client.train(tmp_path / "nowhere.csv", target="b")
-    with pytest.raises(InvalidFile, match="suffix"):
-        client.train(tmp_path / "model.pkl", target="b")
+    for path in (tmp_path / "model.pkl", str(tmp_path / "wine.xlsx")):
+        with pytest.raises(InvalidFile, match="suffix"):
+            client.train(path, target="b")
+
+
+def test_numbers_of_a_spec_may_be_numpys(service: FakeService, client: Client) -> None:
+    client.train(COLUMNS, target="income", layers=[np.int64(8)], epochs=np.int64(3), l2=np.float32(0.5))
+    spec = service.jobs["job_01"]["spec"]
+    assert (spec["layers"], spec["epochs"], spec["l2"]) == ([{"type": "dense", "units": 8}], 3, 0.5)
+    with pytest.raises(ValueError, match="JSON"):
+        client.train(COLUMNS, target="income", l2=np.float32("nan"))
+    with pytest.raises(TypeError, match="got set, which is no JSON"):
+        client.train(COLUMNS, target="income", labels={"a"})
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_the_service_predicts_the_rows_of_a_table(service: FakeService, client: Client, kind: str) -> None:
+    service.add_job({}, "succeeded")
+    assert [one.value for one in client.predict("job_01", TABLES[kind]())] == ["<=50K", ">50K", "<=50K"]
+    (row, _, missing) = json.loads(service.requests[-1].content)["rows"]
+    assert row == {"age": 39, "workclass": "State-gov", "income": 0}
+    assert missing == {"age": None, "workclass": "007", "income": 1}
+
+
+def test_the_service_predicts_the_rows_of_an_array(service: FakeService, client: Client) -> None:
+    service.add_job({}, "succeeded")
+    service.answers = [httpx.Response(200, json={"predictions": []})]
+    client.predict("job_01", np.eye(2))
+    assert json.loads(service.requests[-1].content)["rows"] == [{"x": [1.0, 0.0]}, {"x": [0.0, 1.0]}]
+    assert [one.value for one in client.predict("job_01", [{"age": np.int64(41)}])] == [">50K"]

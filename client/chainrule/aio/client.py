@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from chainrule import files, safetensors
-from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, json_body, segment
+from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, json_body, number, segment
 from chainrule.aio.job import AsyncJob
 from chainrule.aio.page import AsyncPage
 from chainrule.aio.waiting import aside, sent
@@ -34,6 +34,7 @@ from chainrule.records import (
     WhoAmI,
 )
 from chainrule.sse import EventParser
+from chainrule.tables import rows_of
 from chainrule.tenants import OwnQuota, Tenant
 from chainrule.training import Source, learned, source_of, spec_of
 
@@ -51,7 +52,8 @@ class AsyncClient(AsyncConnection):
 
     The URL is `url`, else the environment's CHAINRULE_URL, else http://127.0.0.1:8400. The key is `key`, else the
     environment's CHAINRULE_API_KEY, else, for a service on this machine, its admin key. `transport` and `sleep` are the
-    seams for tests. All methods raise `Unreachable` when no answer comes and `ServiceError` when it is an error.
+    seams for tests. Raises InvalidInput for what is no URL. All methods raise `Unreachable` when no answer comes and
+    `ServiceError` when it is an error.
 
     A client may be pickled: a client of the same URL comes out, and nothing secret goes in.
     """
@@ -137,7 +139,7 @@ class AsyncClient(AsyncConnection):
                 rows become one column `x`; or a data set that is there, as a `Dataset`, by id or by name.
             y: what to learn, row by row, where it is not a column of `data`; it becomes the column `target`, or `y`.
             target: the column to learn, or several.
-            layers: the hidden layers; 64 is short for {"type": "dense", "units": 64}.
+            layers: the hidden layers, a list; 64 is short for {"type": "dense", "units": 64}.
             spec: every other field of a spec, as at /docs: epochs=20, optimizer={"type": "adam"}, …
 
         It does not wait for the job, whose `wait` does. Raises InvalidInput for what can be seen here to be wrong, else
@@ -326,14 +328,15 @@ class AsyncClient(AsyncConnection):
         return AsyncJob.of(self, answer)
 
     # ------------------------------------------------------------------ models
-    async def predict(self, job_id: str, rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
-        """Predictions for `rows`, in order; many rows are sent in several requests of a bounded size each.
+    async def predict(self, job_id: str, rows: Any) -> list[Prediction]:
+        """Predictions for `rows`, dictionaries or a table as `train` takes it, in order.
 
-        Raises Refused with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
+        Many rows are sent in several requests of a bounded size each. Raises Refused with the field that is wrong
+        (`rows[1203].age`: the 1204th of `rows`).
         """
         path, headers = f"/v1/jobs/{segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
-        for batch in _batches(rows):
+        for batch in _batches(rows_of(rows)):
             body = b'{"rows":[' + b",".join(batch) + b"]}"
             try:
                 answer = await self._repeatable("POST", path, content=body, headers=headers)
@@ -458,7 +461,7 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
     batch: list[bytes] = []
     size = 0
     for row in rows:
-        text = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
+        text = json.dumps(row, allow_nan=False, separators=(",", ":"), default=number).encode()
         if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) == PREDICT_ROWS):
             yield batch
             batch, size = [], 0

@@ -14,12 +14,12 @@ import httpx
 
 from chainrule.aio.page import AsyncPage
 from chainrule.aio.waiting import pause
-from chainrule.errors import ServiceError, Unauthorized, Unavailable, Unreachable
+from chainrule.errors import InvalidInput, ServiceError, Unauthorized, Unavailable, Unreachable
 from chainrule.keys import EXPECTED, find_key
 from chainrule.records import Event
 from chainrule.sse import EventParser
 
-__all__ = ["LONGEST_WAIT_S", "AsyncConnection", "given", "json_body", "segment"]
+__all__ = ["LONGEST_WAIT_S", "AsyncConnection", "given", "json_body", "number", "segment"]
 
 DEFAULT_URL = "http://127.0.0.1:8400"
 REQUEST_TIMEOUT_S = 60.0
@@ -45,6 +45,8 @@ class AsyncConnection:
         sleep: Callable[[float], Awaitable[None]] = pause,
     ) -> None:
         self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidInput.of("url", self.url, f"an address such as {DEFAULT_URL}")
         self._key, self._sleep = key, sleep
         # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
         self._http = httpx.AsyncClient(
@@ -54,6 +56,9 @@ class AsyncConnection:
             trust_env=False,
             auth=self._with_key,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -199,9 +204,16 @@ def given(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_body(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A JSON body. NaN and infinity are no JSON: ValueError."""
-    content = json.dumps(spec, allow_nan=False).encode()
+    """A JSON body; numbers may be numpy's. NaN and infinity are no JSON: ValueError."""
+    content = json.dumps(spec, allow_nan=False, default=number).encode()
     return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
+
+
+def number(value: Any) -> Any:
+    """A scalar of numpy as Python's own."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"got {type(value).__name__}, which is no JSON")
 
 
 def _why(error: httpx.TransportError) -> str:

@@ -1,7 +1,7 @@
 """A job that one can wait for, look into, and predict with."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -149,8 +149,8 @@ class AsyncJob(JobRecord):
         """The trained model, to predict with on this machine. It needs numpy."""
         return await self._client.model(self.id)
 
-    async def predict(self, rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
-        """Predictions for `rows`, in order, made by the service."""
+    async def predict(self, rows: Any) -> list[Prediction]:
+        """Predictions for `rows`, dictionaries or a table, in order, made by the service."""
         return await self._client.predict(self.id, rows)
 
     async def download_model(self, path: str | Path) -> Path:
