@@ -242,7 +242,7 @@ class Client(Connection):
             if timeout_s is not None and time.monotonic() - start > timeout_s:
                 raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
             self._sleep(pause_s)
-            pause_s = min(pause_s * 1.5, 1.0)
+            pause_s = min(pause_s * 1.25, 1.0)
 
     def waiting(self, job_id: str) -> Iterator[Job]:
         """The job, asked for again and again as long as it waits for CPUs: `queue` tells where it stands."""
