@@ -1,9 +1,11 @@
-"""One of two control planes, which share PostgreSQL, a Ray cluster and the data folder, is killed (SIGKILL): first one,
-then, when that is there again, the other, which has the job by then.
+"""One of two control planes, which share PostgreSQL, a Ray cluster and the data folder, is killed (SIGKILL), or stopped
+(SIGSTOP) and let go on once the other has the job: first one, then, when that is there again, the other.
 
-The one that is left takes the job over while it goes on training, and tells of it.
+The one that is left takes the job over while it goes on training, and tells of it. One that wakes has no say any more.
 """
 
+import os
+import signal
 import time
 from contextlib import ExitStack
 from itertools import cycle
@@ -28,7 +30,8 @@ def measure(run: Run) -> Finding:
         postgres = stack.enter_context(PostgreSQL(run.folder))
         options = ("--ray-address", cluster.address, "--database-url", postgres.url, "--data-dir", f"{run.folder}/data")
         first, second = (stack.enter_context(running(run, *options)) for _ in range(2))
-        tally = Tally(first, "kills", run.amount(20, quick=2))
+        first.data_dir = run.folder / "data"
+        tally = Tally(first, "kills and stops", run.amount(20, quick=4))
         spec = first.spec(EPOCHS)
         digest = first.undisturbed(spec)
         turns = cycle([(first, second), (second, first)])
@@ -44,14 +47,23 @@ def measure(run: Run) -> Finding:
 
 
 def _kill(tally: Tally, job_id: str, victim: Service, survivor: Service) -> bool:
-    """Kills one while the job trains, and starts it again; whether the job was still training then."""
+    """Kills or stops one while the job trains, and has it there again; whether the job was still training then."""
     watch = Watch(survivor.url, job_id)
     if watch.goes_on(since=0.0) is None or watch.is_over_within(victim.run.draw.uniform(0.3, 1.5)):
         return False
-    killed_at = time.monotonic()
-    victim.kill()
-    told_at = watch.goes_on(killed_at)
-    tally.count(None if told_at is None else told_at - killed_at)
-    victim.start()
+    stops = victim.run.draw.random() < 0.5
+    at = time.monotonic()
+    if stops:
+        os.kill(victim.process_id, signal.SIGSTOP)
+    else:
+        victim.kill()
+    try:
+        told_at = watch.goes_on(at)
+    finally:
+        if stops:
+            os.kill(victim.process_id, signal.SIGCONT)
+    tally.count(None if told_at is None else told_at - at)
+    if not stops:
+        victim.start()
     victim.wait_until_ready()
     return not watch.is_over_within(0)

@@ -1,15 +1,19 @@
 """The count of one experiment: disturbances, jobs, what was lost, and how long it took to recover."""
 
+import time
 from collections.abc import Sequence
 
 from benchmarks.records import Spread
 from chainrule import Job
 from chaos.records import Finding
-from chaos.service import Service
+from chaos.redone import redone_s
+from chaos.service import SPEC, Service
 
 __all__ = ["Tally"]
 
 ENDS_WITHIN_S = 900.0  # as where other programs have the cores a job takes many times as long
+KEPT = {"attempt", "model.safetensors"}  # of a job that has succeeded
+TIDIES_WITHIN_S = 10.0
 
 
 class Tally:
@@ -21,6 +25,8 @@ class Tally:
         self.recoveries: list[float] = []
         self.broken: list[str] = []
         self.notes: list[str] = []
+        self._succeeded: list[str] = []
+        self._redone_s: list[float] = []
 
     @property
     def enough(self) -> bool:
@@ -50,6 +56,8 @@ class Tally:
         if job.state != "succeeded":
             self.lose(f"{job.id} {job.state}: {job.reason}")
             return
+        self._succeeded.append(job.id)
+        self._redone_s += redone_s(self._service.client.logs(job.id), job.progress.steps // job.progress.epochs)
         if job.parameters_sha256 != digest:
             self.differing += 1
             self.broken.append(f"{job.id}: digest {job.parameters_sha256}, undisturbed {digest}")
@@ -68,8 +76,33 @@ class Tally:
         else:
             self.takes(job, digest)
 
+    def _left(self) -> list[tuple[str, str]]:
+        """Jobs that have succeeded, and what lies in their folders that only somebody who was given up can have written
+        there; what is being removed is waited for."""
+        until = time.monotonic() + TIDIES_WITHIN_S
+        while left := [(job_id, found) for job_id in self._succeeded if (found := self._foreign(job_id))]:
+            if time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        return left
+
+    def _foreign(self, job_id: str) -> str:
+        folder = self._service.data_dir / "jobs" / job_id
+        assert folder.is_dir(), folder
+        files = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+        return ", ".join(sorted(str(file) for file in files if str(file) not in KEPT))
+
     def finding(self, within_s: float | None = None, notes: Sequence[str] = ()) -> Finding:
         """What was found; the longest recovery must not exceed `within_s`."""
+        self.broken += [
+            f"{job_id}: {files} lie in its folder, which it has done with" for job_id, files in self._left()
+        ]
+        if self._redone_s:
+            worst, every_s = Spread.of(self._redone_s), SPEC["checkpoint"]["every_s"]
+            again = f"{worst.value:.2f} s of training were done again, at the median, {worst.high:.2f} s at most"
+            self.notes.append(
+                f"{again}, after {len(self._redone_s)} attempts; a checkpoint was due every {every_s:g} s"
+            )
         recovery = Spread.of(self.recoveries) if self.recoveries else None
         return Finding(
             disturbances=self.disturbances,

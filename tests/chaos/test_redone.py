@@ -1,0 +1,33 @@
+"""What a job did again is told from its log."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chainrule import LogLine
+from chaos.redone import redone_s
+
+BEGAN = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def lines(*told: tuple[float, str]) -> list[LogLine]:
+    same = {"level": "info", "source": "coordinator", "attempt": 1}
+    at = [((BEGAN + timedelta(seconds=seconds)).isoformat(), message) for seconds, message in told]
+    return [LogLine.of({"seq": seq, "at": when, "message": what, **same}) for seq, (when, what) in enumerate(at, 1)]
+
+
+def test_of_each_attempt_the_time_from_its_checkpoint_to_the_last_epoch_before_it_counts() -> None:
+    log = lines(
+        (0.0, "computes with 2 workers; starts from the beginning"),
+        (1.0, "epoch 1 of 1,500: training loss 2"),
+        (2.0, "epoch 2 of 1,500: training loss 2"),
+        (3.5, "epoch 3 of 1,500: training loss 2"),
+        (9.0, "computes with 2 workers; resumes from the checkpoint of step 25"),
+        (9.5, "epoch 4 of 1,500: training loss 2"),
+        (20.0, "computes with 2 workers; resumes from the checkpoint of step 40"),
+    )
+    assert list(redone_s(log, steps_per_epoch=10)) == pytest.approx([1.5, 0.0])
+
+
+def test_a_job_that_was_never_lost_did_nothing_again() -> None:
+    assert list(redone_s(lines((0.0, "starts from the beginning"), (1.0, "epoch 1 of 2: training loss 2")), 10)) == []
