@@ -164,11 +164,13 @@ def test_a_database_belongs_to_one_data_folder_as_long_as_somebody_works_in_that
 def test_of_control_planes_that_race_for_a_job_one_gets_it(store: Store, database: Database) -> None:
     job_id = queued(store)
     first = started(store, job_id)
-    owners = [Owner(database), Owner(database)]
+    now = sa.literal(1000.0)  # so that all know what a lease is that somebody has just been given
+    owners = [Owner(database, now), Owner(database, now)]
+    with database.writing() as connection:
+        connection.execute(sa.update(jobs).values(lease_until=now + LEASE_S))
 
     def claim(owner: Owner, turn: int) -> int | None:
-        (seen,) = owner.leases()
-        return owner.claim(Lease(job_id, 1, 1, first + turn, seen.lease_until, 0.0))
+        return owner.claim(Lease(job_id, 1, 1, first + turn, 1000.0 + LEASE_S, 0.0))
 
     outcomes = race(CLAIMS, *[lambda turn, owner=owner: claim(owner, turn) for owner in owners])  # type: ignore[misc]
     assert [sorted(filter(None, each)) for each in outcomes] == [[first + turn + 1] for turn in range(CLAIMS)]
