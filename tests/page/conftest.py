@@ -1,5 +1,6 @@
 """One service and one browser for all tests of the page; they skip with a word where there is no browser or no page."""
 
+import random
 import shutil
 from collections.abc import Iterator
 
@@ -41,6 +42,19 @@ def trained(service: RunningService) -> str:
     """The id of a job that has succeeded."""
     spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 8}], "epochs": 5}
     return str(service.trained(**spec, name="a wine", validation={"fraction": 0.2})["id"])
+
+
+@pytest.fixture(scope="package")
+def classified(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The id of a job that has learned to tell two classes apart, mostly."""
+    drawn = random.Random(7)
+    rows = [(drawn.gauss(0, 1), drawn.gauss(0, 1)) for _ in range(600)]
+    file = tmp_path_factory.mktemp("classes") / "classes.csv"
+    lines = [f"{a:.4f},{b:.4f},{'yes' if a + b + drawn.gauss(0, 1) > 0.8 else 'no'}" for a, b in rows]
+    file.write_text("\n".join(["a,b,label", *lines]))
+    service.upload("classes", file)
+    spec = {"dataset": "classes", "target": "label", "layers": [{"type": "dense", "units": 4}], "epochs": 5}
+    return str(service.trained(**spec, name="yes or no", validation={"fraction": 0.3})["id"])
 
 
 @pytest.fixture

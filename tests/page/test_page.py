@@ -1,5 +1,6 @@
 """The page as a whole: open to everybody, small, and the service's own."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ MAX_BYTES = 300_000
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", []), ("dark", ["color-contrast"])])
 def test_axe_finds_nothing_in_any_view(
-    browser: Browser, service: RunningService, trained: str, scheme: Any, rules: list[str]
+    browser: Browser, service: RunningService, trained: str, classified: str, scheme: Any, rules: list[str]
 ) -> None:
     if not AXE.is_file():
         pytest.skip("axe is not installed: make page")
@@ -24,6 +25,7 @@ def test_axe_finds_nothing_in_any_view(
         "#/jobs": "a wine",
         f"#/jobs/{trained}": "Learning rate",
         f"#/jobs/{trained}/quality": "residuals",
+        f"#/jobs/{classified}/quality": "Precision–recall",
         f"#/jobs/{trained}/network": "early_stopping",
         f"#/jobs/{trained}/history": "Checkpoints",
         f"#/jobs/{trained}/logs": "succeeded:",
@@ -42,6 +44,12 @@ def test_axe_finds_nothing_in_any_view(
         page.goto(f"/{view}")
         page.get_by_role("main").get_by_text(text).first.wait_for()
         found[view] = violations(page, *rules)
+    context.clear_cookies()
+    page.reload()
+    page.get_by_label("Key").fill("unknown")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("does not know this key").wait_for()
+    found["signing in"] = violations(page, *rules)
     context.close()
     assert {view: wrong for view, wrong in found.items() if wrong} == {}
 
@@ -75,6 +83,28 @@ def test_a_file_is_dropped_and_a_cell_of_it_that_is_wrong_is_named(page: Page, t
     expect(page.get_by_role("alert")).to_have_count(0)
     page.get_by_role("button", name="Upload").click()
     page.get_by_role("heading", name="dropped").wait_for()
+
+
+def test_an_upload_shows_how_far_it_is_and_then_the_first_rows(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "slow.csv"
+    file.write_text("number,word\n" + "".join(f"{row},word {row % 7}\n" for row in range(20_000)))
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(file)
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
+    line.send("Network.emulateNetworkConditions", slow)
+    page.get_by_role("button", name="Upload").click()
+    bar = page.get_by_role("progressbar", name="Upload")
+    expect(bar).to_have_attribute("value", re.compile(r"^0\.[1-9]"))
+    seen = float(bar.get_attribute("value") or "1")
+    expect(page.get_by_role("region", name="Upload a data set")).to_contain_text(re.compile(r"\d\d %"))
+    line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+    page.get_by_role("heading", name="slow").wait_for()
+    assert 0 < seen < 1
+    rows = page.get_by_role("region", name="First rows").get_by_role("row")
+    for number, cells in enumerate((["number", "word"], ["0", "word 0"], ["1", "word 1"], ["2", "word 2"])):
+        expect(rows.nth(number).locator("th, td")).to_have_text(cells)
 
 
 def drop(page: Page, file: Path) -> None:
@@ -126,13 +156,17 @@ def test_colours_are_those_of_the_system_until_somebody_chooses(page: Page) -> N
     expect(root).to_have_attribute("data-theme", "light")
 
 
-def test_nothing_is_wider_than_a_phone(browser: Browser, service: RunningService, trained: str) -> None:
+def test_nothing_is_wider_than_a_phone(
+    browser: Browser, service: RunningService, trained: str, classified: str
+) -> None:
     context = signed_in(browser, service, viewport={"width": 360, "height": 740})
     page = context.new_page()
     wide = []
     for view in (
         "jobs",
         f"jobs/{trained}",
+        f"jobs/{trained}/quality",
+        f"jobs/{classified}/quality",
         f"jobs/{trained}/logs",
         f"jobs/{trained}/history",
         f"jobs/{trained}/try",
@@ -144,6 +178,7 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, service: RunningService
         page.goto(f"/#/{view}")
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("networkidle") if view == "new" else None
+        page.get_by_role("slider").first.wait_for() if view.endswith("quality") else None
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             wide.append(view)
     context.close()

@@ -1,13 +1,18 @@
 // From a job's metrics to the columns of a chart.
 import type { Metric } from "../types";
 
+const NEAR_PX = 12;
+
 export type XAxis = "step" | "epoch" | "time";
 
 export interface Series {
   name: string;
   colour: number;
   values: (number | null)[];
-  dashed?: boolean;
+  /** A line, unless it says otherwise. */
+  drawn?: "points" | "bars";
+  /** A dashed line to hold the others against; it has no values of its own to read. */
+  isGuide?: boolean;
 }
 
 /** Where each item lies on the axis; epochs are fractional within a long one. */
@@ -33,10 +38,30 @@ export function nearest(values: (number | null)[], index: number): number {
   return -1;
 }
 
+/** Of the points beside that at `index`, the one that is closest to (left, top); `spot` tells where one is, in pixels. */
+export function closest(index: number, left: number, top: number, spot: (index: number) => [number, number] | null): number {
+  let [found, least] = [index, Infinity];
+  for (const step of [-1, 1]) {
+    for (let at = step < 0 ? index : index + 1; ; at += step) {
+      const point = spot(at);
+      if (!point || Math.abs(point[0] - left) > NEAR_PX) break;
+      const distance = Math.hypot(point[0] - left, point[1] - top);
+      if (distance < least) [found, least] = [at, distance];
+    }
+  }
+  return found;
+}
+
 /** So many indexes, evenly spread, first and last among them. */
 export function spread(length: number, most: number): number[] {
   if (length <= most) return Array.from({ length }, (_, index) => index);
   return Array.from({ length: most }, (_, index) => Math.round((index * (length - 1)) / (most - 1)));
+}
+
+/** Predicted against actual as the columns of a chart, in the order of the actual values. */
+export function byActual(actual: number[], predicted: number[]): { x: number[]; y: number[] } {
+  const order = [...actual.keys()].sort((a, b) => actual[a]! - actual[b]! || predicted[a]! - predicted[b]!);
+  return { x: order.map((index) => actual[index]!), y: order.map((index) => predicted[index]!) };
 }
 
 /** Several curves of different x on one: the union of their x, with null where a curve has no point. */
