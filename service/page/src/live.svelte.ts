@@ -1,4 +1,5 @@
 // What changes with time: a clock for "4 min ago", and polling and streams that rest while nobody looks.
+import { inTurns, type Begin } from "./turns";
 
 export const clock = $state({ now: Date.now() });
 setInterval(() => (clock.now = Date.now()), 1000);
@@ -38,22 +39,18 @@ export function poll(
   };
 }
 
-/**
- * Has `begin` open something now, and again whenever the page becomes visible; what it returns closes that while the page
- * is hidden. A browser opens only six connections to a service over HTTP/1.1, for all of its tabs together: streams that
- * hidden tabs keep would leave none to those in sight. Returns what ends it.
- */
-export function whileVisible(begin: () => () => void): () => void {
-  let close: (() => void) | null = null;
+/** Has a stream open while the page is visible, until it is over. Returns what ends it. */
+export function whileVisible(begin: Begin): () => void {
+  let ending: AbortController | null = null;
 
   function turn(): void {
-    if (!document.hidden) close ??= begin();
-    else end();
+    if (document.hidden) end();
+    else if (!ending) void inTurns(begin, (ending = new AbortController()).signal);
   }
 
   function end(): void {
-    close?.();
-    close = null;
+    ending?.abort();
+    ending = null;
   }
 
   document.addEventListener("visibilitychange", turn);

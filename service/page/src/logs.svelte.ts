@@ -24,8 +24,9 @@ export class LogStream {
 
   /** Follows the log until the returned function is called. */
   open(): () => void {
-    const close = whileVisible(() => {
-      if (!this.#hasToldAll) this.#listen();
+    const close = whileVisible((over) => {
+      if (this.#hasToldAll) over();
+      else this.#listen(over);
       return () => {
         clearTimeout(this.#connecting);
         this.#source?.close();
@@ -37,7 +38,7 @@ export class LogStream {
     };
   }
 
-  #listen(): void {
+  #listen(over: () => void): void {
     const source = (this.#source = new EventSource(this.#address));
     source.onopen = () => {
       this.isAway = false;
@@ -53,10 +54,10 @@ export class LogStream {
       this.#showSoon();
       if (this.hasEnded()) {
         this.#hasToldAll = true;
-        source.close();
+        over();
       } else if (source.readyState === EventSource.CLOSED) {
         this.isAway = true;
-        this.#connecting = setTimeout(() => this.#listen(), AGAIN_MS);
+        this.#connecting = setTimeout(() => this.#listen(over), AGAIN_MS);
       }
     };
   }

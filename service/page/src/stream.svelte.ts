@@ -31,8 +31,9 @@ export class JobStream {
   /** Follows the job until the returned function is called. */
   open(): () => void {
     const stop = poll((signal) => this.look(signal), LOOK_EVERY_S, (error) => (this.trouble = error));
-    const close = whileVisible(() => {
-      if (!this.#hasEnded) this.#listen();
+    const close = whileVisible((over) => {
+      if (this.#hasEnded) over();
+      else this.#listen(over);
       return () => {
         clearTimeout(this.#connecting);
         this.#source?.close();
@@ -51,7 +52,7 @@ export class JobStream {
     this.job = await get<Job>(`/v1/jobs/${this.#id}`, signal);
   }
 
-  #listen(): void {
+  #listen(over: () => void): void {
     const source = (this.#source = new EventSource(`/v1/jobs/${this.#id}/events`));
     const on = <T>(kind: string, take: (data: T) => void): void => {
       source.addEventListener(kind, (event) => {
@@ -70,12 +71,12 @@ export class JobStream {
       this.#told.moves.push({ from, to, when: told.at, why: told.reason, attempt, workers });
       if (isEnded(to)) {
         this.#hasEnded = true;
-        source.close();
+        over();
       }
     });
     source.onerror = () => {
       if (source.readyState !== EventSource.CLOSED) return; // the browser connects again by itself, and misses nothing
-      if (!this.#hasEnded) this.#connecting = setTimeout(() => this.#listen(), AGAIN_MS);
+      if (!this.#hasEnded) this.#connecting = setTimeout(() => this.#listen(over), AGAIN_MS);
     };
   }
 

@@ -1,0 +1,64 @@
+import { expect, test, vi } from "vitest";
+
+import { JobStream } from "./stream.svelte";
+import type { Job } from "./types";
+
+/** Tells what the test has it tell, as the browser's own would what the service sends. */
+class Source extends EventTarget {
+  static all: Source[] = [];
+  readyState = 1;
+  onerror: (() => void) | null = null;
+
+  constructor(readonly url: string) {
+    super();
+    Source.all.push(this);
+  }
+
+  tell(kind: string, id: number, data: object): void {
+    this.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data), lastEventId: String(id) }));
+  }
+
+  breakOff(): void {
+    this.readyState = 2;
+    this.onerror?.();
+  }
+
+  close(): void {
+    this.readyState = 2;
+  }
+}
+
+const JOB = { id: "job_1", state: "running", progress: { step: 0 } } as Job;
+const moved = (to: string): object => ({ from: "queued", to, at: "2026-11-27T10:00:00Z", reason: "", attempt: 1 });
+const metric = (step: number): object => ({ step, epoch: step, elapsed_s: step, train_loss: 1 / step });
+
+test("what a new connection tells again is skipped, and what is new is not", async () => {
+  vi.useFakeTimers();
+  vi.stubGlobal("document", Object.assign(new EventTarget(), { hidden: false }));
+  vi.stubGlobal("navigator", {}); // without locks: nobody takes turns
+  vi.stubGlobal("EventSource", Object.assign(Source, { CLOSED: 2 }));
+  vi.stubGlobal("fetch", async () => Response.json(JOB));
+  const stream = new JobStream("job_1");
+  const stop = stream.open();
+  await vi.advanceTimersByTimeAsync(200);
+  const first = Source.all.at(-1)!;
+  first.tell("state", 1, moved("running"));
+  first.tell("metrics", 2, metric(1));
+  first.tell("metrics", 5, metric(2));
+  first.breakOff();
+  await vi.advanceTimersByTimeAsync(3_500);
+  const second = Source.all.at(-1)!;
+  expect(second).not.toBe(first);
+  second.tell("state", 1, moved("running"));
+  second.tell("metrics", 2, metric(1));
+  second.tell("metrics", 5, metric(2));
+  second.tell("metrics", 6, metric(3));
+  await vi.advanceTimersByTimeAsync(200);
+  expect(stream.metrics.map(({ step }) => step)).toEqual([1, 2, 3]);
+  expect(stream.moves.map(({ to }) => to)).toEqual(["running"]);
+  second.tell("state", 7, moved("succeeded"));
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(second.readyState, "a job that has ended has no stream").toBe(2);
+  expect(Source.all).toHaveLength(2);
+  stop();
+});
