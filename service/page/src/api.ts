@@ -1,6 +1,6 @@
 // The REST API: requests, and its errors as one kind of exception.
 import { signedOut } from "./session.svelte";
-import type { FieldProblem, Page } from "./types";
+import type { FieldProblem, Job, JsonObject, Page } from "./types";
 
 /** A request that was refused or failed; `status` is 0 where there was no answer. */
 export class Problem extends Error {
@@ -33,8 +33,17 @@ export function get<T>(path: string, signal?: AbortSignal): Promise<T> {
 
 /** Sends a body as JSON, if there is one. */
 export function send<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  const json = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  return request<T>(path, { method, ...(body === undefined ? {} : json), ...(signal ? { signal } : {}) });
+  return request<T>(path, { method, ...(body === undefined ? {} : json(body)), ...(signal ? { signal } : {}) });
+}
+
+/** Sends a spec to be trained; sent again with the same key, because no answer came, it is still one job. Throws Problem. */
+export function submitJob(spec: JsonObject, key: string): Promise<Job> {
+  const { headers, body } = json(spec);
+  return request<Job>("/v1/jobs", { method: "POST", headers: { ...headers, "Idempotency-Key": key }, body });
+}
+
+function json(body: unknown): { headers: Record<string, string>; body: string } {
+  return { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 
 /** Each page of a list, until its end or `most` items. */
