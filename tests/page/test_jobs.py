@@ -83,6 +83,34 @@ def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(page: Page) 
     expect(page.get_by_role("button", name="Submit")).to_be_enabled()
 
 
+def test_without_a_data_set_the_form_says_where_to_bring_one(page: Page) -> None:
+    page.route(
+        re.compile(r"/v1/datasets\?"), lambda route: route.fulfill(json={"items": [], "next_cursor": None}), times=1
+    )
+    page.goto("/#/new")
+    expect(page.get_by_role("main")).to_contain_text("There is no data set yet")
+    expect(page.get_by_role("button", name="Submit")).to_have_count(0)
+    page.get_by_role("link", name="Bring one").click()
+    page.get_by_role("region", name="Upload a data set").wait_for()
+
+
+def test_a_submit_that_got_no_answer_is_tried_again_and_is_one_job(page: Page, service: RunningService) -> None:
+    def lose_the_answer(route: Route) -> None:
+        assert route.fetch().status == 202  # the service has taken it
+        route.fulfill(status=409, json={"detail": "lost on the way"})
+
+    page.goto("/#/new?dataset=wine")
+    page.get_by_label("name", exact=True).fill("sent twice")
+    page.get_by_label("epochs", exact=True).fill("1")
+    expect(page.get_by_label("As YAML")).to_have_value(re.compile("epochs: 1$", re.MULTILINE))
+    page.route(re.compile("/v1/jobs$"), lose_the_answer, times=1)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert").filter(has_text="lost on the way")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("heading", name="sent twice").wait_for()
+    assert len(service.http.get("/v1/jobs", params={"name": "sent twice"}).json()["items"]) == 1
+
+
 def test_a_job_on_an_older_version_of_a_data_set_is_on_that_very_one(
     page: Page, service: RunningService, tmp_path: Path
 ) -> None:
@@ -264,6 +292,26 @@ def test_a_hidden_page_has_no_stream_open_and_one_in_sight_again_goes_on(page: P
     service.act(job["id"], "cancel")
     expect(log).to_contain_text("cancelled by request", timeout=20_000)
     expect(submitted).to_have_count(1)
+
+
+def test_more_windows_in_sight_than_connections_are_all_live(page: Page, service: RunningService) -> None:
+    job = service.submit(**LONG, name="watched by many")
+    windows = [page, *(page.context.new_page() for _ in range(5))]
+    for window in windows:
+        window.goto(f"/#/jobs/{job['id']}/history")
+    for window in windows:
+        expect(window.get_by_role("main")).to_contain_text("Submitted.", timeout=20_000)
+    windows[-1].get_by_role("button", name="Cancel").click()
+    for window in windows:
+        expect(window.get_by_role("main")).to_contain_text("cancelled by request", timeout=60_000)
+
+
+def test_checkpoints_are_listed_as_they_are_written(page: Page, service: RunningService) -> None:
+    job = service.submit(**LONG, name="kept", checkpoint={"every_s": 0.5})
+    page.goto(f"/#/jobs/{job['id']}/history")
+    listed = page.get_by_role("region", name="Checkpoints").get_by_role("listitem")
+    expect(listed.first).to_have_text(re.compile(r"^before step [\d,]+ [0-9a-f]{16}…$"), timeout=30_000)
+    service.act(job["id"], "cancel")
 
 
 def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
