@@ -18,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZE = {"width": 1280, "height": 800}
+TALL = {"width": 1280, "height": 860}  # for views that show more than fits above
+PHONE = {"width": 390, "height": 800}
 SETTLES_MS = 1500  # until what slides and fades has come to rest
 WIDE: list[dict[str, Any]] = [
     {"type": "dense", "units": 256, "activation": "relu"},
@@ -64,9 +66,21 @@ def fill(admin: Client) -> dict[str, str]:
     }
     for job_id in jobs.values():
         ada.wait(job_id)
+    jobs["paused"] = submit(emmy, "adult", "adult, over lunch", epochs=60)
+    until(emmy, jobs["paused"], "metrics", "epoch", 20)
+    emmy.pause(jobs["paused"])
+    until(emmy, jobs["paused"], "state", "to", "paused")
     jobs["live"] = submit(grace, "adult", "adult, all night", epochs=2_000)
     jobs["queued"] = submit(ada, "digits", "digits, larger batches", batch_size=1024, epochs=50)
+    until(grace, jobs["live"], "metrics", "epoch", 12)
     return jobs
+
+
+def until(client: Client, job_id: str, kind: str, name: str, value: Any) -> None:
+    """Waits for an event of a job that has this value."""
+    for event in client.events(job_id):
+        if event.type == kind and event.data[name] == value:
+            break
 
 
 def member(admin: Client, name: str) -> Client:
@@ -92,6 +106,9 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
     views = {
         "jobs": "jobs",
         "job": f"jobs/{jobs['wider']}",
+        "running": f"jobs/{jobs['live']}",
+        "paused": f"jobs/{jobs['paused']}/history",
+        "failed": f"jobs/{jobs['failed']}/logs",
         "quality": f"jobs/{jobs['adult']}/quality",
         "regression": f"jobs/{jobs['wider']}/quality",
         "network": f"jobs/{jobs['adult']}/network",
@@ -106,14 +123,21 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
         "learn": "learn",
     }
     for name, address in views.items():
+        page.set_viewport_size(TALL if name in ("quality", "regression", "learn") else SIZE)
         page.goto(f"/#/{address}")
         page.get_by_role("heading", level=1).wait_for()
         if name == "learn":
             page.get_by_role("slider", name="Step").fill("14")
+            page.get_by_role("slider", name="Step").blur()
         picture(page, folder / f"{name}-{scheme}.png")
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto("/#/jobs")
-    picture(page, folder / f"phone-{scheme}.png")
+    phone = browser.new_context(
+        base_url=client.url, color_scheme=scheme, viewport=PHONE, is_mobile=True, storage_state=context.storage_state()
+    )
+    page = phone.new_page()
+    for name, address in {"phone": "jobs", "phone-job": f"jobs/{jobs['wider']}"}.items():
+        page.goto(f"/#/{address}")
+        picture(page, folder / f"{name}-{scheme}.png")
+    phone.close()
     context.close()
 
 
