@@ -102,19 +102,23 @@ class Connection:
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return (self._repeatable("GET", path, params=given(params or {}))).json()
 
-    def page(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> Page[Item]:
+    def page(
+        self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any], size: int | None = None
+    ) -> Page[Item]:
         """The first page of the list at `path`, each item of which is read by `read`; it leads to the others.
 
-        `limit` of `params` is how many items are wanted at most, `cursor` is where the list begins.
+        `limit` of `params` is how many items are wanted at most, `cursor` is where the list begins. `size` is what a
+        page holds where all are wanted: at first as many as the service thinks fit, then the most that it gives.
         """
         limit = params.get("limit")
-        size = None if limit is None else min(limit, PAGE_LIMIT)
+        size = size if limit is None else min(limit, PAGE_LIMIT)
         answer = self._get(path, {**params, "limit": size})
         items, cursor = [read(item) for item in answer["items"]], answer.get("next_cursor")
         left = None if limit is None else limit - len(items)
         if cursor is None or left == 0:
             return Page(items, cursor)
-        return Page(items, cursor, partial(self.page, path, read, {**params, "limit": left, "cursor": cursor}))
+        further = {**params, "limit": left, "cursor": cursor}
+        return Page(items, cursor, partial(self.page, path, read, further, max(PAGE_LIMIT, len(items))))
 
     def _all(self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any]) -> list[Item]:
         """The items of every page of a list."""

@@ -30,7 +30,7 @@ def asked(service: FakeService) -> list[tuple[str | None, str | None]]:
 
 def test_going_through_a_list_goes_through_all_its_pages(seven: FakeService, client: Client) -> None:
     assert [job.id for job in client.jobs(state="queued")] == NEWEST_FIRST
-    assert asked(seven) == [(None, None), (None, "3"), (None, "6")]
+    assert asked(seven) == [(None, None), ("500", "3"), ("500", "6")], "who wants more than a page wants all"
     assert {request.url.params["state"] for request in seven.requests} == {"queued"}
 
 
