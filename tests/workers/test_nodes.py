@@ -20,12 +20,13 @@ ROOT = Path(__file__).parents[2]
 
 def on_two_nodes(program: str, *arguments: str) -> dict[str, Any]:
     """What a program on a Ray cluster of its own printed last."""
-    without_ray = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # other tests'
+    other_tests = {name for name in os.environ if name.startswith("RAY_")} - {"RAY_worker_niceness"}
+    environment = {name: value for name, value in os.environ.items() if name not in other_tests}
     with tempfile.TemporaryDirectory(prefix="cr-") as sockets:  # a path that is short enough for them
         done = subprocess.run(
             [sys.executable, "-m", program, *arguments],
             cwd=ROOT,
-            env={**without_ray, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_TMPDIR": sockets},
+            env={**environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_TMPDIR": sockets},
             capture_output=True,
             text=True,
             timeout=200,
