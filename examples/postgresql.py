@@ -113,13 +113,15 @@ class PostgreSQL:
         yield
         self.start()
 
-    def new_database(self) -> str:
-        """The URL of one more empty database."""
+    def new_database(self, like: str | None = None) -> str:
+        """The URL of one more database: an empty one, or a copy of the one at the URL `like`, to which nobody must be
+        connected."""
         name = f"database_{uuid.uuid4().hex}"
         url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
         engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+            template = "" if like is None else f" TEMPLATE {sa.make_url(like).database}"
+            connection.execute(sa.text(f"CREATE DATABASE {name}{template}"))
         engine.dispose()
         return url.set(database=name).render_as_string()
 

@@ -1,5 +1,6 @@
 """Databases, and services in this process: with a cluster that does what the test says, or one that really trains."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from service.database import Database
 from service.settings import Settings
 from support.clusters import LocalCluster, ScriptedCluster
 from support.service_in_process import WITHIN_S, Service, Start
+
+KINDS = ["sqlite", "postgresql"]  # of databases
 
 
 @pytest.fixture(scope="session")
@@ -32,20 +35,50 @@ def _running() -> Iterator[PostgreSQL]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with all tables, to be copied."""
+    file = tmp_path_factory.mktemp("migrated") / "test.sqlite3"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_url(postgresql: PostgreSQL) -> str:
+    """A PostgreSQL database with all tables, to be copied."""
+    url = postgresql.new_database()
+    _migrate(url)
+    return url
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
+
+
+@pytest.fixture(params=KINDS)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind, without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'test.sqlite3'}"
     server: PostgreSQL = request.getfixturevalue("postgresql")
     return server.new_database()
 
 
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind, with all tables and nothing in them: a copy, for migrating takes many times as long."""
+    if request.param == "sqlite":
+        return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'test.sqlite3')}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database(like=request.getfixturevalue("migrated_url"))
+
+
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """With all tables, and nothing in them."""
     database = Database(database_url)
-    database.migrate()
     yield database
     database.close()
 
@@ -77,9 +110,29 @@ def service(start: Start) -> Service:
     return service
 
 
-@pytest.fixture
-def training_service(start: Start) -> Service:
-    """A service with a data set, which really trains."""
-    service = start(LocalCluster(cpus=2))
-    service.upload()
-    return service
+def _with_a_dataset(folder: Path, cluster: ScriptedCluster) -> Iterator[Service]:
+    service = Service(Settings(data_dir=folder), cluster)
+    try:
+        assert service.control.ready.wait(WITHIN_S), service.control.problems()
+        service.upload()
+        yield service
+    finally:
+        service.cluster.let_go()
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a data set, for all tests of a file that leave neither a job, a data set nor a key behind."""
+    for service in _with_a_dataset(tmp_path_factory.mktemp("unchanged"), ScriptedCluster()):
+        before = service.left()
+        yield service
+        assert service.left() == before
+        assert list(service.control.folder.jobs.iterdir()) == service.http.get("/v1/jobs").json()["items"] == []
+        assert len(service.http.get("/v1/keys").json()["items"]) == 1
+
+
+@pytest.fixture(scope="module")
+def training_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a data set, which really trains, for all tests of a file: each looks at jobs of its own."""
+    yield from _with_a_dataset(tmp_path_factory.mktemp("training"), LocalCluster(cpus=2))

@@ -17,7 +17,7 @@ from service.database import DEFAULT_TENANT
 from service.keys import Scope, make_key
 from service.settings import Settings
 from support.clusters import ScriptedCluster
-from support.service_in_process import CSV, SPEC, WITHIN_S, Service
+from support.service_in_process import CSV, SPEC, Service
 
 APP = create_app(Settings(), ScriptedCluster)
 ROUTES = [context.original_route for context in iter_route_contexts(APP.routes)]
@@ -29,7 +29,7 @@ BODY = {"rows": [{"a": 1}]}
 def client(service: Service, key: str | None = None) -> httpx.Client:
     """Somebody with that key, or with none."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=service.url, headers=headers, timeout=WITHIN_S, trust_env=False)
+    return service.client(headers=headers)
 
 
 class Call(NamedTuple):
@@ -173,15 +173,15 @@ def test_names_and_idempotency_keys_are_each_tenants_own(busy: Service) -> None:
 
 
 # ---------------------------------------------------------------- keys
-def test_a_key_in_the_url_opens_nothing_and_is_said_to_be_spoilt(service: Service) -> None:
-    for request in (f"/v1/jobs?key={service.key}", f"/v1/jobs?label={service.key}", f"/v1/jobs/{service.key}"):
-        for key in (None, service.key):
-            with client(service, key) as http:
+def test_a_key_in_the_url_opens_nothing_and_is_said_to_be_spoilt(unchanged: Service) -> None:
+    for request in (f"/v1/jobs?key={unchanged.key}", f"/v1/jobs?label={unchanged.key}", f"/v1/jobs/{unchanged.key}"):
+        for key in (None, unchanged.key):
+            with client(unchanged, key) as http:
                 answer = http.get(request)
             assert answer.status_code == 401
             assert "got a key in the URL" in answer.json()["detail"]
-    with client(service) as http:
-        basic = http.get("/v1/jobs", auth=("user", service.key))
+    with client(unchanged) as http:
+        basic = http.get("/v1/jobs", auth=("user", unchanged.key))
     assert (basic.status_code, basic.json()["detail"]) == (
         401,
         "got Authorization: Basic, expected Authorization: Bearer KEY",
@@ -224,16 +224,16 @@ def test_keys_are_made_listed_and_revoked(service: Service) -> None:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_wrong_field_of_a_key_is_named(service: Service, change: dict[str, Any], field: str) -> None:
-    answer = service.http.post("/v1/keys", json={"name": "a key", "scopes": ["read"], **change})
+def test_a_wrong_field_of_a_key_is_named(unchanged: Service, change: dict[str, Any], field: str) -> None:
+    answer = unchanged.http.post("/v1/keys", json={"name": "a key", "scopes": ["read"], **change})
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
-    assert len(service.http.get("/v1/keys").json()["items"]) == 1
+    assert len(unchanged.http.get("/v1/keys").json()["items"]) == 1
 
 
-def test_the_last_admin_key_stays(service: Service) -> None:
-    (key,) = service.http.get("/v1/keys").json()["items"]
-    assert service.http.delete(f"/v1/keys/{key['id']}").status_code == 409
-    assert service.http.delete("/v1/keys/key_nobody00").status_code == 404
+def test_the_last_admin_key_stays(unchanged: Service) -> None:
+    (key,) = unchanged.http.get("/v1/keys").json()["items"]
+    assert unchanged.http.delete(f"/v1/keys/{key['id']}").status_code == 409
+    assert unchanged.http.delete("/v1/keys/key_nobody00").status_code == 404
 
 
 def test_a_stream_ends_soon_after_its_key_is_revoked(busy: Service) -> None:
@@ -247,12 +247,12 @@ def test_a_stream_ends_soon_after_its_key_is_revoked(busy: Service) -> None:
 
 
 # ---------------------------------------------------------------- sessions of a browser
-def test_a_code_signs_a_browser_in_once(service: Service) -> None:
-    link = service.http.post("/v1/signin-links").json()
+def test_a_code_signs_a_browser_in_once(unchanged: Service) -> None:
+    link = unchanged.http.post("/v1/signin-links").json()
     assert link["path"] == f"/#signin={link['code']}"
-    with client(service) as browser:
+    with client(unchanged) as browser:
         signed_in = browser.post("/v1/session", json={"code": link["code"]})
-        assert signed_in.json() == service.http.get("/v1/session").json()
+        assert signed_in.json() == unchanged.http.get("/v1/session").json()
         cookie = signed_in.headers["set-cookie"]
         assert all(part in cookie for part in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"))
         assert "Secure" not in cookie
@@ -260,19 +260,20 @@ def test_a_code_signs_a_browser_in_once(service: Service) -> None:
         assert browser.post("/v1/session", json={"code": link["code"]}).status_code == 401
 
 
-def test_a_key_signs_a_browser_in_too_and_out_again(service: Service) -> None:
-    with client(service) as browser:
-        assert browser.post("/v1/session", headers={"Authorization": f"Bearer {service.key}"}).status_code == 200
+def test_a_key_signs_a_browser_in_too_and_out_again(unchanged: Service) -> None:
+    with client(unchanged) as browser:
+        assert browser.post("/v1/session", headers={"Authorization": f"Bearer {unchanged.key}"}).status_code == 200
         token = browser.cookies[COOKIE]
-        assert browser.delete("/v1/session", headers={"Origin": service.url}).status_code == 204
+        assert browser.delete("/v1/session", headers={"Origin": unchanged.url}).status_code == 204
         assert COOKIE not in browser.cookies
         assert browser.get("/v1/jobs", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 401
         assert browser.post("/v1/session").status_code == 415
 
 
-def test_behind_tls_the_cookie_is_for_tls_alone(service: Service) -> None:
-    headers = {"Authorization": f"Bearer {service.key}", "X-Forwarded-Proto": "https"}
-    assert "Secure" in service.http.post("/v1/session", headers=headers).headers["set-cookie"]
+def test_behind_tls_the_cookie_is_for_tls_alone(unchanged: Service) -> None:
+    headers = {"Authorization": f"Bearer {unchanged.key}", "X-Forwarded-Proto": "https"}
+    with client(unchanged) as browser:
+        assert "Secure" in browser.post("/v1/session", headers=headers).headers["set-cookie"]
 
 
 def test_with_a_session_only_the_services_own_page_changes_anything(service: Service) -> None:
@@ -289,16 +290,16 @@ def test_with_a_session_only_the_services_own_page_changes_anything(service: Ser
 @pytest.mark.parametrize(
     "host", ["evil", "evil:8400", "localhost.evil.example", "127.0.0.1@evil", "", "evil#localhost"]
 )
-def test_another_host_is_refused_everywhere(service: Service, host: str) -> None:
+def test_another_host_is_refused_everywhere(unchanged: Service, host: str) -> None:
     for path in ("/healthz", "/docs", "/docs/files/swagger-ui.css", "/v1/jobs", "/nowhere"):
-        answer = service.http.get(path, headers={"Host": host})
+        answer = unchanged.http.get(path, headers={"Host": host})
         assert (path, answer.status_code) == (path, 400)
         assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:9000", "[::1]:8400"])
-def test_loopback_is_answered_by_all_its_names_on_whatever_port(service: Service, host: str) -> None:
-    assert service.http.get("/v1/jobs", headers={"Host": host}).status_code == 200
+def test_loopback_is_answered_by_all_its_names_on_whatever_port(unchanged: Service, host: str) -> None:
+    assert unchanged.http.get("/v1/jobs", headers={"Host": host}).status_code == 200
 
 
 def test_a_page_of_another_site_changes_nothing_whatever_key_it_has(busy: Service) -> None:

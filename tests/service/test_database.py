@@ -48,8 +48,8 @@ def test_steady_time_is_the_databases_and_passes_as_that_of_the_process_does(dat
     assert seconds_between(moment, steady()) == pytest.approx(5.0, abs=1e-5)
 
 
-def test_versions_of_before_the_second_migration_are_not_used_again(database_url: str) -> None:
-    database = Database(database_url)
+def test_versions_of_before_the_second_migration_are_not_used_again(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     kept = {"rows": 1, "size_bytes": 1, "sha256": "", "read_as": "", "columns": [], "categories": {}, "created_at": ""}
     with database.writing() as connection:
         command.upgrade(migrations_of(connection), "0001")

@@ -104,13 +104,13 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
     ],
 )
 def test_nothing_is_left_of_what_is_refused(
-    service: Service, content: bytes, headers: dict[str, str], query: dict[str, Any], status: int
+    unchanged: Service, content: bytes, headers: dict[str, str], query: dict[str, Any], status: int
 ) -> None:
-    before = service.left()
-    answer = service.http.post("/v1/datasets", params={"name": "bad", **query}, headers=headers, content=content)
+    before = unchanged.left()
+    answer = unchanged.http.post("/v1/datasets", params={"name": "bad", **query}, headers=headers, content=content)
     errors_of(answer, status)
-    assert service.left() == before
-    assert [item["name"] for item in service.http.get("/v1/datasets").json()["items"]] == ["numbers"]
+    assert unchanged.left() == before
+    assert [item["name"] for item in unchanged.http.get("/v1/datasets").json()["items"]] == ["numbers"]
 
 
 def test_a_name_is_only_a_name(service: Service) -> None:
@@ -122,34 +122,34 @@ def test_a_name_is_only_a_name(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a/b", "../../x", ".", "..", "a\nb", "a\0", "\x1b[2J", "\x9b"])
-def test_a_name_that_could_not_be_asked_for_is_refused_with_what_is_allowed(service: Service, name: str) -> None:
-    answer = service.http.post("/v1/datasets", params={"name": name}, headers=TYPE, content=CSV)
+def test_a_name_that_could_not_be_asked_for_is_refused_with_what_is_allowed(unchanged: Service, name: str) -> None:
+    answer = unchanged.http.post("/v1/datasets", params={"name": name}, headers=TYPE, content=CSV)
     assert [field for field, _ in errors_of(answer)] == ["name"]
     assert "without / and control characters" in answer.json()["errors"][0]["expected"]
 
 
-def test_nothing_is_left_of_an_upload_that_breaks_off(service: Service) -> None:
-    before = service.left()
-    url = service.http.base_url
+def test_nothing_is_left_of_an_upload_that_breaks_off(unchanged: Service) -> None:
+    before = unchanged.left()
+    url = unchanged.http.base_url
     with socket.create_connection((url.host, url.port or 80)) as connection:
-        headers = {"Host": "localhost", "Authorization": f"Bearer {service.key}", "Content-Type": "text/csv"}
+        headers = {"Host": "localhost", "Authorization": f"Bearer {unchanged.key}", "Content-Type": "text/csv"}
         head = ["POST /v1/datasets?name=half HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         connection.sendall("\r\n".join([*head, f"Content-Length: {len(CSV)}", "", ""]).encode() + CSV[:100])
-        until(lambda: len(service.left()) > len(before))
-    until(lambda: service.left() == before)
-    errors_of(service.http.get("/v1/datasets/half"), 404)
+        until(lambda: len(unchanged.left()) > len(before))
+    until(lambda: unchanged.left() == before)
+    errors_of(unchanged.http.get("/v1/datasets/half"), 404)
 
 
 @pytest.mark.parametrize("what", ["ds_1", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a%00b"])
-def test_what_is_no_data_set_is_not_found(service: Service, what: str) -> None:
-    errors_of(service.http.get(f"/v1/datasets/{what}"), 404)
-    errors_of(service.http.delete(f"/v1/datasets/{what}"), 404)
+def test_what_is_no_data_set_is_not_found(unchanged: Service, what: str) -> None:
+    errors_of(unchanged.http.get(f"/v1/datasets/{what}"), 404)
+    errors_of(unchanged.http.delete(f"/v1/datasets/{what}"), 404)
 
 
-def test_a_preview_can_be_as_long_as_the_data_set(service: Service) -> None:
-    answer = service.http.get("/v1/datasets/numbers/preview", params={"rows": 100_000})
+def test_a_preview_can_be_as_long_as_the_data_set(unchanged: Service) -> None:
+    answer = unchanged.http.get("/v1/datasets/numbers/preview", params={"rows": 100_000})
     assert len(answer.json()["rows"]) == 40
-    assert errors_of(service.http.get("/v1/datasets/numbers/preview", params={"rows": 0})) == [("rows", "0")]
+    assert errors_of(unchanged.http.get("/v1/datasets/numbers/preview", params={"rows": 0})) == [("rows", "0")]
 
 
 @pytest.mark.parametrize("size", [0, 100, -20])

@@ -64,8 +64,9 @@ def test_a_model_without_validation_or_without_its_data_cannot_be_judged(trainin
     without = trained(training_service, validation=None)
     answer = training_service.http.get(f"/v1/jobs/{without['id']}/evaluation")
     assert (answer.status_code, "has no validation" in answer.json()["detail"]) == (409, True)
-    job = trained(training_service)
-    training_service.http.delete("/v1/datasets/numbers")
+    dataset = training_service.upload("soon gone")
+    job = trained(training_service, dataset="soon gone")
+    assert training_service.http.delete(f"/v1/datasets/{dataset['id']}").status_code == 204
     gone = training_service.http.get(f"/v1/jobs/{job['id']}/evaluation")
     assert (gone.status_code, "was deleted" in gone.json()["detail"]) == (404, True)
 

@@ -29,13 +29,13 @@ def test_every_test_that_a_page_names_is_there(page: str, at_least: int) -> None
 
 # ---------------------------------------------------------------- JSON
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", '"nan"', "true", '"7"', "null", "[1]"])
-def test_what_is_no_number_is_named_where_a_number_stands(service: Service, number: str) -> None:
+def test_what_is_no_number_is_named_where_a_number_stands(unchanged: Service, number: str) -> None:
     body = (
         json.dumps({**SPEC, "l1": 0, "epochs": 0})
         .replace('"l1": 0', f'"l1": {number}')
         .replace('"epochs": 0', f'"epochs": {number}')
     )
-    answer = service.http.post("/v1/jobs", content=body, headers=JSON)
+    answer = unchanged.http.post("/v1/jobs", content=body, headers=JSON)
     assert {field for field, _ in errors_of(answer)} == {"l1", "epochs"}
 
 
@@ -50,9 +50,9 @@ def test_what_is_no_number_is_named_where_a_number_stands(service: Service, numb
     ],
     ids=["not UTF-8", "a key twice, deep down", "33 deep", "cut off", "a byte order mark"],
 )
-def test_what_is_not_plain_json_is_a_400_and_leaves_nothing(service: Service, body: bytes) -> None:
-    errors_of(service.http.post("/v1/jobs", content=body, headers=JSON), 400)
-    assert service.http.get("/v1/jobs").json()["items"] == []
+def test_what_is_not_plain_json_is_a_400_and_leaves_nothing(unchanged: Service, body: bytes) -> None:
+    errors_of(unchanged.http.post("/v1/jobs", content=body, headers=JSON), 400)
+    assert unchanged.http.get("/v1/jobs").json()["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_what_is_not_plain_json_is_a_400_and_leaves_nothing(service: Service, bo
     ],
 )
 def test_what_nothing_could_compute_is_refused_before_anything_is_taken_for_it(
-    service: Service, change: dict[str, Any], field: str
+    unchanged: Service, change: dict[str, Any], field: str
 ) -> None:
     for query in ({}, {"dry_run": "true"}):
-        answer = service.http.post("/v1/jobs", params=query, json={**SPEC, **change})
+        answer = unchanged.http.post("/v1/jobs", params=query, json={**SPEC, **change})
         assert [name for name, _ in errors_of(answer)] == [field]
-    assert service.http.get("/v1/jobs").json()["items"] == []
+    assert unchanged.http.get("/v1/jobs").json()["items"] == []
 
 
 def test_text_is_stored_as_it_is(service: Service) -> None:
@@ -97,12 +97,12 @@ def test_text_is_stored_as_it_is(service: Service) -> None:
         "text",
     ],
 )
-def test_models_and_pickles_are_no_data_sets(service: Service, media_type: str) -> None:
-    before = service.left()
+def test_models_and_pickles_are_no_data_sets(unchanged: Service, media_type: str) -> None:
+    before = unchanged.left()
     headers = {"Content-Type": media_type}
-    answer = service.http.post("/v1/datasets", params={"name": "x"}, headers=headers, content=b"\x80\x04.")
+    answer = unchanged.http.post("/v1/datasets", params={"name": "x"}, headers=headers, content=b"\x80\x04.")
     assert errors_of(answer, 415) == []
-    assert service.left() == before
+    assert unchanged.left() == before
 
 
 def sent(service: Service, *pieces: bytes) -> bytes:
@@ -125,13 +125,13 @@ def upload_head(service: Service, length: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("length", [b"2147483649", b"9" * 18])
-def test_an_upload_that_says_it_is_too_long_is_refused_before_it_comes(service: Service, length: bytes) -> None:
-    assert sent(service, upload_head(service, length)).startswith(b"HTTP/1.1 413 ")
+def test_an_upload_that_says_it_is_too_long_is_refused_before_it_comes(unchanged: Service, length: bytes) -> None:
+    assert sent(unchanged, upload_head(unchanged, length)).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("length", [b"-1", b"1, 2", b"0x10", b"ten", b"9\r\nContent-Length: 8"])
-def test_a_length_that_is_none_is_refused(service: Service, length: bytes) -> None:
-    assert sent(service, upload_head(service, length) + b"a,b\n1,2\n").startswith(b"HTTP/1.1 400 ")
+def test_a_length_that_is_none_is_refused(unchanged: Service, length: bytes) -> None:
+    assert sent(unchanged, upload_head(unchanged, length) + b"a,b\n1,2\n").startswith(b"HTTP/1.1 400 ")
 
 
 def test_bytes_after_an_upload_are_not_part_of_it(service: Service) -> None:

@@ -26,14 +26,14 @@ def test_a_submitted_job_is_found_where_its_location_says(service: Service) -> N
     assert found["dataset_sha256"] == service.http.get("/v1/datasets/numbers").json()["sha256"]
 
 
-def test_a_dry_run_plans_and_leaves_nothing(service: Service) -> None:
-    answer = service.http.post("/v1/jobs", params={"dry_run": "true"}, json=SPEC)
+def test_a_dry_run_plans_and_leaves_nothing(unchanged: Service) -> None:
+    answer = unchanged.http.post("/v1/jobs", params={"dry_run": "true"}, json=SPEC)
     assert answer.status_code == 200
     plan = answer.json()
     assert (plan["parameters"], plan["steps"], plan["training_rows"]) == (5, 8, 40)
     assert plan["memory_bytes"] > 0
     assert plan["spec"]["loss"] == {"type": "mse"}
-    assert service.http.get("/v1/jobs").json()["items"] == []
+    assert unchanged.http.get("/v1/jobs").json()["items"] == []
 
 
 def test_the_same_key_and_spec_give_the_same_job_and_another_spec_is_refused(service: Service) -> None:
@@ -48,8 +48,8 @@ def test_the_same_key_and_spec_give_the_same_job_and_another_spec_is_refused(ser
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "ä"])
-def test_an_idempotency_key_that_is_not_printable_is_refused(service: Service, key: str) -> None:
-    answer = service.http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": key.encode()})  # type: ignore[dict-item]
+def test_an_idempotency_key_that_is_not_printable_is_refused(unchanged: Service, key: str) -> None:
+    answer = unchanged.http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": key.encode()})  # type: ignore[dict-item]
     assert [field for field, _ in errors_of(answer)] == ["Idempotency-Key"]
 
 
@@ -65,11 +65,11 @@ def test_an_idempotency_key_that_is_not_printable_is_refused(service: Service, k
         ({"nonsense": 1}, "nonsense"),
     ],
 )
-def test_a_wrong_field_is_named_and_nothing_is_left(service: Service, change: dict[str, Any], field: str) -> None:
-    answer = service.http.post("/v1/jobs", json={**SPEC, **change})
+def test_a_wrong_field_is_named_and_nothing_is_left(unchanged: Service, change: dict[str, Any], field: str) -> None:
+    answer = unchanged.http.post("/v1/jobs", json={**SPEC, **change})
     assert [name for name, _ in errors_of(answer)] == [field]
-    assert service.http.get("/v1/jobs").json()["items"] == []
-    assert list(service.control.folder.jobs.iterdir()) == []
+    assert unchanged.http.get("/v1/jobs").json()["items"] == []
+    assert list(unchanged.control.folder.jobs.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_a_wrong_field_is_named_and_nothing_is_left(service: Service, change: di
     ],
 )
 def test_a_body_that_is_not_what_it_should_be_is_refused(
-    service: Service, body: bytes, headers: dict[str, str], status: int
+    unchanged: Service, body: bytes, headers: dict[str, str], status: int
 ) -> None:
-    errors_of(service.http.post("/v1/jobs", content=body, headers=headers), status)
+    errors_of(unchanged.http.post("/v1/jobs", content=body, headers=headers), status)
 
 
-def test_a_body_without_a_length_is_refused_while_it_streams(service: Service) -> None:
+def test_a_body_without_a_length_is_refused_while_it_streams(unchanged: Service) -> None:
     chunks = (b" " * 65536 for _ in range(64))
-    errors_of(service.http.post("/v1/jobs", content=chunks, headers=JSON), 413)
+    errors_of(unchanged.http.post("/v1/jobs", content=chunks, headers=JSON), 413)
 
 
-def test_a_misspelt_parameter_is_refused_instead_of_starting_a_job(service: Service) -> None:
-    answer = service.http.post("/v1/jobs", params={"dryrun": "true"}, json=SPEC)
+def test_a_misspelt_parameter_is_refused_instead_of_starting_a_job(unchanged: Service) -> None:
+    answer = unchanged.http.post("/v1/jobs", params={"dryrun": "true"}, json=SPEC)
     assert errors_of(answer) == [("dryrun", "true")]
-    assert service.http.get("/v1/jobs").json()["items"] == []
+    assert unchanged.http.get("/v1/jobs").json()["items"] == []
 
 
 def test_charset_utf_8_is_taken(service: Service) -> None:
@@ -149,8 +149,8 @@ def test_jobs_with_the_same_bits_are_found_by_their_digest(service: Service) -> 
 
 
 @pytest.mark.parametrize(("parameter", "value"), [("parameters_sha256", "A" * 64), ("name", "a\0b")])
-def test_a_filter_that_nothing_can_match_is_refused(service: Service, parameter: str, value: str) -> None:
-    assert [field for field, _ in errors_of(service.http.get("/v1/jobs", params={parameter: value}))] == [parameter]
+def test_a_filter_that_nothing_can_match_is_refused(unchanged: Service, parameter: str, value: str) -> None:
+    assert [field for field, _ in errors_of(unchanged.http.get("/v1/jobs", params={parameter: value}))] == [parameter]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_jobs_are_filtered_by_state_and_label(service: Service) -> None:
         ({"order": "name"}, "order"),
     ],
 )
-def test_a_wrong_parameter_is_named(service: Service, query: dict[str, Any], field: str) -> None:
-    assert [name for name, _ in errors_of(service.http.get("/v1/jobs", params=query))] == [field]
+def test_a_wrong_parameter_is_named(unchanged: Service, query: dict[str, Any], field: str) -> None:
+    assert [name for name, _ in errors_of(unchanged.http.get("/v1/jobs", params=query))] == [field]
 
 
 # ---------------------------------------------------------------- one job
@@ -220,8 +220,8 @@ def test_a_wrong_parameter_is_named(service: Service, query: dict[str, Any], fie
     "job_id", ["job_01", "job_01K9T4Z3N7J5W8QH2M6RVYBXCD", "..%2f..%2fetc", "%252e%252e%252f", "ds_1", "a%00b", "é"]
 )
 @pytest.mark.parametrize("path", ["", "/metrics", "/history", "/events", "/model"])
-def test_an_id_that_is_not_ours_is_not_found(service: Service, job_id: str, path: str) -> None:
-    errors_of(service.http.get(f"/v1/jobs/{job_id}{path}"), 404)
+def test_an_id_that_is_not_ours_is_not_found(unchanged: Service, job_id: str, path: str) -> None:
+    errors_of(unchanged.http.get(f"/v1/jobs/{job_id}{path}"), 404)
 
 
 def test_an_ended_job_is_deleted_with_its_files_and_others_are_not(service: Service) -> None:
@@ -287,10 +287,10 @@ def test_a_parameter_beyond_its_limits_is_refused_with_what_is_expected(
 
 
 # ---------------------------------------------------------------- the rest
-def test_what_is_not_there_and_what_cannot_be_done_are_problem_documents_too(service: Service) -> None:
-    errors_of(service.http.get("/v2/jobs"), 404)
-    errors_of(service.http.get("/v1/jobs/"), 404)
-    refused = service.http.put("/v1/jobs")
+def test_what_is_not_there_and_what_cannot_be_done_are_problem_documents_too(unchanged: Service) -> None:
+    errors_of(unchanged.http.get("/v2/jobs"), 404)
+    errors_of(unchanged.http.get("/v1/jobs/"), 404)
+    refused = unchanged.http.put("/v1/jobs")
     errors_of(refused, 405)
     assert refused.headers["allow"] == "GET, POST"
 
@@ -307,11 +307,11 @@ def test_what_nobody_foresaw_is_a_500_without_a_stack_trace(service: Service) ->
     assert service.http.get("/healthz").status_code == 200
 
 
-def test_version_and_cluster_are_told(service: Service) -> None:
-    version = service.http.get("/v1/version").json()
+def test_version_and_cluster_are_told(unchanged: Service) -> None:
+    version = unchanged.http.get("/v1/version").json()
     assert version["api"] == "v1"
     assert version.keys() >= {"version", "python"}
-    cluster = service.http.get("/v1/cluster").json()
+    cluster = unchanged.http.get("/v1/cluster").json()
     assert (cluster["cpus"], cluster["cpus_free"], cluster["blas_kernel"]) == (2, 2, "Haswell")
     assert [node["cpus"] for node in cluster["nodes"]] == [2.0]
 

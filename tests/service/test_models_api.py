@@ -13,9 +13,10 @@ from service.models import MAX_CACHED, Models
 from service.models import load as load_model
 from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
+from support.clusters import LocalCluster
 from support.jobs import TENANT
 from support.problems import errors_of
-from support.service_in_process import CSV, Service
+from support.service_in_process import CSV, Service, Start
 from workers.data import prepare
 
 COLUMNS = CSV.splitlines()[0].decode().split(",")
@@ -203,8 +204,10 @@ def test_another_number_of_workers_does_not_change_the_bits(training_service: Se
     assert len(digests) == 1
 
 
-def test_what_only_training_needed_of_a_job_is_removed_when_it_has_ended(training_service: Service) -> None:
-    job = trained(training_service)
-    training_service.stop()
-    folder = training_service.control.folder.job(job["id"])
+def test_what_only_training_needed_of_a_job_is_removed_when_it_has_ended(start: Start) -> None:
+    service = start(LocalCluster())
+    service.upload()
+    job = trained(service)
+    service.stop()
+    folder = service.control.folder.job(job["id"])
     assert [path.name for path in folder.iterdir()] == ["model.safetensors"]

@@ -52,7 +52,7 @@ class Member:
         _, key = service.control.credentials.add_key(NewKeyRow("a test's", Scope.SUBMIT, name))
         self.authorization = f"Bearer {key}"
         headers = {"Authorization": self.authorization}
-        self.http = httpx.Client(base_url=service.url, headers=headers, timeout=WITHIN_S, trust_env=False)
+        self.http = service.client(headers=headers)
 
     def upload(self, content: bytes, name: str = "numbers") -> httpx.Response:
         headers = {"Content-Type": "text/csv"}

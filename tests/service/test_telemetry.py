@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -95,7 +94,7 @@ def test_requests_are_counted_by_the_template_of_their_route(trained: Service) -
 
 def test_whoever_may_read_sees_it_and_it_names_nobody(trained: Service) -> None:
     key = trained.control.credentials.add_key(NewKeyRow("p", Scope.READ, tenant=PRIVATE))[1]
-    with httpx.Client(base_url=trained.url, trust_env=False) as nobody:
+    with trained.client() as nobody:
         assert nobody.get("/metrics").status_code == 401
         answer = nobody.get("/metrics", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200

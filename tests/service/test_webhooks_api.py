@@ -203,7 +203,7 @@ def test_what_one_tenant_has_another_neither_sees_nor_is_told(
     service: Service, made: dict[str, Any], receiver: Receiver
 ) -> None:
     _, key = service.control.credentials.add_key(NewKeyRow("theirs", Scope.SUBMIT, "other"))
-    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False) as other:
+    with service.client(headers={"Authorization": f"Bearer {key}"}) as other:
         assert other.get("/v1/webhooks").json()["items"] == []
         theirs = other.post("/v1/webhooks", json={"url": receiver.url}).json()
         for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/ping"), ("GET", "/deliveries"), ("DELETE", "")):

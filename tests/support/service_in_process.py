@@ -41,7 +41,12 @@ class Service:
         self._thread = threading.Thread(target=self._server.run, args=([listening],))
         self._thread.start()
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, timeout=WITHIN_S, trust_env=False, auth=self._with_key)
+        self.http = self.client(auth=self._with_key)
+
+    def client(self, **options: Any) -> httpx.Client:
+        """One more client, without a key. Certificates, of which there are none here, it does not load: for each client
+        that would take longer than most tests."""
+        return httpx.Client(base_url=self.url, timeout=WITHIN_S, trust_env=False, verify=False, **options)
 
     @property
     def key(self) -> str:
