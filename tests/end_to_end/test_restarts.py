@@ -1,10 +1,12 @@
-"""A service of 2 CPUs that jobs share, and that is killed, ended and started again."""
+"""A service of 2 CPUs that is signed in to, that jobs share, and that is killed, ended and started again."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from support.buckets import URL, bucket_server
@@ -17,7 +19,7 @@ WINE: dict[str, Any] = {
     "target": "quality",
     "layers": [{"type": "dense", "units": 16, "activation": "silu"}, {"type": "dropout", "rate": 0.1}],
     "batch_size": 100,
-    "epochs": 200,  # seconds, so that something can happen on the way
+    "epochs": 100,  # a second, so that something can happen on the way
     "validation": {"fraction": 0.1},
     "checkpoint": {"every_s": 0.2},
     "workers": 2,
@@ -48,6 +50,15 @@ def in_the_middle(service: RunningService, job_id: str, epoch: int) -> None:
             return
 
 
+def test_the_link_that_the_service_prints_signs_in_once(own: RunningService) -> None:
+    (code,) = re.findall(rf"^sign in, .*: {own.http.base_url}/#signin=([\w-]+)$", own.log(), re.MULTILINE)
+    with httpx.Client(base_url=own.http.base_url, timeout=60.0) as browser:
+        signed_in = browser.post("/v1/session", json={"code": code})
+        assert signed_in.json()["scopes"] == ["read", "submit", "admin"]
+        assert browser.get("/v1/cluster").status_code == 200
+        assert browser.post("/v1/session", json={"code": code}).status_code == 401
+
+
 def test_three_jobs_on_two_cpus_all_end_and_those_that_wait_start_by_priority(own: RunningService) -> None:
     one_cpu = {"min": 1, "max": 1}
     first = own.submit(**{**WINE, "workers": {"min": 2, "max": 2}})
@@ -71,7 +82,8 @@ def test_a_killed_service_resumes_its_job_and_ends_with_the_same_bits(own: Runni
     assert job["parameters_sha256"] == undisturbed
     assert job["attempt"] == 2
     assert [move["to"] for move in history] == ["queued", "running", "queued", "running", "succeeded"]
-    assert [item["epoch"] for item in items] == list(range(1, 201)), "no epoch is lost and none is told twice"
+    told, every = [item["epoch"] for item in items], list(range(1, WINE["epochs"] + 1))
+    assert told == every, "no epoch is lost and none is told twice"
 
 
 def test_sigterm_ends_all_that_the_service_started_within_10_s_and_its_job_goes_on_at_the_next_start(

@@ -2,14 +2,12 @@
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from support.running_service import DATA, RunningService, free_port
@@ -44,19 +42,6 @@ def test_the_command_line_finds_the_key_of_a_running_service_from_any_folder(
     )
     assert done.returncode == 0, done.stderr
     assert [key["name"] for key in json.loads(done.stdout)["items"]] == ["admin"]
-
-
-def test_the_link_that_the_service_prints_signs_in_once(tmp_path: Path) -> None:
-    own = RunningService(tmp_path, cpus=1).start().until_ready()
-    try:
-        (code,) = re.findall(rf"^sign in, .*: {own.http.base_url}/#signin=([\w-]+)$", own.log(), re.MULTILINE)
-        with httpx.Client(base_url=own.http.base_url, timeout=60.0) as browser:
-            signed_in = browser.post("/v1/session", json={"code": code})
-            assert signed_in.json()["scopes"] == ["read", "submit", "admin"]
-            assert browser.get("/v1/cluster").status_code == 200
-            assert browser.post("/v1/session", json={"code": code}).status_code == 401
-    finally:
-        own.stop()
 
 
 def test_a_mistake_in_a_spec_is_refused_with_field_got_and_expected(service: RunningService) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ def free_port() -> int:
 class RunningService:
     """`chainrule serve` with its own port and data folder; `start` may follow `kill` to see what survives."""
 
-    def __init__(self, folder: Path, cpus: int, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, cpus: int, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self._folder, self._cpus, self._options = folder, cpus, options
         self.data_dir = folder / "data"
-        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), **(environment or {})}
         """Of the service, and of who is to find it."""
         self._mark = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
