@@ -319,7 +319,7 @@ def test_version_and_cluster_are_told(unchanged: Service) -> None:
 
 # ---------------------------------------------------------------- waiting
 def until_first(service: Service, job_id: str) -> Any:
-    """The place of a job that is the first one, once that is known: what is known of those before it is a second old."""
+    """The place of a job that is the first, once that is known: what is known of others is a second old."""
     until = time.monotonic() + WITHIN_S
     while (place := service.job(job_id)["queue"])["position"] > 1:
         assert time.monotonic() < until, place
