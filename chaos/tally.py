@@ -12,7 +12,7 @@ from chaos.service import SPEC, Service
 __all__ = ["Tally"]
 
 ENDS_WITHIN_S = 900.0  # as where other programs have the cores a job takes many times as long
-KEPT = {"attempt", "model.safetensors"}  # of a job that has succeeded
+KEPT = {"model.safetensors"}  # of a job that has succeeded
 TIDIES_WITHIN_S = 10.0
 
 

@@ -269,7 +269,13 @@ class ControlPlane:
         if cluster is not None and self._store is not None and not self._stopping.is_set():
             self._cluster = cluster
             self._runners = Runners(
-                self._store, cluster, self._training_job, self.wake, self.folder.end_job, telemetry=self.telemetry
+                self._store,
+                cluster,
+                self._training_job,
+                self.wake,
+                self.folder.end_job,
+                telemetry=self.telemetry,
+                refuse=self.folder.refuse,
             )
             self._heartbeat = Heartbeat(self._store.owner, self._runners)
             at_once = not self.settings.shared
@@ -339,6 +345,7 @@ class ControlPlane:
             str(folder),
             attempt.workers,
             self.folder.checkpoints_url(attempt.job_id),
+            attempt.epoch,
         )
 
     # ------------------------------------------------------------ ending

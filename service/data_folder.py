@@ -15,7 +15,8 @@ from ulid import ULID
 from service.jobs import JobState
 from shared.errors import Unavailable
 from workers.checkpoint_files import kept
-from workers.disk import DISK, Disk
+from workers.disk import DISK, Disk, remove_prepared
+from workers.fence import Fence
 from workers.storage import Storage, storage_at
 
 __all__ = ["DataFolder"]
@@ -147,11 +148,14 @@ class DataFolder:
         """Step and SHA-256 of each checkpoint of a job, the newest first. Raises OSError."""
         return kept(self._storage(job_id))
 
+    def refuse(self, job_id: str, epoch: int) -> None:
+        """Has attempts that began at that epoch of the job, or before, work no more, wherever they may still run.
+        Raises OSError."""
+        Fence(self.job(job_id), epoch).close()
+
     def end_job(self, job_id: str, state: JobState) -> None:
         """Removes what only training needed of a job that has ended: its prepared data, and its checkpoints unless it
         failed. Repeating is harmless."""
-        from workers.data import remove_prepared  # brings numba, which a service that starts can do without
-
         remove_prepared(self.job(job_id) / "prepared")
         if state is not JobState.FAILED:
             self._clear_checkpoints(job_id)

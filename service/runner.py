@@ -88,7 +88,7 @@ ENDED_AS = {
 class Runner:
     """Follows one attempt, step by step: one to be launched, or one that was `found`. `on_cpus` is called whenever it
     holds fewer CPUs than before, `on_end` when it holds none any more, and before that `on_terminal` with the job's id
-    and state if nothing can move the job any more."""
+    and state if nothing can move the job any more. `refuse` has what may be left of it work no more."""
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Runner:
         on_terminal: Callable[[str, JobState], None],
         clock: Callable[[], float],
         telemetry: Telemetry,
+        refuse: Callable[[str, int], None],
         found: RunningJob | None = None,
     ) -> None:
         self.attempt = attempt
@@ -114,7 +115,7 @@ class Runner:
         self._members: set[int] = set()  # the numbers of its workers
         self._lock = threading.Lock()
         self._closing = threading.Lock()
-        self._found = found
+        self._refuse, self._found = refuse, found
         self._running: RunningJob | None = None
         self._stop: StopRequest | None = None
         self._gives_way: Move | None = None
@@ -228,8 +229,10 @@ class Runner:
             try:
                 if self._running is not None and self._goes_on():
                     self._running.leave()
-                elif self._running is not None:
-                    self._running.close()
+                else:
+                    if self._running is not None:
+                        self._running.close()
+                    self._refuse(self.attempt.job_id, self.attempt.epoch)
             except Exception:
                 log.exception("attempt %d of %s could not be closed", self.attempt.number, self.attempt.job_id)
 
@@ -395,8 +398,10 @@ class Runners:
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Runner], None] = lambda runner: runner.thread.start(),
         telemetry: Telemetry | None = None,
+        refuse: Callable[[str, int], None] = lambda job_id, epoch: None,
     ) -> None:
         self.telemetry = telemetry or Telemetry()
+        self._refuse = refuse
         self._store, self._cluster, self._job_of, self._on_cpus = store, cluster, job_of, on_cpus
         self._on_terminal, self._clock, self._start = on_terminal, clock, start
         self._changed = threading.Condition()
@@ -414,6 +419,7 @@ class Runners:
             self._on_terminal,
             self._clock,
             self.telemetry,
+            self._refuse,
             found,
         )
         with self._changed:
@@ -421,8 +427,11 @@ class Runners:
         self._start(runner)
 
     def find(self, attempt: Attempt) -> RunningJob | None:
-        """The attempt, if its processes still run though nobody follows it."""
-        return self._cluster.find(self._job_of(attempt))
+        """The attempt, if its processes still run though nobody follows it. If they do not answer, they are refused."""
+        found = self._cluster.find(self._job_of(attempt))
+        if found is None:
+            self._refuse(attempt.job_id, attempt.epoch)
+        return found
 
     def now(self) -> list[Runner]:
         """All whose attempts have not been closed."""

@@ -60,6 +60,10 @@ class Takeover:
 
     def _follow_or_queue(self, attempt: Attempt, epoch: int) -> None:
         running = self._runners.find(attempt)
+        if not self._store.owner.renew([(attempt.job_id, epoch)])[0]:  # it took longer than a lease
+            if running is not None:
+                running.leave()
+            return
         if running is not None:
             log.info("%s: attempt %d runs still, and is followed from here", attempt.job_id, attempt.number)
             self._runners.launch(attempt, running)

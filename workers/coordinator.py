@@ -93,7 +93,7 @@ class Coordinator:
         self._folder, self._disk = Path(job.folder), disk
         self._writer: CheckpointWriter | None = None
         folder, rows = self._folder / "prepared", self._plan.training_rows
-        self._fence = Fence(self._folder, job.attempt, disk)
+        self._fence = Fence(self._folder, job.epoch, disk)
         self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder, check=self._fence.check)
         self._log = ReportLog()
         self.reports = self._log.after

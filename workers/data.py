@@ -19,11 +19,12 @@ from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
 from shared.table import TableFile
 from workers.arrays import map_array
+from workers.disk import remove_prepared
 from workers.encoding import Part, write_part
 from workers.fitting import fit, split_of
 from workers.rows import Rows
 
-__all__ = ["PreparedData", "prepare", "remove_prepared"]
+__all__ = ["PreparedData", "prepare"]
 
 Array = npt.NDArray[Any]
 MARKER = "prepared.json"  # written last: it tells what has been prepared, and the size of each file in bytes
@@ -91,20 +92,23 @@ def prepare(
     identity = _identity(plan, training, validation)
     if _is_whole(folder, identity):
         return PreparedData.load(folder)
+    look_up()
     remove_prepared(folder)
     # A folder of its own, as somebody who was given up for dead may still be writing to his.
     made = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
     made.mkdir(parents=True)
-    _prepare(plan, training, validation, made, look_up, threads, identity)
-    look_up()
-    made.replace(folder)
+    try:
+        _prepare(plan, training, validation, made, look_up, threads, identity)
+        look_up()
+        made.replace(folder)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        if not _is_whole(folder, identity):  # by somebody else, just now
+            raise
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
     return PreparedData.load(folder)
-
-
-def remove_prepared(folder: Path) -> None:
-    """Removes what was prepared in `folder`, and what was left half done. Repeating is harmless."""
-    for each in (folder, *folder.parent.glob(f"{folder.name}.*")):
-        shutil.rmtree(each, ignore_errors=True)
 
 
 def _prepare(

@@ -32,5 +32,5 @@ class Deadline:
 
     @property
     def slice_within_s(self) -> float:
-        """For how long a slice of the validation may."""
-        return max(STEP_WITHIN_S, TIMES_THE_LONGEST * self._slice_s)
+        """For how long a slice of the validation may: what makes steps slow makes it slow too."""
+        return max(self.within_s, TIMES_THE_LONGEST * self._slice_s)

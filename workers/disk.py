@@ -2,10 +2,11 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["DISK", "Disk", "Parts", "write_atomically"]
+__all__ = ["DISK", "Disk", "Parts", "remove_prepared", "write_atomically"]
 
 Parts = Sequence[bytes | memoryview]
 """A file's content, in pieces that follow each other. A memoryview is of bytes."""
@@ -61,6 +62,12 @@ class Disk:
 
 
 DISK = Disk()
+
+
+def remove_prepared(folder: Path) -> None:
+    """Removes what was prepared in `folder`, and what was left half done beside it. Repeating is harmless."""
+    for each in (folder, *folder.parent.glob(f"{folder.name}.*")):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def write_atomically(path: Path, parts: Parts, disk: Disk = DISK) -> None:

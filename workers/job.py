@@ -32,8 +32,8 @@ class TrainingJob:
     """One attempt at one job: everything that the engine needs to know.
 
     `folder` is the job's own folder; the engine keeps `prepared/`, `checkpoints/` and at the end `model.safetensors`
-    in it. With `checkpoints`, the URL of a folder that is the job's own, they are kept there instead. An attempt
-    resumes from the newest whole checkpoint that it finds.
+    in it, and `attempt`, by which one that was given up is refused. With `checkpoints`, the URL of a folder that is the
+    job's own, they are kept there instead. An attempt resumes from the newest whole checkpoint that it finds.
     """
 
     id: str
@@ -44,6 +44,8 @@ class TrainingJob:
     folder: str
     workers: int
     checkpoints: str | None = None
+    epoch: int = 0
+    """The job's when the attempt began, or was looked for: it counts all who had the job."""
 
 
 @dataclass(frozen=True)

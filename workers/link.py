@@ -14,10 +14,10 @@ import secrets
 import select
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -31,9 +31,20 @@ from workers.blas import kernel_in_use
 from workers.deadline import Deadline
 from workers.gradient_worker import GradientWorker, Part
 from workers.job import AttemptLost, InternalError, OutOfMemory, WorkerLost
+from workers.threads import waited
 from workers.transport import Vectors, busy, slices_of
 
-__all__ = ["Entrance", "Links", "Staff", "pack_measure", "pack_parts", "serve", "unpack_measure", "unpack_part"]
+__all__ = [
+    "Entrance",
+    "Links",
+    "Opening",
+    "Staff",
+    "pack_measure",
+    "pack_parts",
+    "serve",
+    "unpack_measure",
+    "unpack_part",
+]
 
 JOINS_WITHIN_S: Final = 10.0  # a process that has started; one that still computes for us may take a step longer
 OPENS_WITHIN_S: Final = 60.0  # with its data and its memory
@@ -124,10 +135,11 @@ class Links:
         for worker in self._others:
             staff.start(worker, self.entrance, self._held, self.workers, self._plan, prepared)
         joins_within_s = max(JOINS_WITHIN_S, self._deadline.within_s)
+        first = self.members[0]
+        mine = self.vectors.parameters, self.vectors.gradients_of(first)
+        self._own = waited(partial(self._make, self._plan, prepared, *mine), heed)
         until, looks_at = time.monotonic() + joins_within_s, 0.0
         self._door.settimeout(LOOK_FOR_JOINERS_EVERY_S)
-        first = self.members[0]
-        self._own = self._make(self._plan, prepared, self.vectors.parameters, self.vectors.gradients_of(first))
         while missing := [worker for worker in self._others if worker not in self._sockets]:
             with suppress(TimeoutError):
                 self._let_in(self._door.accept()[0])
@@ -204,7 +216,8 @@ class Links:
         heard = dict.fromkeys(missing, time.monotonic())
         for index, measure in self._own.evaluate(slices[self.members[0]]):
             yield index, pack_measure(measure)
-            for worker in [worker for worker, count in missing.items() if count]:  # our own slices may last minutes
+            self._heed()  # our own slices may last minutes
+            for worker in [worker for worker, count in missing.items() if count]:
                 if _has_come(self._sockets[worker]):
                     yield self._measure_of(worker)
                     missing[worker], heard[worker] = missing[worker] - 1, time.monotonic()
@@ -291,8 +304,8 @@ def serve(
         os.close(descriptors[0])
         vectors = Vectors(plan, held, workers, memory)
         (patience_s,) = WELCOME.unpack(welcome)
-        with _saying(OPENING, joined):
-            computing = make(plan, prepared, vectors.parameters, vectors.gradients_of(worker))
+        mine = vectors.parameters, vectors.gradients_of(worker)
+        computing = waited(partial(make, plan, prepared, *mine), Opening(partial(_answer, joined, OPENING)))
         joined.sendall(READY)
         while (order := _next_order(joined, patience_s)) is not None:
             kind, step, first, stop = order
@@ -307,23 +320,17 @@ def serve(
                     _answer(joined, ANSWER.pack(index, len(packed)) + packed)
 
 
-@contextmanager
-def _saying(word: bytes, joined: socket.socket) -> Iterator[None]:
-    """Says it every now and then meanwhile, in a thread."""
-    done = threading.Event()
+class Opening:
+    """Called again and again while somebody opens, it says so every now and then, until it `is_over`."""
 
-    def say() -> None:
-        while not done.wait(SAYS_SO_EVERY_S):
-            with suppress(OSError):  # the other side has hung up: the next order says so
-                joined.sendall(word)
+    def __init__(self, say: Callable[[], object]) -> None:
+        self._say, self._said_at = say, time.monotonic()
+        self.is_over = False
 
-    saying = threading.Thread(target=say, name="opening", daemon=True)
-    saying.start()
-    try:
-        yield
-    finally:
-        done.set()
-        saying.join()
+    def __call__(self) -> None:
+        if not self.is_over and time.monotonic() - self._said_at > SAYS_SO_EVERY_S:
+            self._say()
+            self._said_at = time.monotonic()
 
 
 def _next_order(joined: socket.socket, patience_s: float) -> tuple[int, int, int, int] | None:

@@ -8,6 +8,7 @@ node as the server does to those of its own: shared memory and a doorbell (`work
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -28,9 +29,9 @@ from workers.link import (
     OPENING,
     OPENS_WITHIN_S,
     PART,
-    SAYS_SO_EVERY_S,
     STEP,
     Links,
+    Opening,
     Staff,
     pack_parts,
     unpack_part,
@@ -181,14 +182,17 @@ class RemoteNodes:
     def _heard(self, expected: Mapping[bytes, int], within_s: float) -> Iterator[tuple[bytes, list[zmq.Frame]]]:
         """So many messages of each relay, as they come. Raises WorkerLost when one is silent for longer."""
         heard, at = dict.fromkeys(self._nodes, 0), dict.fromkeys(self._nodes, time.monotonic())
+        looked_at = time.monotonic()
         while missing := [name for name in self._nodes if heard[name] < expected[name]]:
             if self._socket.poll(LOOK_UP_EVERY_MS):
                 sender, *frames = self._socket.recv_multipart(copy=False)
                 heard[sender.bytes], at[sender.bytes] = heard[sender.bytes] + 1, time.monotonic()
                 yield sender.bytes, frames
+            if time.monotonic() - looked_at < LOOK_UP_EVERY_MS / 1e3:  # also while some of them never rest
                 continue
+            looked_at = time.monotonic()
             self._heed()
-            for name in missing:
+            for name in (name for name in missing if heard[name] < expected[name]):
                 _look(self._nodes[name])
                 silent_s = time.monotonic() - at[name]
                 if silent_s > within_s:
@@ -230,9 +234,10 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
         upward.curve_serverkey, upward.identity, upward.linger = hub.public_key, _name(members), 0
         _keep_alive(upward)
         upward.connect(hub.address)
-        opening = _Opening(upward)
-        links.open(staff, prepared, opening.say)
-        opening.end(sorted(links.kernels))
+        opening = Opening(partial(upward.send, OPENING))
+        links.open(staff, prepared, opening)
+        opening.is_over = True
+        upward.send(json.dumps(sorted(links.kernels)).encode())
         while True:
             order, *weights = upward.recv_multipart(copy=False)
             kind, step, _, _ = ASK.unpack(order.buffer)
@@ -253,24 +258,6 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
         links.close()
         upward.close()
         context.term()
-
-
-class _Opening:
-    """What a relay says while it opens."""
-
-    def __init__(self, upward: zmq.Socket[bytes]) -> None:
-        self._upward, self._said_at, self._is_open = upward, time.monotonic(), False
-
-    def end(self, kernels: list[str]) -> None:
-        """That it is open, and the BLAS kernels of its node."""
-        self._is_open = True
-        self._upward.send(json.dumps(kernels).encode())
-
-    def say(self) -> None:
-        """That it is still at it, unless it has just said so."""
-        if not self._is_open and time.monotonic() - self._said_at > SAYS_SO_EVERY_S:
-            self._upward.send(OPENING)
-            self._said_at = time.monotonic()
 
 
 def _summed(plan: Plan, step: int, parts: list[Part], vectors: Vectors) -> list[Part]:

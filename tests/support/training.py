@@ -49,11 +49,11 @@ SPEC: dict[str, Any] = {
 
 
 def job_of(folder: Path, attempt: int = 1, workers: int = 1, **changes: Any) -> TrainingJob:
-    """A job on the wave, in a folder of its own."""
+    """A job on the wave, in a folder of its own. Of attempts at it, the one with the higher number is the later one."""
     folder.mkdir(exist_ok=True)
     table = wave(folder)
     planned = plan(JobSpec.model_validate({**SPEC, **changes}), table, None)
-    return TrainingJob("job_test", attempt, planned, table, None, str(folder), workers)
+    return TrainingJob("job_test", attempt, planned, table, None, str(folder), workers, epoch=attempt)
 
 
 def run(job: TrainingJob, transport: Transport | None = None, disk: Disk = DISK) -> list[Report]:

@@ -241,7 +241,7 @@ class World:
         return later(BEGAN_AT, self.clock)
 
     def _job_of(self, attempt: Attempt) -> TrainingJob:
-        return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers)
+        return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers, epoch=attempt.epoch)
 
     def tenant_of(self, job_id: str) -> str:
         return str(self.store.any_job(job_id).tenant)

@@ -174,7 +174,6 @@ def test_who_opens_or_validates_for_longer_than_a_step_may_last_is_not_given_up(
 ) -> None:
     monkeypatch.setattr(link, "LOOK_UP_EVERY_S", 0.05)
     monkeypatch.setattr(link, "SAYS_SO_EVERY_S", 0.1)
-    monkeypatch.setattr(remote, "SAYS_SO_EVERY_S", 0.1)
     monkeypatch.setattr(remote, "LOOK_UP_EVERY_MS", 50)
     monkeypatch.setattr(deadline, "STEP_WITHIN_S", 0.5)
     folder, slices = tmp_path / "job", 4 * sum(counts)

@@ -1,5 +1,8 @@
 """An attempt that was given up for dead, and is not, takes nothing away from its successor."""
 
+import errno
+import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from shared.spec import JobSpec
 from support.training import digest_of, job_of, run
 from workers.coordinator import Coordinator
 from workers.data import MARKER, PreparedData, prepare
+from workers.disk import Disk, Parts
 from workers.fence import Fence
 from workers.job import Superseded, TrainingJob
 from workers.order import LongOrders
@@ -22,9 +26,46 @@ def test_an_attempt_is_refused_once_a_later_one_has_begun(tmp_path: Path) -> Non
     second.take()
     second.check()
     for refused in (first.check, first.take):
-        with pytest.raises(Superseded, match="attempt 2 at the job has begun"):
+        with pytest.raises(Superseded):
             refused()
     second.check()
+
+
+def test_an_attempt_is_refused_once_it_was_given_up_but_not_by_whoever_had_the_job_before_it(tmp_path: Path) -> None:
+    fence = Fence(tmp_path, 2)
+    fence.take()
+    Fence(tmp_path, 1).close()
+    fence.check()
+    for _ in range(2):
+        Fence(tmp_path, 3).close()  # who had the job after it; repeating is harmless
+    with pytest.raises(Superseded):
+        fence.check()
+
+
+def test_an_attempt_whose_job_was_deleted_makes_no_new_folder_for_it(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+
+    class Deleted(LocalTransport):
+        def steps(self, first: int, count: int) -> list[float]:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            return super().steps(first, count)
+
+    with pytest.raises(Superseded):
+        Coordinator(job, Deleted(1)).run()
+    assert not Path(job.folder).exists()
+
+
+def test_a_disk_without_room_for_the_fence_keeps_nobody_from_training(tmp_path: Path) -> None:
+    class Full(Disk):
+        def write(self, path: Path, parts: Parts) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fence = Fence(tmp_path, 1, Full())
+    fence.take()
+    fence.check()
+    Fence(tmp_path, 2).take()
+    with pytest.raises(Superseded):
+        fence.check()
 
 
 def test_who_begins_late_or_goes_on_though_given_up_leaves_the_successors_files_and_bits_alone(tmp_path: Path) -> None:
@@ -37,8 +78,9 @@ def test_who_begins_late_or_goes_on_though_given_up_leaves_the_successors_files_
     assert contents(tmp_path / "job") == before
 
 
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Of each file, and when it was written."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 class Meanwhile(LocalTransport):
@@ -48,10 +90,12 @@ class Meanwhile(LocalTransport):
         super().__init__(1)
         self._successor = successor
         self.digest = ""
+        self.left: dict[Path, tuple[bytes, int]] = {}
 
     def steps(self, first: int, count: int) -> list[float]:
         if first >= 2 and not self.digest:
             self.digest = digest_of(run(self._successor))
+            self.left = contents(Path(self._successor.folder))
         return super().steps(first, count)
 
 
@@ -59,11 +103,11 @@ def test_an_attempt_that_was_given_up_amid_its_steps_writes_neither_checkpoint_n
     alone = digest_of(run(job_of(tmp_path / "alone")))
     transport = Meanwhile(job_of(tmp_path / "job", attempt=2))
     given_up = Coordinator(job_of(tmp_path / "job", attempt=1), transport)
-    model = tmp_path / "job" / "model.safetensors"
     with pytest.raises(Superseded):
         given_up.run()
     assert transport.digest == alone
-    assert model.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in (tmp_path / "job").rglob("*"))
+    assert contents(tmp_path / "job") == transport.left
+    assert tmp_path / "job" / "model.safetensors" in transport.left
 
 
 def test_two_who_prepare_at_once_do_not_meet(tmp_path: Path) -> None:

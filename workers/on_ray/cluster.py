@@ -17,7 +17,6 @@ from workers.blas import ASKED_FOR, kernel_in_use
 from workers.job import Node, TrainingJob, TransportName
 from workers.on_ray import seats
 from workers.on_ray.keeper import ANSWERS_WITHIN_S, Keeper, attempts
-from workers.on_ray.running_job import ANSWERS_WITHIN_S as HANGS_AFTER_S
 from workers.on_ray.running_job import RayRunningJob
 from workers.on_ray.seats import GroupedSeats, OnlyNode
 from workers.on_ray.spares import Spares
@@ -28,6 +27,7 @@ __all__ = ["RayCluster"]
 log = logging.getLogger(__name__)
 
 NAMESPACE = "chainrule"
+HANGS_AFTER_S = 6.0  # more than ANSWERS_WITHIN_S: both together are shorter than a lease
 PROBED_WITHIN_S = 10.0  # for the nodes of a cluster that runs already to say which BLAS kernel they have
 OBJECT_STORE_BYTES = 512 * 2**20  # weights and gradients in flight; data never travels through Ray
 
@@ -99,25 +99,26 @@ class RayCluster:
         ]
 
     def launch(self, job: TrainingJob) -> RayRunningJob:
-        attempt = f"{_prefix(job)}{uuid.uuid4().hex[:8]}"
+        attempt = f"{job.id}.{job.attempt}.{job.epoch}.{uuid.uuid4().hex[:8]}"
         taken = GroupedSeats(attempt) if self._only_node is None else OnlyNode(self._only_node)
         return RayRunningJob.begun(attempt, job, self._spares, self._transport, taken)
 
     def find(self, job: TrainingJob) -> RayRunningJob | None:
-        """One that holds CPUs but does not answer is waited for as long as one that is followed. Then they are taken
-        back; what it still does is refused once the next attempt has begun (`workers/fence.py`)."""
+        """One that holds CPUs but does not answer is waited for a little longer, though not as long as a lease lasts;
+        then they are taken back. Whoever begins next, or gives the job up, has it refused (`workers/fence.py`)."""
         if not self.keeps_attempts:
             return None
         for within_s in (ANSWERS_WITHIN_S, HANGS_AFTER_S):
-            for attempt, coordinator in attempts(within_s).items():
-                if attempt.startswith(_prefix(job)):
-                    held = GroupedSeats.found(attempt)
-                    return RayRunningJob.found(attempt, coordinator, self._spares, self._transport, held)
-            of_job = [name for name, attempt in seats.groups().items() if attempt.startswith(f"{job.id}.")]
-            if not of_job:
+            running = attempts(within_s)
+            if mine := [attempt for attempt in running if _is_of(attempt, job, job.attempt)]:
+                newest = max(mine, key=_epoch_of)
+                held = GroupedSeats.found(newest)
+                return RayRunningJob.found(newest, running[newest], self._spares, self._transport, held)
+            holding = [name for name, attempt in seats.groups().items() if _is_of(attempt, job)]
+            if not holding:
                 return None
         log.warning("attempt %d of %s does not answer: its CPUs are given back", job.attempt, job.id)
-        for name in of_job:
+        for name in holding:
             seats.remove(name)
         return None
 
@@ -137,9 +138,15 @@ class RayCluster:
         return known if isinstance(known, str) else None
 
 
-def _prefix(job: TrainingJob) -> str:
-    """How the name of any process's attempt at that job, in that order, begins."""
-    return f"{job.id}.{job.attempt}."
+def _is_of(attempt: str, job: TrainingJob, number: int | None = None) -> bool:
+    """Whether that is the name of an attempt at the job, of that number if one is given, which somebody began who had
+    the job no later than we."""
+    of, its_number, epoch, _ = attempt.split(".")
+    return of == job.id and int(epoch) <= job.epoch and number in (None, int(its_number))
+
+
+def _epoch_of(attempt: str) -> int:
+    return int(attempt.split(".")[2])
 
 
 @ray.remote(num_cpus=0, max_retries=0)

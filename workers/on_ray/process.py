@@ -26,7 +26,7 @@ from workers.job import Report, StopRequest, Superseded, TrainingJob, TransportN
 from workers.kernel_kills import KernelKills
 from workers.link import Entrance, serve
 from workers.on_ray.calls import RayCalls
-from workers.on_ray.crew import Member, RayCrew, RayStaff
+from workers.on_ray.crew import Member, RayCrew, RayStaff, end_process
 from workers.remote import Hub, KeyPair, relay
 from workers.transport import LocalTransport, Transport, Vectors
 
@@ -148,6 +148,11 @@ class _Process:
                     self._part = coordinator
                     self._changed.notify_all()
                 coordinator.run()
+        except Superseded as error:  # nobody will ask for it any more
+            self._failed, self._hired = error, False
+            for member in self._crew.everybody() if self._crew is not None else []:
+                end_process(member)
+            raise
         except BaseException as error:
             with self._changed:
                 self._failed = error
