@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy import event, exc
 from sqlalchemy.ext.compiler import compiles
 
@@ -49,6 +50,7 @@ DEFAULT_TENANT = "default"
 BUSY_TIMEOUT_S = 10  # for a writer of this process to be done, and then for one of another
 CONNECTS_WITHIN_S = 5
 POOL = {"pool_size": 15, "max_overflow": 0}  # all are kept: to open one again and again costs a tenth of a submit
+BELIEVED_S = 1.0  # a connection that was used so lately is not asked whether it lives
 IDLE_IN_TRANSACTION_S = 30  # then PostgreSQL gives up a client that vanished, and what it had locked is free
 MIGRATING, SCHEDULING = 0x63686169_01, 0x63686169_02  # advisory locks of PostgreSQL: numbers that nobody else uses
 
@@ -312,8 +314,8 @@ class Database:
         """`?timeout=` in the URL of an SQLite file: seconds to wait for another process that has locked it."""
         self._engine = sa.create_engine(
             url,
-            json_serializer=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")),
-            pool_pre_ping=not url.startswith("sqlite"),
+            json_serializer=json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode,
+            json_deserializer=from_json,
             connect_args=_connect_args(sa.make_url(url)),
             **({} if sa.make_url(url).database in (None, "", ":memory:") else POOL),
         )
@@ -325,6 +327,8 @@ class Database:
             event.listen(self._engine, "begin", _begin_sqlite)
         else:
             event.listen(self._engine, "connect", _set_up_postgresql)
+            event.listen(self._engine, "checkout", self._check)
+            event.listen(self._engine, "checkin", _note_use)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -357,6 +361,16 @@ class Database:
     def close(self) -> None:
         """Closes every connection."""
         self._engine.dispose()
+
+    def _check(self, connection: Any, record: Any, _proxy: Any) -> None:
+        """Has connections opened anew that broke while they were idle. To ask takes as long as a small query, so one
+        that was in use a moment ago is believed."""
+        if time.monotonic() < record.info.get("used_at", 0.0) + BELIEVED_S:
+            return
+        try:
+            self._engine.dialect.do_ping(connection)
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise exc.InvalidatePoolError from error
 
 
 class SteadyTime:
@@ -431,6 +445,10 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     """Rollback journal and EXTRA: what was committed survives a power cut, on any file system. A write-ahead log would
     flush less, but until SQLite 3.51.3 may lose commits where two connections meet, and Python's is older mostly."""
@@ -441,5 +459,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     """Writers take the lock at once: to be refused it in the middle of a transaction would be a dead end."""
-    reads = connection.get_execution_options().get("chainrule_reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("chainrule_reads", False):
+        connection.connection.cursor().execute("BEGIN")  # takes no lock yet: nothing can be wrong that SQLAlchemy tells
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
