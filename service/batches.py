@@ -1,8 +1,9 @@
-"""What several threads want done at the same time is done together: one commit, one flush to disk, for all of them."""
+"""What is wanted done at the same time is done together: one commit, one flush to disk, for all of it."""
 
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 __all__ = ["Batches"]
@@ -11,50 +12,53 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _Waiting(Generic[Item, Result]):
-    """What one thread wants done, and what came of it."""
-
-    def __init__(self, item: Item) -> None:
-        self.item = item
-        self.is_done = False
-        self.outcome: Result | Exception | None = None
-
-
 class Batches(Generic[Item, Result]):
     """Batches of items. `do` is called with one at a time, at most `most` items, and returns for each, in their order,
     its result or the exception to be raised; what it raises itself is raised for all of them.
 
-    Nobody waits for others to come: a batch is what has gathered while the one before was done.
+    Nobody waits for others to come: a batch is what has gathered while the one before was done. One thread does them
+    all, and ends when there is nothing more to do: however many wait, they cost no thread.
     """
 
     def __init__(self, do: Callable[[Sequence[Item]], Sequence[Result | Exception]], most: int) -> None:
         self._do, self._most = do, most
-        self._turn = threading.Lock()
-        self._pending: deque[_Waiting[Item, Result]] = deque()
+        self._lock = threading.Lock()
+        self._pending: deque[tuple[Item, Future[Result]]] = deque()
+        self._is_at_work = False
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._pending)
 
-    def add(self, item: Item) -> Result:
-        """Has an item done, by this thread or another one, and returns its result."""
-        mine: _Waiting[Item, Result] = _Waiting(item)
-        self._pending.append(mine)
-        while not mine.is_done:
-            with self._turn:
-                if not mine.is_done:
-                    self._do_next()
-        if isinstance(mine.outcome, Exception):
-            raise mine.outcome
-        return mine.outcome  # type: ignore[return-value]
+    def add(self, item: Item) -> "Future[Result]":
+        """Has an item done; tells what came of it."""
+        outcome: Future[Result] = Future()
+        with self._lock:
+            self._pending.append((item, outcome))
+            begins, self._is_at_work = not self._is_at_work, True
+        if begins:
+            threading.Thread(target=self._work, name="batches", daemon=True).start()
+        return outcome
 
-    def _do_next(self) -> None:
-        batch = [self._pending.popleft() for _ in range(min(self._most, len(self._pending)))]
-        outcomes: Sequence[Result | Exception]
-        try:
-            outcomes = self._do([waiting.item for waiting in batch])
-        except Exception as error:  # noqa: BLE001  (raised by those who wait)
-            outcomes = [error] * len(batch)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.outcome = outcome
-            waiting.is_done = True
+    def _work(self) -> None:
+        while batch := self._next():
+            outcomes: Sequence[Result | Exception]
+            try:
+                outcomes = self._do([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001  (raised by those who wait)
+                outcomes = [error] * len(batch)
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+    def _next(self) -> list[tuple[Item, Future[Result]]]:
+        batch: list[tuple[Item, Future[Result]]] = []
+        with self._lock:
+            while self._pending and len(batch) < self._most:
+                item, outcome = self._pending.popleft()
+                if outcome.set_running_or_notify_cancel():  # else nobody waits for it any more
+                    batch.append((item, outcome))
+            self._is_at_work = bool(batch)
+        return batch

@@ -8,6 +8,7 @@ was given up for dead cannot write. `service/leases.py` says when an owner is.
 What users ask for names their tenant, and sees nothing of another one's. What runs jobs works for all tenants.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -70,26 +71,34 @@ class Store:
         self._submitted: Batches[NewJob, Added] = Batches(self._add, MAX_BATCH)
 
     # ------------------------------------------------------------ submitting and removing
-    def add(self, new: NewJob) -> tuple[JobRow, bool]:
+    async def submit(self, new: NewJob) -> Added:
         """Queues a job; returns it, and whether it is new: with an idempotency key seen before it is the job of then.
 
         Jobs that come at the same time are committed together. Raises InvalidInput when that key came with another
         request, or a data set has been deleted meanwhile.
         """
-        job, is_new = self._submitted.add(new)
-        if is_new:
-            self._on_move(None, JobState.QUEUED)
-            self._on_event(new.id)
-        return job, is_new
+        return await asyncio.wrap_future(self._submitted.add(new))
+
+    def add(self, new: NewJob) -> Added:
+        """The same for who may wait."""
+        return self._submitted.add(new).result()
 
     def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
+        outcomes = self._added(batch)
+        for new, outcome in zip(batch, outcomes, strict=True):
+            if not isinstance(outcome, InvalidInput) and outcome[1]:
+                self._on_move(None, JobState.QUEUED)
+                self._on_event(new.id)
+        return outcomes
+
+    def _added(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
         try:
             steady = self._steady()
             with self._database.writing() as connection:
                 return add_all(connection, batch, self._clock(), steady)
         except exc.IntegrityError:  # a key of one of them, committed by somebody else between our look and our insert
             if len(batch) > 1:
-                return [added for new in batch for added in self._add([new])]
+                return [added for new in batch for added in self._added([new])]
             with self._database.reading() as connection:
                 known = by_idempotency_key(connection, batch[0])
             if known is None:
@@ -271,7 +280,7 @@ class Store:
         connection.execute(
             sa.insert(events).values(job_number=job.number, seq=job.last_event + 1, type="state", data=told, at=moment)
         )
-        announce(connection, job, job.last_event + 1, told)
+        announce(connection, [job], job.last_event + 1, told)
         of_job = {"job_id": job.id, "attempt": told["attempt"], "tenant": job.tenant}
         log.info("%s: %s → %s: %s", job.id, before, to, move.why, extra=of_job)
 
@@ -328,6 +337,11 @@ class Told:
 
 
 # ---------------------------------------------------------------- pieces of transactions
+# Made once, as to make a statement takes longer than to have it answered.
+ONE = sa.select(jobs).where(jobs.c.id == sa.bindparam("wanted"))
+OF_TENANT = ONE.where(jobs.c.tenant == sa.bindparam("of_tenant"))
+
+
 def _at(connection: Connection, job_id: str, epoch: int, state: JobState) -> JobRow | None:
     """The job, locked, if it is in that state at that epoch."""
     query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.state == state)
@@ -341,13 +355,13 @@ def _update(job: JobRow) -> sa.Update:
 
 def _of_tenant(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> JobRow:
     """The job, if it is the tenant's. Raises NotFound."""
-    query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
-    return _found(connection.execute(query.with_for_update() if lock else query).one_or_none(), job_id)
+    query = OF_TENANT.with_for_update() if lock else OF_TENANT
+    return _found(connection.execute(query, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
 
 
 def _one(connection: Connection, job_id: str) -> JobRow:
     """The job, whosever it is. Raises NotFound."""
-    return _found(connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none(), job_id)
+    return _found(connection.execute(ONE, {"wanted": job_id}).one_or_none(), job_id)
 
 
 def _found(job: JobRow | None, job_id: str) -> JobRow:

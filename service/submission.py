@@ -20,6 +20,15 @@ __all__ = ["Added", "NewJob", "add_all", "by_idempotency_key", "job_of_key"]
 FIRST_REASON = "waits for its turn to be given CPUs"
 NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
 
+# Made once, as to make a statement takes longer than to have it answered.
+INSERT = sa.insert(jobs)
+INSERTED = sa.select(jobs).where(jobs.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(jobs.c.number)
+THERE = (
+    sa.select(datasets.c.tenant, datasets.c.id)
+    .where(datasets.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .with_for_update(read=True)
+)
+
 JobRow = Row[Any]
 Added = tuple[JobRow, bool]
 """A job, and whether it is new."""
@@ -84,13 +93,14 @@ def _repeated(connection: Connection, new: NewJob) -> Added | InvalidInput:
 def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, steady: str) -> Sequence[JobRow]:
     if not batch:
         return []
-    rows = connection.execute(sa.insert(jobs).returning(jobs), [_values(new, moment, steady) for new in batch]).all()
+    # Without RETURNING it is one short statement, which the driver has prepared, for a row after the other.
+    connection.execute(INSERT, [_values(new, moment, steady) for new in batch])
+    rows = connection.execute(INSERTED, {"ids": [new.id for new in batch]}).all()
     numbers = {row.id: row.number for row in rows}
     told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
     first = {"seq": 1, "type": "state", "data": told, "at": moment}
     connection.execute(sa.insert(events), [{"job_number": number, **first} for number in numbers.values()])
-    for job in rows:
-        announce(connection, job, 1, told)
+    announce(connection, rows, 1, told)
     labels = [
         {"job_number": numbers[new.id], "key": key, "value": value}
         for new in batch
@@ -151,8 +161,7 @@ def _missing_datasets(connection: Connection, batch: Sequence[NewJob]) -> set[tu
         for dataset_id in (new.dataset_id, new.validation_dataset_id)
         if dataset_id is not None
     }
-    which = sa.tuple_(datasets.c.tenant, datasets.c.id).in_(sorted(needed))
-    found = connection.execute(sa.select(datasets.c.tenant, datasets.c.id).where(which).with_for_update(read=True))
+    found = connection.execute(THERE, {"ids": sorted({dataset_id for _, dataset_id in needed})})
     return needed - {(tenant, dataset_id) for tenant, dataset_id in found}
 
 

@@ -16,11 +16,11 @@ from service.control import ControlPlane
 from service.examples import SPEC
 from service.field_errors import validated
 from service.jobs import JobState
-from service.json_body import JsonBody
-from service.keys import Scope
+from service.json_body import read_json
+from service.keys import Principal, Scope
 from service.openapi import errors, json_body
 from service.quota import model_bytes
-from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, TooFast
+from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, Control, Cursor, JobId, LastEventId, Limit, like
 from service.store import JobFilter, JobRow
 from service.submission import NewJob
@@ -35,7 +35,7 @@ from service.views import (
     cursor_of,
     number_of,
 )
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, TooManyRequests
 from shared.plan import Plan
 from shared.spec import JobSpec, ValidationDataset
 from shared.table import TableFile
@@ -69,32 +69,50 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
     },
     openapi_extra=json_body(JobSpec, SPEC),
 )
-def submit_job(
-    too_fast: TooFast,
-    data: JsonBody,
+async def submit_job(
+    request: Request,
     who: Reader,
     control: Control,
     dry_run: IsDryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job; a dry run needs the scope `read` only."""
+    refused = None if dry_run else await too_fast(control, who, idempotency_key)
+    data = await read_json(request)
     if not dry_run:
         who.check(Scope.SUBMIT)
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
+    if dry_run:
+        return await run_in_threadpool(_dry_run, control, who, data)
+    new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
+    if not isinstance(new, NewJob):
+        return _shown(control, new).answer()
+    job, is_new = await control.store.submit(new)
+    control.wake()
+    return _shown(control, job).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
+
+
+def _dry_run(control: ControlPlane, who: Principal, data: Any) -> Response:
+    _, _, plan = _planned(control, who.tenant, validated(JobSpec, data))
+    return JSONResponse(plan.model_dump(mode="json"))
+
+
+def _new_job(
+    control: ControlPlane, who: Principal, data: Any, idempotency_key: str | None, refused: TooManyRequests | None
+) -> NewJob | JobRow:
+    """The job to be queued, or the one that the key made before. Raises `refused` unless there is that one."""
     spec = validated(JobSpec, data)
     sent = "" if idempotency_key is None else _digest(spec)
-    if idempotency_key is not None and not dry_run:
+    if idempotency_key is not None:
         known = control.store.known_for(who.tenant, idempotency_key, sent)
         if known is not None:
-            return _shown(control, known).answer()
-    if too_fast is not None:
-        raise too_fast
+            return known
+    if refused is not None:
+        raise refused
     training, validation, plan = _planned(control, who.tenant, spec)
-    if dry_run:
-        return JSONResponse(plan.model_dump(mode="json"))
     control.tenants.check_submit(who.tenant, model_bytes(plan.parameters, spec.dtype))
-    new = NewJob(
+    return NewJob(
         id=f"job_{ULID()}",
         tenant=who.tenant,
         plan=plan,
@@ -105,10 +123,6 @@ def submit_job(
         request_sha256=sent,
         submitted_by=who.key_name,
     )
-    job, is_new = control.store.add(new)
-    control.wake()
-    headers = {"Location": f"/v1/jobs/{job.id}"}
-    return _shown(control, job).answer(202 if is_new else 200, headers)
 
 
 def _digest(spec: JobSpec) -> str:

@@ -1,17 +1,17 @@
-"""The pace of submits, as a parameter of the route that takes them."""
+"""The parameters of a submit, and its pace."""
 
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header, Query
+from fastapi import Header, Query
 from fastapi.concurrency import run_in_threadpool
 
-from service.auth import Reader
-from service.keys import Scope
-from service.routes.parameters import Control, like
+from service.control import ControlPlane
+from service.keys import Principal, Scope
+from service.routes.parameters import like
 from shared.errors import TooManyRequests
 
-__all__ = ["KEY", "IdempotencyKey", "IsDryRun", "TooFast"]
+__all__ = ["KEY", "IdempotencyKey", "IsDryRun", "too_fast"]
 
 IsDryRun = Annotated[bool, Query(description="Only validate and plan: nothing is queued.")]
 KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")  # HTTP takes spaces around a header's value for none of it
@@ -24,12 +24,10 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def _too_fast(
-    who: Reader, control: Control, dry_run: IsDryRun = False, idempotency_key: IdempotencyKey = None
-) -> TooManyRequests | None:
+async def too_fast(control: ControlPlane, who: Principal, idempotency_key: str | None) -> TooManyRequests | None:
     """Counts a submit, before its body is read. What it is to be refused with if no earlier one has made its job;
     raised at once where that cannot be."""
-    if dry_run or Scope.SUBMIT not in who.scope.implied:
+    if Scope.SUBMIT not in who.scope.implied:
         return None
     tenants = control.tenants
     quotas = tenants.remembered()
@@ -43,7 +41,3 @@ async def _too_fast(
             raise
         return refused
     return None
-
-
-TooFast = Annotated[TooManyRequests | None, Depends(_too_fast)]
-"""What a submit is to be refused with, unless an earlier one has made its job."""

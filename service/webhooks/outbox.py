@@ -51,21 +51,30 @@ KEEPS = 1_000  # of those that have ended, a webhook
 
 
 # ---------------------------------------------------------------- written with the move
-def announce(connection: Connection, job: Any, seq: int, told: Mapping[str, Any]) -> None:
-    """Writes what the tenant's webhooks are to be told of a move, of which `told` is event number `seq` of the job.
+TO_BE_TOLD = (
+    sa.select(webhooks.c.tenant, webhooks.c.number, webhooks.c.events, webhooks.c.labels)
+    .where(webhooks.c.tenant.in_(sa.bindparam("tenants", expanding=True)), webhooks.c.disabled_because.is_(None))
+    .with_for_update(read=True, key_share=True)
+)
+
+
+def announce(connection: Connection, moved: Sequence[Any], seq: int, told: Mapping[str, Any]) -> None:
+    """Writes what the tenants' webhooks are to be told of a move that these jobs have made, of which `told` is event
+    number `seq` of each.
 
     Webhooks are held in place meanwhile: one that is deleted at the same time must not undo the move.
     """
-    query = sa.select(webhooks.c.number, webhooks.c.events, webhooks.c.labels).where(
-        webhooks.c.tenant == job.tenant, webhooks.c.disabled_because.is_(None)
-    )
-    event, labels = event_of(told), job.plan["spec"]["labels"]
-    found = connection.execute(query.with_for_update(read=True, key_share=True)).all()
-    wanted = [webhook.number for webhook in found if wants(webhook, event, labels)]
-    if wanted:
-        moved = connection.execute(sa.select(jobs).where(jobs.c.number == job.number)).one()
-        payload = envelope(event, told["at"], data_of(moved, labels, seq, told))
-        connection.execute(sa.insert(deliveries), [_new(number, event, payload, told["at"]) for number in wanted])
+    found = connection.execute(TO_BE_TOLD, {"tenants": sorted({job.tenant for job in moved})}).all()
+    if not found:
+        return
+    event = event_of(told)
+    for job in moved:
+        labels = job.plan["spec"]["labels"]
+        wanted = [each.number for each in found if each.tenant == job.tenant and wants(each, event, labels)]
+        if wanted:
+            now = connection.execute(sa.select(jobs).where(jobs.c.number == job.number)).one()
+            payload = envelope(event, told["at"], data_of(now, labels, seq, told))
+            connection.execute(sa.insert(deliveries), [_new(number, event, payload, told["at"]) for number in wanted])
 
 
 def check_by_hand(connection: Connection, webhook_number: int) -> None:

@@ -32,7 +32,7 @@ def added(batches: "Batches[int, int]", items: Sequence[int], work: Doubling) ->
 
     def add(item: int) -> None:
         try:
-            found[item] = batches.add(item)
+            found[item] = batches.add(item).result(WITHIN_S)
         except (OSError, ValueError) as error:
             found[item] = error
 
@@ -76,7 +76,7 @@ def test_one_that_comes_alone_is_done_at_once() -> None:
     work = Doubling()
     work.may_end.set()
     batches = Batches(work, most=100)
-    assert [batches.add(item) for item in (1, 2)] == [2, 4]
+    assert [batches.add(item).result(WITHIN_S) for item in (1, 2)] == [2, 4]
     with pytest.raises(ValueError, match="a hundred"):
-        batches.add(100)
+        batches.add(100).result(WITHIN_S)
     assert work.calls == [[1], [2], [100]]
