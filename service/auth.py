@@ -105,7 +105,8 @@ class Shown(NamedTuple):
 
 
 def _shown(request: Request) -> Shown:
-    if holds_key(request.scope["path"]) or holds_key(unquote(request.url.query)):
+    query = request.scope["query_string"].decode("latin-1")
+    if holds_key(request.scope["path"]) or holds_key(unquote(query)):
         raise Unauthorized("got a key in the URL, where logs keep it: revoke it, and send keys in Authorization only")
     given = request.headers.get("authorization")
     if given is not None:

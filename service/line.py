@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -77,7 +78,9 @@ class Line:
 
     def place(self, tenant: str, priority: int, number: int) -> int:
         """How many are served before the job, and 1. It need not be in the line yet."""
-        higher = sum(len(part.numbers) for at, parts in self.parts.items() if at > priority for part in parts.values())
+        higher = sum(count for at, count in self._counts.items() if at > priority)
+        if not self.reserved:
+            return higher + self._before(tenant, priority, number) + 1
         kept = [job for job in self.reserved if job.priority == priority]
         own = next((index for index, job in enumerate(kept) if job.number == number), None)
         if own is not None:
@@ -85,6 +88,11 @@ class Line:
         before = self._before(tenant, priority, number)
         passed_by = sum(self._before(job.tenant, priority, job.number) >= before for job in kept)
         return higher + before + passed_by + 1
+
+    @cached_property
+    def _counts(self) -> Mapping[int, int]:
+        """How many jobs there are of each priority."""
+        return {at: sum(len(part.numbers) for part in parts.values()) for at, parts in self.parts.items()}
 
     def _before(self, tenant: str, priority: int, number: int) -> int:
         """How many of the same priority come before the job, places that are kept aside."""
