@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,22 +47,37 @@ def digest_of_reading(media_type: str, options: "ReadOptions") -> str:
 
 
 class Catalog:
-    """Data sets, each its tenant's, kept in a database; their tables are in `folder`/<id>/table.arrow."""
+    """Data sets, each its tenant's, kept in a database; their tables are in `folder`/<id>/table.arrow. `is_alone`:
+    nobody else adds or removes any there, so that what a name means is asked for once, as long as we change nothing."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self._database = database
+    def __init__(self, database: Database, folder: Path, *, is_alone: bool = False) -> None:
+        self._database, self._is_alone = database, is_alone
         self.folder = folder
         self._tables: dict[str, TableFile] = {}
+        self._meant: dict[tuple[str, str], TableFile] = {}
+        self._lock = threading.Lock()
+        self._changes = 0
 
     def add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
         """Lists a data set as the next version of its name; returns it, and whether it is new.
 
         It is not when the same bytes were uploaded under that name, to be read in the same way, by somebody quicker.
         """
+        with self._changing():
+            try:
+                return self._add(new)
+            except exc.IntegrityError:  # the name was new, and somebody quicker has taken it into use
+                return self._add(new)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Forgets what names mean, once they may mean something else, however that has ended."""
         try:
-            return self._add(new)
-        except exc.IntegrityError:  # the name was new, and somebody quicker has taken it into use
-            return self._add(new)
+            yield
+        finally:
+            with self._lock:
+                self._changes += 1
+                self._meant.clear()
 
     def _add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
         with self._database.writing() as connection:
@@ -88,7 +105,7 @@ class Catalog:
 
     def delete(self, tenant: str, id_or_name: str) -> str:
         """Takes a data set off the list and returns its id. Raises NotFound, or Conflict while a job needs it."""
-        with self._database.writing() as connection:
+        with self._changing(), self._database.writing() as connection:
             found = _find(connection, tenant, id_or_name)
             connection.execute(sa.delete(datasets).where(datasets.c.number == found.number))
             # After the row is locked: whoever submits a job on it now waits for us, and then finds it gone.
@@ -103,15 +120,24 @@ class Catalog:
     def tables_of(self, tenant: str, *ids_or_names: str) -> Sequence[TableFile | None]:
         """The tables of data sets by their ids, or of the newest versions of names; None for what is not there.
 
-        What a data set holds never changes, so only which one is meant is asked for each time.
+        What a data set holds never changes, so only which one is meant is asked for each time, if others may change it.
         """
-        found = []
+        meant = [self._meant.get((tenant, id_or_name)) for id_or_name in ids_or_names]
+        if None not in meant:
+            return meant
+        changes, found = self._changes, []
         with self._database.reading() as connection:
             for id_or_name in ids_or_names:
                 row = _found(connection, tenant, id_or_name, ID_ONLY)
                 found.append(None if row is None else self._table(connection, tenant, row.id))
         while len(self._tables) > MAX_TABLES:
             self._tables.pop(next(iter(self._tables)), None)  # the oldest one
+        with self._lock:
+            if self._is_alone and changes == self._changes:  # else it may be what they meant before
+                if len(self._meant) >= MAX_TABLES:
+                    self._meant.clear()
+                names = [(tenant, id_or_name) for id_or_name in ids_or_names]
+                self._meant |= {name: table for name, table in zip(names, found, strict=True) if table is not None}
         return found
 
     def _table(self, connection: Connection, tenant: str, dataset_id: str) -> TableFile:

@@ -247,7 +247,8 @@ class ControlPlane:
                 log.exception("the database could not be brought up to date")
                 return
             self._database, self._store, self._feeds = database, store, Feeds(store, self.bell)
-            self._catalog, self._credentials = Catalog(database, self.folder.datasets), credentials
+            self._catalog = Catalog(database, self.folder.datasets, is_alone=not self.settings.shared)
+            self._credentials = credentials
             self._census = Census(database)
             self._tenants, self._places = Tenants(database, self.settings.quota), Places(store.queue)
             rules = Rules(self.settings.webhook_hosts, self.settings.webhook_private)

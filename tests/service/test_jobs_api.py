@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.problems import errors_of
-from support.service_in_process import SPEC, WITHIN_S, Service
+from support.service_in_process import CSV, SPEC, WITHIN_S, Service
 
 JSON = {"Content-Type": "application/json"}
 
@@ -166,6 +166,17 @@ def test_metrics_are_thinned_evenly_from_the_first_to_the_last(service: Service,
     service.until(job_id, "failed")
     page = service.http.get(f"/v1/jobs/{job_id}/metrics", params={"points": points}).json()
     assert ([item["step"] for item in page["items"]], page["next_cursor"]) == (steps, None)
+
+
+def test_a_name_means_its_newest_version_from_one_request_to_the_next(service: Service) -> None:
+    waits = {"workers": {"min": 64, "max": 64}}
+    first, again = (service.submit(**waits)["dataset_id"] for _ in range(2))
+    newest = service.upload(content=CSV + CSV.splitlines(keepends=True)[-1])["id"]
+    job = service.submit(**waits)
+    assert (again, job["dataset_id"]) == (first, newest) != (first, first)
+    service.act(job["id"], "cancel")
+    assert service.http.delete(f"/v1/datasets/{newest}").status_code == 204
+    assert service.submit(**waits)["dataset_id"] == first
 
 
 def test_jobs_are_paged_newest_first_without_gaps_or_doubles(service: Service) -> None:
