@@ -80,3 +80,15 @@ def test_one_that_comes_alone_is_done_at_once() -> None:
     with pytest.raises(ValueError, match="a hundred"):
         batches.add(100).result(WITHIN_S)
     assert work.calls == [[1], [2], [100]]
+
+
+def test_what_nobody_waits_for_any_more_is_not_done_and_holds_up_nobody() -> None:
+    work = Doubling()
+    batches = Batches(work, most=100)
+    first = batches.add(0)
+    assert work.began.wait(WITHIN_S)
+    given_up, other = batches.add(1), batches.add(2)
+    assert given_up.cancel()
+    work.may_end.set()
+    assert (first.result(WITHIN_S), other.result(WITHIN_S)) == (0, 4)
+    assert work.calls == [[0], [2]]
