@@ -30,15 +30,27 @@ class Batches(Generic[Item, Result]):
         """How many wait."""
         return len(self._pending)
 
-    def add(self, item: Item) -> "Future[Result]":
-        """Has an item done; tells what came of it."""
+    def add(self, item: Item) -> Result:
+        """Has an item done, by this thread where no other is at work, and returns its result."""
+        outcome, begins = self._put(item)
+        if begins:
+            self._work()
+        return outcome.result()
+
+    def add_soon(self, item: Item) -> "Future[Result]":
+        """Has an item done by another thread; tells what came of it."""
+        outcome, begins = self._put(item)
+        if begins:
+            threading.Thread(target=self._work, name="batches", daemon=True).start()
+        return outcome
+
+    def _put(self, item: Item) -> "tuple[Future[Result], bool]":
+        """What will come of it, and whether nobody is at work yet."""
         outcome: Future[Result] = Future()
         with self._lock:
             self._pending.append((item, outcome))
             begins, self._is_at_work = not self._is_at_work, True
-        if begins:
-            threading.Thread(target=self._work, name="batches", daemon=True).start()
-        return outcome
+        return outcome, begins
 
     def _work(self) -> None:
         while batch := self._next():

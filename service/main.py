@@ -122,8 +122,8 @@ def serve(settings: Settings) -> None:
 
 
 def _settle(control: "ControlPlane") -> None:
-    """Has garbage looked for less often once all is there, and never again among what was there then: a million objects
-    of libraries, and to go through them stops every thread for a fifth of a second."""
+    """Has garbage looked for less often once all is there, and never again among what was there then: to go
+    through the objects of all libraries stops every thread for a tenth of a second."""
     control.ready.wait()
     gc.collect()
     gc.freeze()

@@ -77,11 +77,11 @@ class Store:
         Jobs that come at the same time are committed together. Raises InvalidInput when that key came with another
         request, or a data set has been deleted meanwhile.
         """
-        return await asyncio.wrap_future(self._submitted.add(new))
+        return await asyncio.wrap_future(self._submitted.add_soon(new))
 
     def add(self, new: NewJob) -> Added:
         """The same for who may wait."""
-        return self._submitted.add(new).result()
+        return self._submitted.add(new)
 
     def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
         outcomes = self._added(batch)

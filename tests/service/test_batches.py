@@ -32,7 +32,7 @@ def added(batches: "Batches[int, int]", items: Sequence[int], work: Doubling) ->
 
     def add(item: int) -> None:
         try:
-            found[item] = batches.add(item).result(WITHIN_S)
+            found[item] = batches.add(item)
         except (OSError, ValueError) as error:
             found[item] = error
 
@@ -76,18 +76,18 @@ def test_one_that_comes_alone_is_done_at_once() -> None:
     work = Doubling()
     work.may_end.set()
     batches = Batches(work, most=100)
-    assert [batches.add(item).result(WITHIN_S) for item in (1, 2)] == [2, 4]
+    assert [batches.add(item) for item in (1, 2)] == [2, 4]
     with pytest.raises(ValueError, match="a hundred"):
-        batches.add(100).result(WITHIN_S)
+        batches.add(100)
     assert work.calls == [[1], [2], [100]]
 
 
 def test_what_nobody_waits_for_any_more_is_not_done_and_holds_up_nobody() -> None:
     work = Doubling()
     batches = Batches(work, most=100)
-    first = batches.add(0)
+    first = batches.add_soon(0)
     assert work.began.wait(WITHIN_S)
-    given_up, other = batches.add(1), batches.add(2)
+    given_up, other = batches.add_soon(1), batches.add_soon(2)
     assert given_up.cancel()
     work.may_end.set()
     assert (first.result(WITHIN_S), other.result(WITHIN_S)) == (0, 4)
