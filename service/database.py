@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from pydantic_core import from_json
 from sqlalchemy import event, exc
 from sqlalchemy.ext.compiler import compiles
 
-from service.clock import since_1970
-
 __all__ = [
     "AWAY",
     "DEFAULT_TENANT",
@@ -22,7 +20,6 @@ __all__ = [
     "WAITS",
     "Database",
     "DatabaseTime",
-    "SteadyTime",
     "control_planes",
     "dataset_names",
     "datasets",
@@ -371,22 +368,6 @@ class Database:
             self._engine.dialect.do_ping(connection)
         except self._engine.dialect.loaded_dbapi.Error as error:
             raise exc.InvalidatePoolError from error
-
-
-class SteadyTime:
-    """The present in UTC, as the database's clock told it at first and as this process's own time has passed since: who
-    compares two of its moments is not misled by a clock that was set in between."""
-
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
-        self._database, self._clock = database, clock
-        self._ahead_s: float | None = None  # of the clock of this process
-
-    def __call__(self) -> str:
-        """Raises one of AWAY if it is asked for the first time."""
-        if self._ahead_s is None:
-            with self._database.reading() as connection:
-                self._ahead_s = connection.scalar(sa.select(DatabaseTime())) - self._clock()  # type: ignore[operator]
-        return since_1970(self._ahead_s + self._clock())
 
 
 class _OneAtATime(AbstractContextManager[None]):

@@ -19,10 +19,11 @@ from sqlalchemy import Connection, Row, exc
 
 from service.batches import Batches
 from service.clock import later, now
-from service.database import Database, SteadyTime, events, job_labels, jobs, tenants
+from service.database import Database, events, job_labels, jobs, tenants
 from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
 from service.owner import NOBODY, Owner
+from service.patience import Patience
 from service.queue import Queue
 from service.submission import Added, NewJob, add_all, by_idempotency_key, job_of_key
 from service.webhooks.outbox import announce
@@ -59,7 +60,7 @@ class Store:
         clock: Callable[[], str] = now,
         owner: Owner | None = None,
         on_move: "OnMove" = lambda before, to: None,
-        steady: Callable[[], str] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.owner = owner or Owner(database)
         """The control plane that this store writes for."""
@@ -67,7 +68,7 @@ class Store:
         """The jobs that wait."""
         self._database = database
         self._on_event, self._on_move = on_event, on_move
-        self._clock, self._steady = clock, steady or SteadyTime(database)
+        self._clock, self._patience = clock, patience or Patience()
         self._submitted: Batches[NewJob, Added] = Batches(self._add, MAX_BATCH)
 
     # ------------------------------------------------------------ submitting and removing
@@ -93,9 +94,8 @@ class Store:
 
     def _added(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
         try:
-            steady = self._steady()
             with self._database.writing() as connection:
-                return add_all(connection, batch, self._clock(), steady)
+                return add_all(connection, batch, self._clock(), self._patience)
         except exc.IntegrityError:  # a key of one of them, committed by somebody else between our look and our insert
             if len(batch) > 1:
                 return [added for new in batch for added in self._added([new])]
@@ -232,8 +232,9 @@ class Store:
 
     def end_late(self, limit: int) -> Sequence[str]:
         """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
-        late = sa.select(jobs).where(jobs.c.wait_until <= self._steady())  # each move clears that of its job
         with self._database.reading() as connection:
+            now = self._patience.now(connection)
+            late = sa.select(jobs).where(jobs.c.wait_until <= now)  # each move clears that of its job
             if connection.execute(late.limit(1)).first() is None:
                 return []
         with self._database.writing() as connection:

@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from service.clock import later
 from service.database import datasets, events, idempotency_keys, job_labels, jobs
 from service.jobs import MOVES, JobState, state_event
+from service.patience import Patience
 from service.quota import model_bytes
 from service.webhooks.outbox import announce
 from shared.errors import InvalidInput
@@ -50,10 +50,9 @@ class NewJob:
 
 
 def add_all(
-    connection: Connection, batch: Sequence[NewJob], moment: str, steady: str
+    connection: Connection, batch: Sequence[NewJob], moment: str, patience: Patience
 ) -> Sequence[Added | InvalidInput]:
-    """Inserts those that are new, and tells of each what came of it, or with what it is refused. Users are told
-    `moment`; how long jobs wait is counted from `steady`."""
+    """Inserts those that are new, and tells of each what came of it, or with what it is refused. `moment` is now."""
     outcomes: dict[str, Added | InvalidInput] = {}
     fresh: list[NewJob] = []
     keys: set[tuple[str, str]] = set()
@@ -73,7 +72,7 @@ def add_all(
                 continue  # of two that came at once with one key, the first one is inserted
             keys.add((new.tenant, new.idempotency_key))
         fresh.append(new)
-    outcomes |= {job.id: (job, True) for job in _insert(connection, fresh, moment, steady)}
+    outcomes |= {job.id: (job, True) for job in _insert(connection, fresh, moment, patience)}
     for new in batch:
         if new.id not in outcomes:
             outcomes[new.id] = _repeated(connection, new)
@@ -90,11 +89,13 @@ def _repeated(connection: Connection, new: NewJob) -> Added | InvalidInput:
     return known, False
 
 
-def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, steady: str) -> Sequence[JobRow]:
+def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, patience: Patience) -> Sequence[JobRow]:
     if not batch:
         return []
     # Without RETURNING it is one short statement, which the driver has prepared, for a row after the other.
-    connection.execute(INSERT, [_values(new, moment, steady) for new in batch])
+    limits_s = {limit_s for new in batch if (limit_s := new.plan.spec.max_wait_s) is not None}
+    until: dict[float | None, str] = {limit_s: patience.until(connection, limit_s) for limit_s in limits_s}
+    connection.execute(INSERT, [_values(new, moment, until.get(new.plan.spec.max_wait_s)) for new in batch])
     rows = connection.execute(INSERTED, {"ids": [new.id for new in batch]}).all()
     numbers = {row.id: row.number for row in rows}
     told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
@@ -123,7 +124,7 @@ def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, steady
     return rows
 
 
-def _values(new: NewJob, moment: str, steady: str) -> dict[str, Any]:
+def _values(new: NewJob, moment: str, wait_until: str | None) -> dict[str, Any]:
     """The row of a job that is queued."""
     spec = new.plan.spec
     return {
@@ -149,7 +150,7 @@ def _values(new: NewJob, moment: str, steady: str) -> dict[str, Any]:
         "last_event": 1,
         "submitted_by": new.submitted_by,
         "created_at": moment,
-        "wait_until": None if spec.max_wait_s is None else later(steady, spec.max_wait_s),
+        "wait_until": wait_until,
     }
 
 

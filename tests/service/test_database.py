@@ -8,13 +8,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from service.clock import seconds_between, since_1970
 from service.database import (
     AWAY,
     DEFAULT_TENANT,
     Database,
-    DatabaseTime,
-    SteadyTime,
     dataset_names,
     datasets,
     idempotency_keys,
@@ -36,16 +33,6 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.reading() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0010"
-
-
-def test_steady_time_is_the_databases_and_passes_as_that_of_the_process_does(database: Database) -> None:
-    clock = iter([1000.0, 1000.0, 1005.0])
-    steady = SteadyTime(database, lambda: next(clock))
-    with database.reading() as connection:
-        told: float = connection.scalar(sa.select(DatabaseTime())) or 0.0
-    moment = steady()
-    assert 0 <= seconds_between(since_1970(told), moment) < 5
-    assert seconds_between(moment, steady()) == pytest.approx(5.0, abs=1e-5)
 
 
 def test_versions_of_before_the_second_migration_are_not_used_again(empty_database_url: str) -> None:

@@ -11,6 +11,7 @@ from service.catalog import Catalog
 from service.clock import now
 from service.database import Database
 from service.jobs import JobState, Move, Verb, after_end, give_way
+from service.patience import Patience
 from service.store import JobFilter, Store, Told
 from service.submission import add_all
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -101,7 +102,7 @@ def test_of_jobs_that_come_together_each_is_taken_or_refused_by_itself(database:
         new_job(tenant="other"),
     ]
     with database.writing() as connection:
-        outcomes = add_all(connection, batch, now(), now())
+        outcomes = add_all(connection, batch, now(), Patience())
     told = [str(each) if isinstance(each, InvalidInput) else each[1] for each in outcomes]
     assert told[:3] == [True, True, False]
     assert told[4] is False
@@ -326,13 +327,14 @@ def test_what_is_no_data_set_is_not_found(catalog: Catalog, name: str) -> None:
 def test_a_job_that_waited_too_long_is_told_as_a_move_like_any_other(database: Database, tmp_path: Path) -> None:
     with_a_dataset(database, tmp_path)
     moves: list[Any] = []
-    moments = iter(["2026-11-27T07:00:00.000000Z", "2026-11-27T07:00:05.000000Z"])
+    moments = iter([1e9, 1e9, 1e9 + 5])
     store = Store(
         database,
-        steady=lambda: next(moments),
+        patience=Patience(lambda _: next(moments), monotonic=iter([0.0, 0.0, 5.0]).__next__),
         on_move=lambda job, to: moves.append((None if job is None else job.state, to)),
     )
     job = store.add(new_job(max_wait_s=1))[0]
+    assert store.end_late(10) == []
     assert store.end_late(10) == [job.id]
     assert moves == [(None, "queued"), ("queued", "failed")]
 

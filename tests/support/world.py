@@ -15,6 +15,7 @@ from service.clock import later
 from service.database import Database, jobs, tenants
 from service.fairness import InUse
 from service.jobs import MOVES, JobState, Verb
+from service.patience import Patience
 from service.places import Places
 from service.quota import Quota
 from service.runner import Attempt, Runner, Runners
@@ -32,6 +33,7 @@ from workers.job import Node, NotPlaced, TrainingJob
 
 TENANTS = (TENANT, "blue", "green")
 BEGAN_AT = "2026-11-24T00:00:00.000000Z"
+YEARS_S = 1.8e9  # since 1970, about: that the database tells another time than the service is no matter
 TABLE = TableFile(dataset_id="ds_1", path="", rows=3, sha256="a" * 64, columns=[Column(name="y", type="number")])
 SIZES = ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps")
 PLAN = Plan(
@@ -170,6 +172,8 @@ class World:
             connection.execute(sa.delete(jobs))
             connection.execute(sa.update(tenants).values(served_at=None))
         self.cluster = SimulatedCluster(cpus, keeps=keeps_attempts)
+        # One for all starts: who waits while the clock is set and the service then starts anew may be cut short.
+        self._patience = Patience(lambda _: self.clock + self.wall_offset_s + YEARS_S, lambda: self.clock)
         self.stale: list[Runner] = []
         """Those of control planes that were given up for dead, and are not."""
         self.runners: list[Runner] = []
@@ -191,7 +195,7 @@ class World:
     def start(self) -> None:
         """The service starts, on what it finds in the database."""
         self.runners = []
-        self.store = Store(self._database, self.untold.append, self.wall_clock, steady=self.steady_clock)
+        self.store = Store(self._database, self.untold.append, self.wall_clock, patience=self._patience)
         self._runners = Runners(
             self.store,
             self.cluster,
@@ -236,9 +240,6 @@ class World:
 
     def wall_clock(self) -> str:
         return later(BEGAN_AT, self.clock + self.wall_offset_s)
-
-    def steady_clock(self) -> str:
-        return later(BEGAN_AT, self.clock)
 
     def _job_of(self, attempt: Attempt) -> TrainingJob:
         return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers, epoch=attempt.epoch)
