@@ -47,8 +47,8 @@ PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service 
 ENDS_WITHIN_S = 7.5
 SAYS_GOODBYE_WITHIN_S = 0.5
 FOREIGN = (
-    "is in use by a service with another data folder; give each a database of its own, or have them share "
-    "the data folder and a Ray cluster too (--data-dir, --ray-address)"
+    "belongs to another data folder: what its jobs need lies there; start the service with that one (--data-dir), or "
+    "with a database of its own (--database-url)"
 )
 
 log = logging.getLogger("chainrule")
@@ -231,13 +231,13 @@ class ControlPlane:
             try:
                 database.migrate()
                 store, credentials = Store(database, self.bell.ring, on_move=self._moved), Credentials(database)
-                if not store.owner.enter(self.folder.id()):
+                if not database.belongs_to(self.folder.id()):
                     self._problems["database"] = FOREIGN
                     log.warning("the database %s", FOREIGN)
                     self._stopping.wait(TRY_AGAIN_S)
                     continue
                 credentials.keep_one_admin(self.folder.write_admin_key)
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 self._problems["database"] = f"cannot be opened: {reason_of(error)}"
                 log.warning("the database cannot be opened: %s; trying again in %g s", reason_of(error), TRY_AGAIN_S)
                 self._stopping.wait(TRY_AGAIN_S)

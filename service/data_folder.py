@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -116,8 +115,12 @@ class DataFolder:
         try:
             self._disk.write(partial, [content])
             self._disk.flush(partial)
-            with suppress(FileExistsError):  # by another service that shares the folder: all of them take that one
+            try:
                 path.hardlink_to(partial)
+            except FileExistsError:  # by another service that shares the folder: all of them take that one
+                pass
+            except OSError:  # a file system without such links
+                self._disk.rename(partial, path)
         finally:
             self._disk.remove(partial)
         self._disk.flush_folder(self.path)

@@ -240,7 +240,12 @@ control_planes = sa.Table(
     metadata,
     sa.Column("id", sa.String(40), primary_key=True),
     sa.Column("lease_until", sa.Double, nullable=False),  # as that of a job: it is alive until then
-    sa.Column("folder", sa.String(40)),  # the id of its data folder; null of a release that did not tell
+)
+
+data_folder = sa.Table(
+    "data_folder",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),  # one row, of the folder that all files of the jobs are in
 )
 
 webhooks = sa.Table(
@@ -354,6 +359,14 @@ class Database:
         with self.writing() as connection:
             _lock(connection, MIGRATING)
             command.upgrade(migrations_of(connection), "head")
+
+    def belongs_to(self, folder: str) -> bool:
+        """Whether what is in it belongs to the data folder of that id; so it does to the first that asks."""
+        with self.scheduling(), self.writing() as connection:
+            owner = connection.scalar(sa.select(data_folder.c.id))
+            if owner is None:
+                connection.execute(sa.insert(data_folder).values(id=folder))
+        return owner in (None, folder)
 
     def close(self) -> None:
         """Closes every connection."""

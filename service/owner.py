@@ -29,22 +29,8 @@ class Owner:
     def __init__(self, database: Database, time: ColumnElement[float] | None = None) -> None:
         self.id = f"cp_{ULID()}"
         """Another one each time that the service starts."""
-        self._folder: str | None = None
         self._database = database
         self._time: ColumnElement[float] = DatabaseTime() if time is None else time
-
-    def enter(self, folder: str) -> bool:
-        """Says that this control plane is alive, and works in the data folder of that id. Returns False, and does
-        nothing, while one is alive that works in another: what is in the database belongs to one folder."""
-        foreign = sa.select(control_planes.c.id).where(
-            control_planes.c.folder != folder, control_planes.c.lease_until - self._time > 0
-        )
-        with self.scheduling(), self._database.writing() as connection:
-            if connection.execute(foreign.limit(1)).first() is not None:
-                return False
-            self._folder = folder
-            self._say_alive(connection, self._time + LEASE_S)
-        return True
 
     def of_lease(self) -> dict[str, Any]:
         """The columns of a job that this control plane takes."""
@@ -90,7 +76,7 @@ class Owner:
         said = sa.update(control_planes).where(control_planes.c.id == self.id).values(lease_until=until)
         if connection.execute(said).rowcount == 0:
             connection.execute(sa.delete(control_planes).where(control_planes.c.lease_until < self._time))
-            connection.execute(sa.insert(control_planes).values(id=self.id, folder=self._folder, lease_until=until))
+            connection.execute(sa.insert(control_planes).values(id=self.id, lease_until=until))
 
     def leave(self) -> None:
         """Says that this control plane is no longer alive."""

@@ -139,7 +139,7 @@ def test_a_key_that_is_revoked_at_one_is_refused_by_all_within_a_second(group: G
         asked = time.monotonic()
 
 
-def test_a_service_with_a_folder_of_its_own_takes_no_jobs_of_a_database_that_is_in_use(
+def test_a_service_with_a_folder_of_its_own_takes_no_jobs_of_a_database_of_another(
     group: Group, tmp_path: Path
 ) -> None:
     attempt, follower, _ = group.run()

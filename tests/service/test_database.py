@@ -35,6 +35,13 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0010"
 
 
+def test_a_database_belongs_to_the_data_folder_that_was_first(database: Database) -> None:
+    assert database.belongs_to("folder_1")
+    assert database.belongs_to("folder_1"), "all who share it, and who starts again"
+    assert not database.belongs_to("folder_2")
+    assert database.belongs_to("folder_1")
+
+
 def test_versions_of_before_the_second_migration_are_not_used_again(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     kept = {"rows": 1, "size_bytes": 1, "sha256": "", "read_as": "", "columns": [], "categories": {}, "created_at": ""}

@@ -151,15 +151,6 @@ def expire(database: Database) -> None:
 
 
 # ---------------------------------------------------------------- races
-def test_a_database_belongs_to_one_data_folder_as_long_as_somebody_works_in_that(database: Database) -> None:
-    now = sa.literal(1000.0)
-    assert Owner(database, now).enter("folder_1")
-    assert Owner(database, now).enter("folder_1"), "all who share it, and who starts again"
-    assert not Owner(database, now + LEASE_S - 1).enter("folder_2")
-    assert Owner(database, now + LEASE_S + 1).enter("folder_2")
-    assert not Owner(database, now + LEASE_S + 1).enter("folder_1")
-
-
 @pytest.mark.timeout(4 * 3600 if LONG else 240)
 def test_of_control_planes_that_race_for_a_job_one_gets_it(store: Store, database: Database) -> None:
     job_id = queued(store)
