@@ -19,9 +19,9 @@ def _told(connection: Connection) -> float:
 
 
 class Patience:
-    """Says until when a job waits, by the database's clock, and what time it is for those who wait: never later than by
-    this process's own time since it first looked. So a clock that is set forward cuts nobody short, and one that is set
-    back lets those wait longer whom it finds waiting."""
+    """Says until when a job waits, and what time it is for those who wait, by two clocks: the database's, and this
+    process's own time since it first looked at that. A job waits until both say so, by the one that was ahead when it
+    came. So no clock that is set cuts anybody short, though some wait longer then; nor does a machine that slept."""
 
     def __init__(
         self, told: Callable[[Connection], float] = _told, monotonic: Callable[[], float] = time.monotonic
@@ -31,8 +31,7 @@ class Patience:
 
     def until(self, connection: Connection, max_wait_s: float) -> str:
         """When a job that comes now has waited for so long."""
-        told, _ = self._look(connection)
-        return since_1970(told + max_wait_s)
+        return since_1970(max(self._look(connection)) + max_wait_s)
 
     def now(self, connection: Connection) -> str:
         """Who was to wait until then, or less, has waited too long."""

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.client import Client
-from chainrule.errors import ChainruleError, Conflict
+from chainrule.errors import ChainruleError, Conflict, NotFound
 from chainrule.model import Model, forward, probabilities
 from chainrule.training import Source
 
@@ -132,9 +132,9 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         Of its own, as other fits on the same rows, also in other processes, must not lose theirs.
         """
         name = f"{LABEL}-{uuid.uuid4().hex}"
-        with Source.of(columns).file() as path:
-            client.add_dataset(path, name)
         try:
+            with Source.of(columns).file() as path:
+                client.add_dataset(path, name)
             yield name
         finally:
             try:
@@ -152,7 +152,8 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             if not self.keep_job:
                 job.delete()
         if not self.keep_job:
-            client.delete_dataset(name)
+            with suppress(NotFound):  # the upload did not get so far
+                client.delete_dataset(name)
 
     def _spec(self, x: Array, targets: int) -> dict[str, Any]:
         batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), len(x))

@@ -70,6 +70,9 @@ def rows_of(data: Any) -> Iterable[Mapping[str, Any]]:
     """The rows of a table, as JSON has them; what is no table are rows already."""
     if not any(hasattr(data, name) for name in ("columns", "column_names", "keys", "__array__", "__arrow_c_stream__")):
         return data  # type: ignore[no-any-return]
+    for name, values in data.items() if isinstance(data, Mapping) else ():
+        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+            raise InvalidInput.of(str(name), values, "a column's values, one for each row; a single row is [{…}]")
     columns = {name: array_of(values).tolist() for name, values in columns_of(data).items()}
     rows = zip(*columns.values(), strict=True)
     return (dict(zip(columns, map(_json_value, row), strict=True)) for row in rows)

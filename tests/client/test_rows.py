@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from chainrule import InvalidFile
+from chainrule import InvalidFile, InvalidInput
 from chainrule.rows import read_rows
+from chainrule.tables import rows_of
 
 
 def one(folder: Path, cell: str, kind: str) -> Any:
@@ -104,3 +105,9 @@ def test_a_file_that_is_not_there_or_not_gzip_is_refused(tmp_path: Path) -> None
     (tmp_path / "rows.csv.gz").write_bytes(b"x\n1\n")
     with pytest.raises(InvalidFile, match="cannot be read"):
         list(read_rows(tmp_path / "rows.csv.gz", {}))
+
+
+@pytest.mark.parametrize("row", [{"age": 39}, {"word": "hello"}, {"age": [39], "word": None}], ids=str)
+def test_a_single_row_is_not_taken_for_columns(row: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="a single row is"):
+        rows_of(row)

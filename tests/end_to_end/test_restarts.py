@@ -19,7 +19,7 @@ WINE: dict[str, Any] = {
     "target": "quality",
     "layers": [{"type": "dense", "units": 16, "activation": "silu"}, {"type": "dropout", "rate": 0.1}],
     "batch_size": 100,
-    "epochs": 100,  # a second, so that something can happen on the way
+    "epochs": 200,  # a second, so that something can happen on the way
     "validation": {"fraction": 0.1},
     "checkpoint": {"every_s": 0.2},
     "workers": 2,

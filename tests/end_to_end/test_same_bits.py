@@ -44,7 +44,7 @@ def test_another_seed_gives_other_bits(service: RunningService, alone: str) -> N
 
 def test_a_job_paused_and_resumed_twice_ends_with_the_same_bits(service: RunningService) -> None:
     service.upload("wine", DATA / "wine-quality-white.csv")
-    long = {**WINE, "epochs": 100, "workers": 2}  # a second, so that it can be paused on the way
+    long = {**WINE, "epochs": 200, "workers": 2}  # a second, so that it can be paused on the way
     undisturbed = service.trained(**long)["parameters_sha256"]
     job_id = service.submit(**long)["id"]
     pauses = 0
