@@ -30,6 +30,7 @@ export async function inTurns(begin: Begin, signal: AbortSignal): Promise<void> 
         if (hasEnded) return; // and the next turn may have begun
         hasEnded = true;
         clearInterval(timer);
+        signal.removeEventListener("abort", end);
         close();
         resolve();
       }
@@ -49,11 +50,12 @@ function areFew(): boolean {
   return "locks" in navigator && page?.nextHopProtocol === "http/1.1";
 }
 
-/** The place that fewest have or wait for. */
+/** The place that fewest have or wait for; of several, any: windows that open together ask before any of them has one. */
 async function freest(): Promise<string> {
   const { held = [], pending = [] } = await navigator.locks.query();
-  const users = (place: string): number => [...held, ...pending].filter(({ name }) => name === place).length;
-  return PLACES.reduce((best, place) => (users(place) < users(best) ? place : best));
+  const users = PLACES.map((place) => [...held, ...pending].filter(({ name }) => name === place).length);
+  const free = PLACES.filter((_, at) => users[at] === Math.min(...users));
+  return free[Math.floor(Math.random() * free.length)]!;
 }
 
 async function isWaitedFor(place: string): Promise<boolean> {
