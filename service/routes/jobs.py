@@ -44,6 +44,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 LABEL = re.compile(r"([A-Za-z0-9_.\-/]{1,63})(?:[=:]([^\x00]*))?", re.DOTALL)
 MAX_STEP = 2**62
+AFTER = (
+    "Only what has an id above this one; `Last-Event-ID`, which a browser sends when it connects again, may say more."
+)
 LONG_PAGE = 10_000
 EVENT_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MAX_LABELS = 64  # as many as a job can have
@@ -285,10 +288,11 @@ async def watch_job(
     job_id: JobId,
     who: Reader,
     control: Control,
+    after: Annotated[int, Query(ge=0, le=MAX_STEP, description=AFTER)] = 0,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
-    after = event_number(last_event_id)
+    after = max(after, event_number(last_event_id))
     await run_in_threadpool(control.store.get, who.tenant, job_id)
     events = control.feeds.stream(who.tenant, job_id, after, recheck(request))
     return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)

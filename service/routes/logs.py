@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from service.auth import Reader, recheck
 from service.log_views import LogLine, LogPage
 from service.openapi import errors
-from service.routes.jobs import EVENT_STREAM_HEADERS, MAX_STEP, event_number
+from service.routes.jobs import AFTER, EVENT_STREAM_HEADERS, MAX_STEP, event_number
 from service.routes.parameters import Control, Cursor, JobId, LastEventId
 from service.views import cursor_of, number_of
 
@@ -52,10 +52,11 @@ async def watch_logs(
     job_id: JobId,
     who: Reader,
     control: Control,
+    after: Annotated[int, Query(ge=0, le=MAX_STEP, description=AFTER)] = 0,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow a job's log: all its lines so far, then those to come, until its end."""
-    after = event_number(last_event_id)
+    after = max(after, event_number(last_event_id))
     await run_in_threadpool(control.store.get, who.tenant, job_id)
     lines = control.feeds.stream(who.tenant, job_id, after, recheck(request), "log")
     return StreamingResponse(lines, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)

@@ -24,11 +24,12 @@ from support.service_in_process import WITHIN_S, Service
 HALF = {"fraction": 0.5, "step": 4, "steps": 8, "epoch": 1, "epochs": 2, "eta_s": 0.5}
 
 
-def read(service: Service, job_id: str, last_event_id: str | None = None) -> list[ServerSentEvent]:
+def read(service: Service, job_id: str, last_event_id: str | None = None, **query: int) -> list[ServerSentEvent]:
     """Everything that the stream tells until it ends."""
     headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
     parser = EventParser()
-    with service.http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=WITHIN_S) as answer:
+    asked = {"params": query, "headers": headers, "timeout": WITHIN_S}
+    with service.http.stream("GET", f"/v1/jobs/{job_id}/events", **asked) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         return [event for chunk in answer.iter_bytes() for event in parser.feed(chunk)]
 
@@ -59,6 +60,14 @@ def test_a_stream_tells_all_from_the_first_event_to_the_end(service: Service) ->
 def test_a_stream_goes_on_after_the_last_event_with_nothing_lost_or_doubled(service: Service, seen: int) -> None:
     job_id = finished(service)
     assert [event.id for event in read(service, job_id, str(seen))] == [str(number) for number in range(seen + 1, 7)]
+
+
+@pytest.mark.parametrize(("after", "last_event_id", "first"), [(3, None, 4), (3, "5", 6), (5, "3", 6), (6, None, None)])
+def test_a_stream_begins_after_the_event_that_is_asked_for_or_the_last_one_if_that_is_later(
+    service: Service, after: int, last_event_id: str | None, first: int | None
+) -> None:
+    told = [event.id for event in read(service, finished(service), last_event_id, after=after)]
+    assert told == ([] if first is None else [str(number) for number in range(first, 7)])
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])

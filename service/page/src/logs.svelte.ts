@@ -39,14 +39,14 @@ export class LogStream {
   }
 
   #listen(over: () => void): void {
-    const source = (this.#source = new EventSource(this.#address));
+    const source = (this.#source = new EventSource(`${this.#address}?after=${this.#told.at(-1)?.seq ?? 0}`));
     source.onopen = () => {
       this.isAway = false;
       this.#showSoon();
     };
     source.addEventListener("log", (event) => {
       const line = JSON.parse((event as MessageEvent<string>).data) as LogLine;
-      if (line.seq <= (this.#told.at(-1)?.seq ?? 0)) return; // of a new connection, which begins anew
+      if (line.seq <= (this.#told.at(-1)?.seq ?? 0)) return; // of a connection that the browser opened again by itself
       this.#told.push(line);
       this.#showSoon();
     });

@@ -53,11 +53,11 @@ export class JobStream {
   }
 
   #listen(over: () => void): void {
-    const source = (this.#source = new EventSource(`/v1/jobs/${this.#id}/events`));
+    const source = (this.#source = new EventSource(`/v1/jobs/${this.#id}/events?after=${this.#last}`));
     const on = <T>(kind: string, take: (data: T) => void): void => {
       source.addEventListener(kind, (event) => {
         const { data, lastEventId } = event as MessageEvent<string>;
-        if (Number(lastEventId) <= this.#last) return; // of a new connection, which begins anew
+        if (Number(lastEventId) <= this.#last) return; // of a connection that the browser opened again by itself
         this.#last = Number(lastEventId);
         take(JSON.parse(data));
         this.#showSoon();
