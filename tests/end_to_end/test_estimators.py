@@ -70,6 +70,15 @@ def left(client: Client) -> list[str]:
     return [job.id for job in client.jobs(label="scikit-learn")] + datasets
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """As Python does; a process of the suite is told to ignore it when it is not the only one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_cancels_a_fit_that_trains_and_leaves_nothing(service: RunningService) -> None:
     asked: list[str] = []
 
