@@ -108,7 +108,7 @@ def _first_load(browser: "Browser", client: Client) -> tuple[float, float]:
 def _drawn_ms(browser: "Browser", client: Client, trained: dict[str, Any], rounds: int) -> list[float]:
     """From a click on another axis until every chart of the job is painted with it."""
     page = _signed_in(browser, client).new_page()
-    page.route("**/events", lambda route: route.fulfill(body=_events(), content_type="text/event-stream"))
+    page.route("**/events?*", lambda route: route.fulfill(body=_events(), content_type="text/event-stream"))
     page.goto(f"/#/jobs/{trained['id']}")
     page.locator(f"[aria-label='Loss by step'][aria-valuemax='{POINTS - 1}']").wait_for()
     took = [float(page.evaluate(AXIS_CHANGED_MS, [name])) for _ in range(rounds) for name in ("by time", "by step")]

@@ -273,7 +273,7 @@ def hide(page: Page, is_hidden: bool) -> None:
 
 
 def is_of(path: str) -> Callable[[Request], bool]:
-    return lambda request: request.url.endswith(path)
+    return lambda request: request.url.partition("?")[0].endswith(path)
 
 
 def test_a_hidden_page_has_no_stream_open_and_one_in_sight_again_goes_on(page: Page, service: RunningService) -> None:
@@ -448,7 +448,7 @@ def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(page:
         return f"id: {seq}\nevent: log\ndata: {data}\n\n"
 
     body = "".join(map(line, range(1, 5001)))
-    page.route("**/logs/stream", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.route("**/logs/stream?*", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
     page.goto(f"/#/jobs/{trained}/logs")
     page.get_by_text("5,000 lines").wait_for()
     page.get_by_role("log").scroll_into_view_if_needed()
