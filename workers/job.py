@@ -18,6 +18,7 @@ __all__ = [
     "Report",
     "RunningJob",
     "StopRequest",
+    "Superseded",
     "TrainingJob",
     "TransportName",
     "WorkerLost",
