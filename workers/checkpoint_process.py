@@ -5,6 +5,10 @@ computes waits until it has had it, and the less of a CPU it is given, the longe
 the steps leave of the CPUs. It shares the memory that the state is copied to, imports little, and ends when its
 coordinator does.
 
+That alone is not enough, as memory and caches know no priority, and the kernel writes to the disk at its own urgency
+rather than at that of whoever has it written. So it takes a piece at a time, has each on the disk before the next, and
+rests in between, unless somebody waits for it.
+
     python -P -m workers.checkpoint_process SOCKET
 
 Both sides send lines of JSON: the place and the memory first, then an order for each checkpoint, with its header after
@@ -21,20 +25,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from workers.checkpoint_files import write
-from workers.disk import Parts
+from workers.disk import Disk, Parts
 from workers.storage import StorageAway, storage_at
 
-__all__ = ["CheckpointProcess", "ProcessFailed"]
+__all__ = ["CheckpointProcess", "FlushingDisk", "Pieces", "ProcessFailed"]
 
+HURRY = "hurry"  # the name of a byte, among those of the vectors
 ENDS_WITHIN_S = 60.0  # from what it writes now
 ANSWERS_WITHIN_S = 60.0  # and more for what is large, as storage may be slow
 SLOWEST_BYTES_PER_S = 2e6
+PIECE_BYTES = 1 << 20
+RESTS_S = 0.03  # between two pieces …
+RESTS_AT_MOST_S = 5.0  # … and in all
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -57,9 +66,11 @@ class CheckpointProcess:
     def __init__(
         self, url: str | None, folder: Path, sizes: Mapping[str, int], answers_within_s: float = ANSWERS_WITHIN_S
     ) -> None:
+        sizes = {**sizes, HURRY: 1}
         files = {name: os.memfd_create("chainrule-checkpoint") for name in sizes}
         try:
             self.memory = {name: _mapped(file, sizes[name]) for name, file in files.items()}
+            self._hurry = self.memory.pop(HURRY)
             self._socket, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
@@ -91,8 +102,13 @@ class CheckpointProcess:
         order = {"step": step, "header_bytes": len(header), "vectors": list(names), "damaged": list(damaged)}
         self._ask(order, header)
 
+    def hurry(self, please: bool) -> None:
+        """Whether somebody waits for what is written, now and from now on."""
+        self._hurry[0] = please
+
     def close(self) -> None:
         """Ends the process once it has written what it was told to. Repeating is harmless."""
+        self.hurry(True)
         self._lines.close()
         self._socket.close()
         try:
@@ -141,7 +157,8 @@ def main(channel: socket.socket) -> None:
     place = json.loads(lines.readline())
     try:
         vectors = {name: _shared(file, size) for name, (file, size) in place["vectors"].items()}
-        storage = storage_at(place["url"], Path(place["folder"]))
+        hurry = vectors.pop(HURRY)
+        storage = storage_at(place["url"], Path(place["folder"]), FlushingDisk())
     except OSError as error:
         channel.sendall(_trouble(error))
         return
@@ -150,12 +167,56 @@ def main(channel: socket.socket) -> None:
         order = json.loads(line)
         header = lines.read(order["header_bytes"])
         try:
-            parts: Parts = [header, *(vectors[name] for name in order["vectors"])]
-            write(storage, order["step"], parts, order["damaged"])
+            parts = [header, *(vectors[name] for name in order["vectors"])]
+            write(storage, order["step"], Pieces(parts, lambda: hurry[0] != 0), order["damaged"])
         except OSError as error:
             channel.sendall(_trouble(error))
         else:
             channel.sendall(b"null\n")
+
+
+class Pieces(Sequence[memoryview]):
+    """Parts in pieces, with a rest after each PIECE_BYTES that are taken, unless somebody is in a hurry."""
+
+    def __init__(self, parts: Parts, hurry: Callable[[], bool], rest: Callable[[float], None] = time.sleep) -> None:
+        views = [memoryview(part) for part in parts]
+        self._pieces = [view[at : at + PIECE_BYTES] for view in views for at in range(0, len(view), PIECE_BYTES)]
+        self._hurry, self._rest = hurry, rest
+        rests = max(1, sum(map(len, views)) // PIECE_BYTES)
+        self._rests_s = min(RESTS_S, RESTS_AT_MOST_S / rests)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._pieces[number]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        taken = 0
+        for piece in self._pieces:
+            if taken >= PIECE_BYTES:
+                taken = 0
+                if not self._hurry():
+                    self._rest(self._rests_s)
+            yield piece
+            taken += len(piece)
+
+
+class FlushingDisk(Disk):
+    """Leaves the kernel no more than PIECE_BYTES to write out at once."""
+
+    def write(self, path: Path, parts: Parts) -> None:
+        unflushed = 0
+        with path.open("wb", buffering=0) as file:
+            for part in parts:
+                rest = memoryview(part)
+                while rest:
+                    written = file.write(rest)
+                    rest = rest[written:]
+                    unflushed += written
+                if unflushed >= PIECE_BYTES:
+                    os.fdatasync(file.fileno())
+                    unflushed = 0
 
 
 def _die_with_parent() -> None:
@@ -170,9 +231,9 @@ def _trouble(error: OSError) -> bytes:
 
 
 def _shared(file: int, size: int) -> memoryview:
-    """The memory, which is allocated here: that takes long, and nobody waits for this process."""
+    """The memory, which is allocated and mapped here: that takes long, and nobody waits for this process yet."""
     os.posix_fallocate(file, 0, size)
-    memory = memoryview(mmap.mmap(file, size))
+    memory = memoryview(mmap.mmap(file, size, mmap.MAP_SHARED | mmap.MAP_POPULATE))
     os.close(file)
     return memory
 

@@ -70,6 +70,7 @@ class CheckpointWriter:
     def begin(self, found: Checkpoint) -> None:
         """Copies the state, and begins to write it; nothing else may be being written."""
         assert self._is_idle(), "one checkpoint at a time"
+        self._hurry(False)
         tensors = tensors_of(found.server)
         header = header_of(found.step, tensors, found.memory)
         for name, vector in tensors.items():
@@ -80,6 +81,7 @@ class CheckpointWriter:
 
     def finish(self, heed: Callable[[], None]) -> OSError | None:
         """Waits until what was begun is there for good; returns why it is not. `heed` may raise to stop waiting."""
+        self._hurry(True)
         while self._working is not None and not self._is_idle():
             heed()
             wait([self._working], LOOK_UP_EVERY_S)
@@ -87,8 +89,13 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Waits for what is being written, and ends the thread and the process. Repeating is harmless."""
+        self._hurry(True)
         self._pool.shutdown()
         self._end_process()
+
+    def _hurry(self, please: bool) -> None:
+        if self._process is not None:
+            self._process.hurry(please)
 
     def _end_process(self) -> None:
         if self._process is not None:

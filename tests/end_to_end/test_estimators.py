@@ -156,6 +156,7 @@ def test_training_ends_once_the_training_loss_improves_no_more(client: Client) -
         "learning_rate_init": 0.1,
         "batch_size": len(x),
         "max_iter": 500,
+        "random_state": 0,
     }
     ours = MLPRegressor(**given, client=client).fit(x, y)
     theirs = neural_network.MLPRegressor(**given).fit(x, y)

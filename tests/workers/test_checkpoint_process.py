@@ -1,9 +1,8 @@
 """A process writes checkpoints from shared memory, gives way to everybody else, and ends with whoever started it."""
 
-import json
+import mmap
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,15 @@ import pytest
 
 from support.checkpoints import at, same, steps_in
 from workers.checkpoint import Checkpoint, header_of, newest, tensors_of
-from workers.checkpoint_process import CheckpointProcess, ProcessFailed
+from workers.checkpoint_process import (
+    PIECE_BYTES,
+    RESTS_AT_MOST_S,
+    RESTS_S,
+    CheckpointProcess,
+    FlushingDisk,
+    Pieces,
+    ProcessFailed,
+)
 from workers.checkpoint_writer import CheckpointWriter
 from workers.storage import Folder
 
@@ -144,15 +151,51 @@ def test_where_no_process_can_be_started_a_thread_writes(tmp_path: Path) -> None
 
 
 def test_it_ends_when_whoever_started_it_is_gone(tmp_path: Path) -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "workers.checkpoint_process", str(theirs.fileno())], pass_fds=[theirs.fileno()]
-        )
-    ours.sendall(json.dumps({"url": None, "folder": str(tmp_path), "vectors": {}}).encode() + b"\n")
-    assert ours.recv(10) == b"null\n"
-    ours.close()
-    assert process.wait(30) == 0
+    process = CheckpointProcess(None, tmp_path, {})
+    process._lines.close()
+    process._socket.close()
+    assert process._process.wait(30) == 0
+
+
+def test_it_rests_after_each_piece_unless_somebody_is_in_a_hurry() -> None:
+    rests: list[float] = []
+    is_urgent = False
+    parts = [b"header", bytes(3 * PIECE_BYTES), bytes(PIECE_BYTES + 1)]
+    pieces = Pieces(parts, lambda: is_urgent, rests.append)
+    assert b"".join(pieces) == b"".join(parts)
+    assert rests == [RESTS_S] * 4
+    is_urgent = True
+    assert b"".join(pieces) == b"".join(parts)
+    assert len(rests) == 4
+
+
+def test_what_is_small_is_written_without_a_rest() -> None:
+    rests: list[float] = []
+    list(Pieces([b"header", b"parameters", b"slots"], lambda: False, rests.append))
+    assert rests == []
+
+
+def test_what_is_large_does_not_rest_for_ever() -> None:
+    rests: list[float] = []
+    list(Pieces([memoryview(mmap.mmap(-1, 1000 * PIECE_BYTES))], lambda: False, rests.append))
+    assert sum(rests) == pytest.approx(RESTS_AT_MOST_S, rel=0.01)
+
+
+def test_what_is_flushed_piece_by_piece_is_there_whole(tmp_path: Path) -> None:
+    parts = [b"header", os.urandom(PIECE_BYTES), os.urandom(10), os.urandom(PIECE_BYTES - 1)]
+    FlushingDisk().write(tmp_path / "file", parts)
+    assert (tmp_path / "file").read_bytes() == b"".join(parts)
+
+
+def test_somebody_is_in_a_hurry_while_a_checkpoint_is_waited_for(beside: Beside) -> None:
+    beside.write(at(1))
+    [process] = beside.started
+    assert process._hurry[0]
+    beside.writer.is_due(at(2).server)
+    beside.writer.begin(at(2))
+    assert not process._hurry[0]
+    beside.writer.finish(lambda: None)
+    assert process._hurry[0]
 
 
 def test_it_imports_neither_numpy_nor_numba_so_that_it_is_there_soon_and_small() -> None:
