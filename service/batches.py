@@ -12,16 +12,26 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def _in_a_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="batches", daemon=True).start()
+
+
 class Batches(Generic[Item, Result]):
     """Batches of items. `do` is called with one at a time, at most `most` items, and returns for each, in their order,
-    its result or the exception to be raised; what it raises itself is raised for all of them.
+    its result or the exception to be raised; what it raises itself is raised for all of them. `start` has
+    a function called in a thread of its own.
 
     Nobody waits for others to come: a batch is what has gathered while the one before was done. One thread does them
     all, and ends when there is nothing more to do: however many wait, they cost no thread.
     """
 
-    def __init__(self, do: Callable[[Sequence[Item]], Sequence[Result | Exception]], most: int) -> None:
-        self._do, self._most = do, most
+    def __init__(
+        self,
+        do: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        most: int,
+        start: Callable[[Callable[[], None]], None] = _in_a_thread,
+    ) -> None:
+        self._do, self._most, self._start = do, most, start
         self._lock = threading.Lock()
         self._pending: deque[tuple[Item, Future[Result]]] = deque()
         self._is_at_work = False
@@ -41,7 +51,10 @@ class Batches(Generic[Item, Result]):
         """Has an item done by another thread; tells what came of it."""
         outcome, begins = self._put(item)
         if begins:
-            threading.Thread(target=self._work, name="batches", daemon=True).start()
+            try:
+                self._start(self._work)
+            except RuntimeError as error:  # there can be no other thread now; there may be when the next item comes
+                self._fail(error)
         return outcome
 
     def _put(self, item: Item) -> "tuple[Future[Result], bool]":
@@ -64,6 +77,14 @@ class Batches(Generic[Item, Result]):
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
+
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, deque()
+            self._is_at_work = False
+        for _, outcome in pending:
+            if outcome.set_running_or_notify_cancel():
+                outcome.set_exception(error)
 
     def _next(self) -> list[tuple[Item, Future[Result]]]:
         batch: list[tuple[Item, Future[Result]]] = []

@@ -97,7 +97,10 @@ class Heartbeat:
 
     def _guard(self) -> None:
         while not self._stopping.wait(LOOK_S):
-            self.guard()
+            try:
+                self.guard()
+            except Exception:
+                log.exception("the guard of leases failed")
 
 
 def _stop_for(requested: str | None) -> StopRequest:

@@ -424,7 +424,12 @@ class Runners:
         )
         with self._changed:
             self._runners.append(runner)
-        self._start(runner)
+        try:
+            self._start(runner)
+        except RuntimeError:  # there can be no other thread: once its lease is over, the attempt is looked for again
+            with self._changed:
+                self._runners.remove(runner)
+            raise
 
     def find(self, attempt: Attempt) -> RunningJob | None:
         """The attempt, if its processes still run though nobody follows it. If they do not answer, they are refused."""

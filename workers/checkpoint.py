@@ -57,12 +57,12 @@ def header_of(step: int, tensors: Mapping[str, Vector], memory: Mapping[str, Any
 
 
 # ---------------------------------------------------------------- reading
-def newest(storage: Storage) -> tuple[Checkpoint | None, list[int]]:
-    """The newest checkpoint that is whole, or None, and the steps of newer ones, which are damaged.
+def newest(storage: Storage) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, or None, and the names of newer ones, which are damaged.
 
     Raises StorageAway where it cannot be known.
     """
-    damaged: list[int] = []
+    damaged: list[str] = []
     for name in names_of(storage):
         try:
             return _read(storage, name), damaged
@@ -70,7 +70,7 @@ def newest(storage: Storage) -> tuple[Checkpoint | None, list[int]]:
             raise
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             log.warning("checkpoint %s is damaged and passed over: %s", name, error)
-            damaged.append(step_and_digest(name)[0])
+            damaged.append(name)
     return None, damaged
 
 

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{12})-([0-9a-f]{64})\.safetensors")
 
 
-def write(storage: Storage, step: int, parts: Parts, damaged: Collection[int] = ()) -> None:
-    """Writes a checkpoint and then removes all but the newest KEPT, and those of the steps that are `damaged`. Raises
+def write(storage: Storage, step: int, parts: Parts, damaged: Collection[str] = ()) -> None:
+    """Writes a checkpoint and then removes the `damaged` ones, and of the others all but the newest KEPT. Raises
     OSError; what was there then still is."""
     digest = hashlib.sha256()
     for part in parts:
@@ -34,14 +34,13 @@ def write(storage: Storage, step: int, parts: Parts, damaged: Collection[int] = 
         log.warning("old checkpoints could not be removed; tried again after the next one", exc_info=True)
 
 
-def superseded(names: Sequence[str], written: str, damaged: Collection[int] = ()) -> list[str]:
-    """Which checkpoints are to be removed now that one is written: all but this and the newest KEPT - 1 before it.
-
-    Newer ones only where they are known to be damaged: the others are of an attempt that has taken our place.
+def superseded(names: Sequence[str], written: str, damaged: Collection[str] = ()) -> list[str]:
+    """Which checkpoints are to be removed now that one is written: those that are known to be damaged, and all but this
+    and the newest KEPT - 1 before it. Newer ones are of an attempt that has taken our place.
     """
-    before = sorted((name for name in names if _NAME.fullmatch(name) and name < written), reverse=True)
-    after = [name for name in names if _NAME.fullmatch(name) and name > written and step_and_digest(name)[0] in damaged]
-    return before[KEPT - 1 :] + after
+    others = {name for name in names if _NAME.fullmatch(name) and name != written}
+    before = sorted((name for name in others.difference(damaged) if name < written), reverse=True)
+    return before[KEPT - 1 :] + sorted(others.intersection(damaged))
 
 
 def names_of(storage: Storage) -> list[str]:

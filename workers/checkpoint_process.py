@@ -94,7 +94,7 @@ class CheckpointProcess:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def write(self, step: int, header: bytes, names: Sequence[str], damaged: Sequence[int] = ()) -> None:
+    def write(self, step: int, header: bytes, names: Sequence[str], damaged: Sequence[str] = ()) -> None:
         """Writes the checkpoint that those vectors make, as they lie in the memory, and removes superseded ones.
 
         Raises OSError, of which ProcessFailed says that the process is of no use.
@@ -167,7 +167,7 @@ def main(channel: socket.socket) -> None:
         order = json.loads(line)
         header = lines.read(order["header_bytes"])
         try:
-            parts = [header, *(vectors[name] for name in order["vectors"])]
+            parts: Parts = [header, *(vectors[name] for name in order["vectors"])]
             write(storage, order["step"], Pieces(parts, lambda: hurry[0] != 0), order["damaged"])
         except OSError as error:
             channel.sendall(_trouble(error))

@@ -34,7 +34,7 @@ class CheckpointWriter:
             `trouble` when the first of several could not be written, or for another reason than the one before.
         starts: what starts the process that writes beside the steps; without, where nobody waits, and after one that
             failed, the thread does.
-        damaged: steps of checkpoints that are there and damaged.
+        damaged: names of checkpoints that are there and damaged.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class CheckpointWriter:
         tell: Callable[..., None],
         clock: Callable[[], float],
         starts: StartsProcess | None = None,
-        damaged: Sequence[int] = (),
+        damaged: Sequence[str] = (),
     ) -> None:
         self._starts, self._damaged = starts, damaged
         self._process: CheckpointProcess | None = None
@@ -94,8 +94,9 @@ class CheckpointWriter:
         self._end_process()
 
     def _hurry(self, please: bool) -> None:
-        if self._process is not None:
-            self._process.hurry(please)
+        process = self._process  # the other thread may take it away meanwhile
+        if process is not None:
+            process.hurry(please)
 
     def _end_process(self) -> None:
         if self._process is not None:

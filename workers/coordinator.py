@@ -18,6 +18,7 @@ from shared.metrics import summarize
 from shared.schedules import learning_rate_at
 from workers.blas import describe, kernel_in_use
 from workers.checkpoint import Checkpoint, newest
+from workers.checkpoint_files import step_and_digest
 from workers.checkpoint_process import CheckpointProcess
 from workers.checkpoint_writer import CheckpointWriter
 from workers.data import prepare
@@ -30,13 +31,14 @@ from workers.model import write_model
 from workers.order import LongOrders
 from workers.parameter_server import ServerState
 from workers.reports import ReportLog
-from workers.storage import StorageAway, storage_at
+from workers.storage import Storage, StorageAway, storage_at
 from workers.transport import Transport
 
 __all__ = ["Coordinator"]
 
 log = logging.getLogger(__name__)
 
+READS_WITHIN_S, READS_AGAIN_AFTER_S = 60.0, 1.0
 LOOK_UP_EVERY_S = 0.1  # how often the coordinator looks up from stepping: to stop, to write a checkpoint, to tell
 TELL_EVERY_FRACTION = 0.005  # progress is told when it has moved this much …
 TELL_EVERY_S = 10.0  # … or this time has passed
@@ -75,6 +77,7 @@ class Coordinator:
 
     Args:
         writes_beside: whether checkpoints that fall due are written by a process of their own, rather than by a thread.
+        reads_within_s: how long checkpoints that cannot be read are tried again, before the job pauses.
     """
 
     def __init__(
@@ -86,9 +89,10 @@ class Coordinator:
         disk: Disk = DISK,
         *,
         writes_beside: bool = False,
+        reads_within_s: float = READS_WITHIN_S,
     ) -> None:
         self._job, self._plan, self._spec = job, job.plan, job.plan.spec
-        self._writes_beside = writes_beside
+        self._writes_beside, self._reads_within_s = writes_beside, reads_within_s
         self._transport, self._notes, self._clock = transport, list(notes), clock
         self._folder, self._disk = Path(job.folder), disk
         self._writer: CheckpointWriter | None = None
@@ -98,6 +102,7 @@ class Coordinator:
         self._log = ReportLog()
         self.reports = self._log.after
         self._stop: StopRequest | None = None
+        self._asked = threading.Event()
         transport.heed = self._heed_cancel
         self._lock = threading.Lock()
         self._step = 0
@@ -110,6 +115,7 @@ class Coordinator:
         with self._lock:
             if self._stop != "cancel":
                 self._stop = stop
+            self._asked.set()
 
     def run(self) -> None:
         """Trains until the end, a stop or an error; the last report is always `ended`."""
@@ -160,10 +166,7 @@ class Coordinator:
         kernel = kernel_in_use()
         place = self._job.checkpoints, self._folder / "checkpoints"
         storage = storage_at(*place, self._disk)
-        try:
-            found, damaged = newest(storage)
-        except StorageAway as error:
-            raise Stopped("pause", pauses_because("its checkpoints cannot be read", error)) from error
+        found, damaged = self._newest(storage)
         if found is None:
             parameters = network_of(self._plan).initial_parameters(self._spec.seed, self._spec.initial_parameters)
             state, self._memory = ServerState(parameters), Memory(kernel)
@@ -182,7 +185,8 @@ class Coordinator:
             began = self._memory.blas_kernel
             self._notes.append(f"began on the BLAS kernel {began}, continues on {kernel}: not bit-identical")
         if damaged:
-            steps, since = " and ".join(map(str, damaged)), f"step {self._step}" if self._step else "the beginning"
+            steps = " and ".join(str(step_and_digest(name)[0]) for name in damaged)
+            since = f"step {self._step}" if self._step else "the beginning"
             self._notes.append(f"the checkpoint of step {steps} was damaged: resumed from {since}")
         for note in self._notes:
             self._log.add("log", level="warning", message=note)
@@ -200,6 +204,19 @@ class Coordinator:
             self._log.add("metrics", **item)
         self._opened = True
         self._tell_progress()
+
+    def _newest(self, storage: Storage) -> tuple[Checkpoint | None, list[str]]:
+        """The newest whole checkpoint, and damaged ones. Storage that is away is waited for, a while."""
+        began = self._clock()
+        while True:
+            try:
+                return newest(storage)
+            except StorageAway as error:
+                if self._clock() - began >= self._reads_within_s:
+                    raise Stopped("pause", pauses_because("its checkpoints cannot be read", error)) from error
+                log.warning("the checkpoints cannot be read, tried again: %s", error)
+            self._asked.wait(READS_AGAIN_AFTER_S)
+            self._heed_all()
 
     def _say_prepared(self, seconds: float) -> None:
         plan = self._plan

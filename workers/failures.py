@@ -32,7 +32,7 @@ __all__ = [
     "words_of",
 ]
 
-MAX_LOSSES_WITHOUT_PROGRESS = 5
+MAX_LOSSES_WITHOUT_PROGRESS = 12  # an outage of five minutes is outlasted: that is how long their back-offs are in all
 MAX_INTERNAL_ERRORS = 2  # a mistake mostly comes again; once more is tried in case the moment had a part in it
 MAX_OUT_OF_MEMORY = 3  # in all: where there is too little memory, a checkpoint on the way does not make it more
 LONGEST_BACK_OFF_S = 60.0

@@ -1,6 +1,8 @@
 """Where a job's checkpoints are kept: in its folder, or in a bucket. Named contents, each complete or absent."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -45,10 +47,15 @@ class Folder:
         self._path, self._disk = path, disk
 
     def names(self) -> list[str]:
-        return [path.name for path in self._path.glob("[!.]*")]
+        with _told():
+            try:
+                return [path.name for path in self._path.iterdir() if not path.name.startswith(".")]
+            except FileNotFoundError:
+                return []
 
     def read(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
+        with _told():
+            return (self._path / name).read_bytes()
 
     def write(self, name: str, parts: Parts) -> None:
         for leftover in self._path.glob(".*.partial"):  # of an attempt that was killed; its room may be needed
@@ -63,6 +70,17 @@ class Folder:
             self._disk.remove(path)
         if self._path.is_dir():
             self._path.rmdir()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """That a file is not there is known; whatever else the disk says, it is not known what it holds."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageAway(error.strerror or type(error).__name__) from error
 
 
 def storage_at(url: str | None, folder: Path, disk: Disk = DISK) -> Storage:

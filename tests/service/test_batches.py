@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,18 @@ def test_what_nobody_waits_for_any_more_is_not_done_and_holds_up_nobody() -> Non
     work.may_end.set()
     assert (first.result(WITHIN_S), other.result(WITHIN_S)) == (0, 4)
     assert work.calls == [[0], [2]]
+
+
+def test_where_no_thread_can_be_started_all_that_wait_are_told_and_the_next_item_tries_again() -> None:
+    starts: list[Any] = []
+
+    def start(work: Any) -> None:
+        starts.append(work)
+        if len(starts) == 1:
+            raise RuntimeError("can't start new thread")
+        work()
+
+    batches: Batches[int, int] = Batches(lambda items: [2 * item for item in items], most=100, start=start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        batches.add_soon(1).result(WITHIN_S)
+    assert batches.add_soon(2).result(WITHIN_S) == 4

@@ -99,6 +99,23 @@ def history(plane: ControlPlane, job_id: str) -> list[str]:
 
 
 # ---------------------------------------------------------------- the owner
+def test_an_attempt_for_which_there_can_be_no_thread_is_nobodys_once_its_lease_is_over(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    def no_thread(_runner: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    plane.runners._start = no_thread
+    with pytest.raises(RuntimeError):
+        plane.begin()
+    assert plane.runners.now() == []
+    plane.now += RENEW_S
+    plane.heartbeat.beat()
+    expire(database)
+    other.take_over()
+    assert other.store.owner.leases() == []
+
+
 @pytest.mark.parametrize(
     ("verbs", "stop"), [(["pause"], "pause"), (["cancel"], "cancel"), (["pause", "resume"], "pause")]
 )

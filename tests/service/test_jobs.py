@@ -162,7 +162,7 @@ def test_a_lost_attempt_is_tried_again_until_it_was_lost_too_often_without_progr
     moves = [after_attempt_lost(AttemptLost("a worker died"), None, Losses(count)) for count in losses]
     assert [move.to for move in moves] == [S.QUEUED] * (len(losses) - 1) + [S.FAILED]
     assert all("a worker died" in move.why for move in moves)
-    assert [move.retry_in_s for move in moves] == [0, 1, 2, 4, 0]
+    assert [move.retry_in_s for move in moves] == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 0]
 
 
 def test_a_job_that_is_out_of_memory_says_so_and_of_what_kind_its_error_is() -> None:

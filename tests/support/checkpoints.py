@@ -22,7 +22,7 @@ def at(step: int, *, best: bool = True, dtype: str = "float32") -> Checkpoint:
     return Checkpoint(step, ServerState(vector, slots, vector * 4 if best else None), {"x": 1})
 
 
-def write(storage: Storage, what: Checkpoint, damaged: Sequence[int] = ()) -> None:
+def write(storage: Storage, what: Checkpoint, damaged: Sequence[str] = ()) -> None:
     tensors = tensors_of(what.server)
     header = header_of(what.step, tensors, what.memory)
     checkpoint_files.write(storage, what.step, parts_of(header, tensors.values()), damaged)

@@ -12,7 +12,7 @@ from support.checkpoints import FullDisk, at, same, steps_in, write
 from workers.checkpoint import newest
 from workers.checkpoint_files import superseded
 from workers.disk import write_atomically
-from workers.storage import Folder
+from workers.storage import Folder, StorageAway
 
 
 def found_in(folder: Path) -> Any:
@@ -51,26 +51,58 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     for step in (1, 2):
         write(Folder(tmp_path), at(step))
-    damage(tmp_path, 2)
+    name = damage(tmp_path, 2)
     found, damaged = found_in(tmp_path)
     assert same(found, at(1))
-    assert damaged == [2]
+    assert damaged == [name]
 
 
-def damage(folder: Path, step: int) -> None:
+def damage(folder: Path, step: int) -> str:
+    """Changes a bit; returns the file's name."""
     (path,) = folder.glob(f"step-{step:012d}-*")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+    return path.name
 
 
 def test_a_damaged_checkpoint_takes_no_whole_ones_place(tmp_path: Path) -> None:
     """Training goes on from step 1, so that those after it are older than the damaged one, which has a higher step."""
     for step in (1, 9):
         write(Folder(tmp_path), at(step))
-    damage(tmp_path, 9)
-    write(Folder(tmp_path), at(5), damaged=[9])
+    write(Folder(tmp_path), at(5), damaged=[damage(tmp_path, 9)])
     assert steps_in(Folder(tmp_path)) == [1, 5]
+
+
+def test_a_damaged_checkpoint_takes_no_whole_ones_place_either_where_training_has_passed_it(tmp_path: Path) -> None:
+    for step in (1, 9):
+        write(Folder(tmp_path), at(step))
+    write(Folder(tmp_path), at(12), damaged=[damage(tmp_path, 9)])
+    assert steps_in(Folder(tmp_path)) == [1, 12]
+
+
+def test_a_whole_checkpoint_of_the_same_step_as_a_damaged_one_stays(tmp_path: Path) -> None:
+    """It is of an attempt that has taken the place of the one that writes here."""
+    write(Folder(tmp_path), at(9))
+    damaged = damage(tmp_path, 9)
+    write(Folder(tmp_path), at(9, best=False))
+    write(Folder(tmp_path), at(5), damaged=[damaged])
+    assert steps_in(Folder(tmp_path)) == [5, 9]
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where a folder is wanted")
+    with pytest.raises(StorageAway, match="Not a directory"):
+        found_in(tmp_path / "checkpoints")
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    write(Folder(tmp_path), at(1))
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()  # root may read every file; nobody reads a folder as one
+    with pytest.raises(StorageAway, match="Is a directory"):
+        found_in(tmp_path)
 
 
 def test_what_another_attempt_wrote_meanwhile_is_not_removed_by_one_that_was_given_up(tmp_path: Path) -> None:
@@ -83,7 +115,7 @@ def test_what_another_attempt_wrote_meanwhile_is_not_removed_by_one_that_was_giv
 def test_what_is_superseded_is_all_but_the_one_written_and_the_one_before() -> None:
     names = [f"step-{step:012d}-{'0' * 64}.safetensors" for step in (3, 1, 2, 7)]
     assert superseded([*names, "notes.txt"], names[0]) == [names[1]]
-    assert superseded([*names, "notes.txt"], names[0], damaged=[7]) == [names[1], names[3]]
+    assert superseded([*names, "notes.txt"], names[0], damaged=[names[3]]) == [names[1], names[3]]
 
 
 def test_a_truncated_or_partial_file_is_never_taken_for_a_checkpoint(tmp_path: Path) -> None:
@@ -91,7 +123,7 @@ def test_a_truncated_or_partial_file_is_never_taken_for_a_checkpoint(tmp_path: P
     (whole,) = tmp_path.iterdir()
     os.truncate(whole, 20)
     (tmp_path / f".{whole.name}.partial").write_bytes(b"half")
-    assert found_in(tmp_path) == (None, [2])
+    assert found_in(tmp_path) == (None, [whole.name])
 
 
 def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next_write(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An attempt from data to model, in this process: bits, early stopping, pauses, ends."""
 
 import errno
+import logging
 import os
 import shutil
 import threading
@@ -411,6 +412,31 @@ def test_a_cancel_does_not_wait_for_a_checkpoint_and_nothing_is_told_after_the_e
     disk.may_end.set()
     attempt.join()
     assert coordinator.reports(told[-1].number, 0) == []
+
+
+def test_checkpoints_that_cannot_be_read_for_a_moment_are_tried_again(tmp_path: Path) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    stop_at(tmp_path / "job", 7)
+    (path,) = (tmp_path / "job" / "checkpoints").iterdir()
+    away = path.rename(tmp_path / "away")
+    path.mkdir()  # reading fails, for root too
+
+    class BackSoon(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "tried again" in record.getMessage() and path.is_dir():
+                path.rmdir()
+                away.rename(path)
+
+    watched = logging.getLogger("workers.coordinator")
+    watched.addHandler(handler := BackSoon())
+    try:
+        reports = run(job_of(tmp_path / "job", attempt=2))
+    finally:
+        watched.removeHandler(handler)
+    assert [report.data["resumed_from_step"] for report in reports if report.type == "started"] == [
+        int(path.name[5:17])
+    ]
+    assert digest_of(reports) == undisturbed
 
 
 def test_a_damaged_checkpoint_is_told_on_the_job_and_does_not_change_the_bits(tmp_path: Path) -> None:

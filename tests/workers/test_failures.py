@@ -41,12 +41,16 @@ def test_a_lost_attempt_is_tried_again_and_says_why() -> None:
 def test_a_job_that_is_lost_time_after_time_without_a_checkpoint_is_given_up() -> None:
     *retries, last = lost_by(*[AttemptLost("a node died")] * MAX_LOSSES_WITHOUT_PROGRESS)
     assert [type(decision) for decision in retries] == [Retry] * (MAX_LOSSES_WITHOUT_PROGRESS - 1)
-    assert last == GiveUp("lost 5 times without a new checkpoint; last: a node died")
+    assert last == GiveUp(f"lost {MAX_LOSSES_WITHOUT_PROGRESS} times without a new checkpoint; last: a node died")
 
 
 def test_a_job_that_gets_on_between_its_losses_is_tried_again_for_ever_and_at_once() -> None:
     decisions = lost_by(*[AttemptLost("a node died")] * 20, progress=True)
     assert {(type(decision), getattr(decision, "in_s", None)) for decision in decisions} == {(Retry, 0.0)}
+
+
+def test_an_outage_of_five_minutes_loses_no_job() -> None:
+    assert sum(back_off_s(losses) for losses in range(1, MAX_LOSSES_WITHOUT_PROGRESS)) > 300
 
 
 def test_the_first_retry_comes_at_once_and_each_further_one_after_twice_the_time_up_to_a_minute() -> None:
