@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["DISK", "Disk", "Parts", "remove_prepared", "write_atomically"]
+__all__ = ["DISK", "Disk", "Parts", "is_there", "remove_prepared", "write_atomically"]
 
 Parts = Sequence[bytes | memoryview]
 """A file's content, in pieces that follow each other. A memoryview is of bytes."""
@@ -23,6 +23,10 @@ class Disk:
         self.make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
         self.flush_folder(path.parent)
+
+    def make(self, path: Path) -> None:
+        """Makes an empty file. Raises FileExistsError where something has that name."""
+        path.touch(mode=0o600, exist_ok=False)
 
     def write(self, path: Path, parts: Parts) -> None:
         """Writes a file, in the place of what it held."""
@@ -62,6 +66,16 @@ class Disk:
 
 
 DISK = Disk()
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file now. It is opened, as only then file systems over a network ask their server instead
+    of telling what they remember. Raises OSError where that is not known."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def remove_prepared(folder: Path) -> None:

@@ -33,8 +33,8 @@ class TrainingJob:
     """One attempt at one job: everything that the engine needs to know.
 
     `folder` is the job's own folder; the engine keeps `prepared/`, `checkpoints/` and at the end `model.safetensors`
-    in it, and `attempt`, by which one that was given up is refused. With `checkpoints`, the URL of a folder that is the
-    job's own, they are kept there instead. An attempt resumes from the newest whole checkpoint that it finds.
+    in it, and `attempt.<epoch>`, without which that attempt works no more. With `checkpoints`, the URL of a folder that
+    is the job's own, they are kept there instead. An attempt resumes from the newest whole checkpoint that it finds.
     """
 
     id: str

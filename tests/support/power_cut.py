@@ -35,6 +35,10 @@ class RecordingDisk(Disk):
             self._note("make_folder", path)
             self.flush_folder(path.parent)
 
+    def make(self, path: Path) -> None:
+        super().make(path)
+        self._note_content(path)
+
     def write(self, path: Path, parts: Parts) -> None:
         super().write(path, parts)
         self._note_content(path)

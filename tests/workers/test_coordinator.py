@@ -352,7 +352,7 @@ def test_a_trained_job_whose_model_finds_no_room_pauses_and_ends_when_there_is_s
     assert end["reason"] == (f"it is trained, but its model cannot be written: {NO_ROOM}; resume it when there is room")
     assert end["progress"]["step"] == 20
     assert sorted(path.name for path in (tmp_path / "job").iterdir()) == [
-        "attempt",
+        "attempt.1",
         "checkpoints",
         "prepared",
         "table.arrow",

@@ -1,9 +1,8 @@
 """An attempt that was given up for dead, and is not, takes nothing away from its successor."""
 
-import errno
-import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from shared.spec import JobSpec
 from support.training import digest_of, job_of, run
 from workers.coordinator import Coordinator
 from workers.data import MARKER, PreparedData, prepare
-from workers.disk import Disk, Parts
+from workers.disk import Disk
 from workers.fence import Fence
 from workers.job import Superseded, TrainingJob
 from workers.order import LongOrders
@@ -29,6 +28,51 @@ def test_an_attempt_is_refused_once_a_later_one_has_begun(tmp_path: Path) -> Non
         with pytest.raises(Superseded):
             refused()
     second.check()
+
+
+class Stalls(Disk):
+    """Hangs at one of its calls, before or after it is done, until what happens `meanwhile` has happened."""
+
+    def __init__(self, at: str, meanwhile: Callable[[], None]) -> None:
+        self._at, self._meanwhile = at, [meanwhile]
+
+    def make(self, path: Path) -> None:
+        self._stall("before make")
+        super().make(path)
+        self._stall("after make")
+
+    def flush_folder(self, path: Path) -> None:
+        super().flush_folder(path)
+        self._stall("after flush_folder")
+
+    def remove(self, path: Path) -> None:
+        self._stall("before remove")
+        super().remove(path)
+
+    def _stall(self, at: str) -> None:
+        if at == self._at and self._meanwhile:
+            self._meanwhile.pop()()
+
+
+@pytest.mark.parametrize("at", ["before make", "after make", "after flush_folder", "before remove"])
+def test_an_attempt_that_stalls_while_it_begins_never_takes_the_place_of_a_later_one(tmp_path: Path, at: str) -> None:
+    Fence(tmp_path, 1).take()
+    successor = Fence(tmp_path, 3)
+    stalled = Fence(tmp_path, 2, Stalls(at, successor.take))
+    with pytest.raises(Superseded):
+        stalled.take()
+        stalled.check()
+    successor.check()
+    assert [path.name for path in tmp_path.iterdir()] == [successor.mark.name]
+
+
+def test_who_stalls_while_it_gives_an_attempt_up_leaves_its_successor_alone(tmp_path: Path) -> None:
+    given_up, successor = Fence(tmp_path, 1), Fence(tmp_path, 2)
+    given_up.take()
+    Fence(tmp_path, 1, Stalls("before remove", successor.take)).close()
+    successor.check()
+    with pytest.raises(Superseded):
+        given_up.check()
 
 
 def test_an_attempt_is_refused_once_it_was_given_up_but_not_by_whoever_had_the_job_before_it(tmp_path: Path) -> None:
@@ -55,17 +99,10 @@ def test_an_attempt_whose_job_was_deleted_makes_no_new_folder_for_it(tmp_path: P
     assert not Path(job.folder).exists()
 
 
-def test_a_disk_without_room_for_the_fence_keeps_nobody_from_training(tmp_path: Path) -> None:
-    class Full(Disk):
-        def write(self, path: Path, parts: Parts) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    fence = Fence(tmp_path, 1, Full())
-    fence.take()
-    fence.check()
-    Fence(tmp_path, 2).take()
-    with pytest.raises(Superseded):
-        fence.check()
+def test_an_attempt_that_begins_when_its_job_was_deleted_makes_no_new_folder_for_it(tmp_path: Path) -> None:
+    with pytest.raises(Superseded, match="deleted"):
+        Fence(tmp_path / "job", 1).take()
+    assert not (tmp_path / "job").exists()
 
 
 def test_who_begins_late_or_goes_on_though_given_up_leaves_the_successors_files_and_bits_alone(tmp_path: Path) -> None:
@@ -113,6 +150,7 @@ def test_an_attempt_that_was_given_up_amid_its_steps_writes_neither_checkpoint_n
 def test_two_who_prepare_at_once_do_not_meet(tmp_path: Path) -> None:
     job, folder = job_of(tmp_path / "job"), tmp_path / "job" / "prepared"
     looked, waits = threading.Event(), threading.Event()
+    Fence(tmp_path / "job", 1).take()
     refused: list[Superseded] = []
 
     def look_up() -> None:
@@ -141,6 +179,7 @@ def test_two_who_prepare_at_once_do_not_meet(tmp_path: Path) -> None:
 
 def test_a_given_up_attempt_removes_no_order_that_its_successor_reads(tmp_path: Path) -> None:
     spec = JobSpec.model_validate({"dataset": "d", "target": "y"})
+    Fence(tmp_path, 1).take()
     given_up = LongOrders(spec, 1000, 3, tmp_path, 999, Fence(tmp_path, 1).check)
     given_up.await_epoch(0)
     Fence(tmp_path, 2).take()
