@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.checkpoint_files import write
-from workers.disk import Disk, Parts
+from workers.disk import Disk, FencedDisk, Parts
 from workers.storage import StorageAway, storage_at
 
 __all__ = ["CheckpointProcess", "FlushingDisk", "Pieces", "ProcessFailed"]
@@ -59,12 +59,18 @@ class CheckpointProcess:
         url: where the checkpoints are kept; None: in `folder`.
         sizes: of each vector of the state, in bytes, by name.
         answers_within_s: after which it is given up, and ended, besides what its work takes at the slowest.
+        mark: a file without which no more checkpoints are to appear (`workers/fence.py`).
 
     Raises OSError when it cannot be started.
     """
 
     def __init__(
-        self, url: str | None, folder: Path, sizes: Mapping[str, int], answers_within_s: float = ANSWERS_WITHIN_S
+        self,
+        url: str | None,
+        folder: Path,
+        sizes: Mapping[str, int],
+        answers_within_s: float = ANSWERS_WITHIN_S,
+        mark: Path | None = None,
     ) -> None:
         sizes = {**sizes, HURRY: 1}
         files = {name: os.memfd_create("chainrule-checkpoint") for name in sizes}
@@ -85,7 +91,8 @@ class CheckpointProcess:
         self._lines = self._socket.makefile("rb")
         vectors = {name: (file, sizes[name]) for name, file in files.items()}
         try:
-            self._ask({"url": url, "folder": str(folder), "vectors": vectors})
+            place = {"url": url, "folder": str(folder), "mark": None if mark is None else str(mark)}
+            self._ask({**place, "vectors": vectors})
         except BaseException:
             self.close()
             raise
@@ -158,7 +165,8 @@ def main(channel: socket.socket) -> None:
     try:
         vectors = {name: _shared(file, size) for name, (file, size) in place["vectors"].items()}
         hurry = vectors.pop(HURRY)
-        storage = storage_at(place["url"], Path(place["folder"]), FlushingDisk())
+        disk = FlushingDisk() if place["mark"] is None else FencedDisk(FlushingDisk(), Path(place["mark"]))
+        storage = storage_at(place["url"], Path(place["folder"]), disk)
     except OSError as error:
         channel.sendall(_trouble(error))
         return

@@ -22,7 +22,7 @@ from workers.checkpoint_files import step_and_digest
 from workers.checkpoint_process import CheckpointProcess
 from workers.checkpoint_writer import CheckpointWriter
 from workers.data import prepare
-from workers.disk import DISK, Disk
+from workers.disk import DISK, Disk, FencedDisk
 from workers.failures import NO_ROOM, pauses_because
 from workers.fence import Fence
 from workers.gradient_worker import network_of
@@ -94,10 +94,11 @@ class Coordinator:
         self._job, self._plan, self._spec = job, job.plan, job.plan.spec
         self._writes_beside, self._reads_within_s = writes_beside, reads_within_s
         self._transport, self._notes, self._clock = transport, list(notes), clock
-        self._folder, self._disk = Path(job.folder), disk
+        self._folder = Path(job.folder)
         self._writer: CheckpointWriter | None = None
         folder, rows = self._folder / "prepared", self._plan.training_rows
         self._fence = Fence(self._folder, job.epoch, disk)
+        self._disk = FencedDisk(disk, self._fence.mark)
         self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder, check=self._fence.check)
         self._log = ReportLog()
         self.reports = self._log.after
@@ -174,7 +175,7 @@ class Coordinator:
             state, self._memory, self._step = found.server, Memory(**found.memory), found.step
         self._transport.open(self._plan, self._prepared.folder, state, self._step)
         kept, every_s = None if found is None else found.step, self._spec.checkpoint.every_s
-        starts = partial(CheckpointProcess, *place) if self._writes_beside else None
+        starts = partial(CheckpointProcess, *place, mark=self._fence.mark) if self._writes_beside else None
         self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock, starts, damaged)
         self._step_s = LOOK_UP_EVERY_S
         told = describe()
@@ -392,6 +393,7 @@ class Coordinator:
         try:
             write_model(path, self._plan, self._prepared.preprocessing, kept, digest, self._disk)
         except OSError as error:
+            self._fence.check()
             raise Stopped("pause", pauses_because("it is trained, but its model cannot be written", error)) from error
         metrics = self._memory.latest | self._memory.best
         metrics.pop("epoch", None)

@@ -1,12 +1,13 @@
 """Files on the local disk that are complete or absent, also across a power cut."""
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["DISK", "Disk", "Parts", "is_there", "remove_prepared", "write_atomically"]
+__all__ = ["DISK", "Disk", "FencedDisk", "Parts", "is_there", "remove_prepared", "write_atomically"]
 
 Parts = Sequence[bytes | memoryview]
 """A file's content, in pieces that follow each other. A memoryview is of bytes."""
@@ -76,6 +77,44 @@ def is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+class FencedDisk(Disk):
+    """Another disk, on which nothing is made or gets a name any more once the file `mark` is gone: FileNotFoundError.
+
+    That is asked last of all: what has been written may have taken long to reach the disk.
+    """
+
+    def __init__(self, disk: Disk, mark: Path) -> None:
+        self._disk, self._mark = disk, mark
+
+    def make_folder(self, path: Path) -> None:
+        self._check()
+        self._disk.make_folder(path)
+
+    def make(self, path: Path) -> None:
+        self._check()
+        self._disk.make(path)
+
+    def write(self, path: Path, parts: Parts) -> None:
+        self._disk.write(path, parts)
+
+    def flush(self, path: Path) -> None:
+        self._disk.flush(path)
+
+    def rename(self, path: Path, new: Path) -> None:
+        self._check()
+        self._disk.rename(path, new)
+
+    def flush_folder(self, path: Path) -> None:
+        self._disk.flush_folder(path)
+
+    def remove(self, path: Path) -> None:
+        self._disk.remove(path)
+
+    def _check(self) -> None:
+        if not is_there(self._mark):
+            raise FileNotFoundError(errno.ENOENT, "the attempt was given up", str(self._mark))
 
 
 def remove_prepared(folder: Path) -> None:

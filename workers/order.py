@@ -59,7 +59,7 @@ class LongOrders:
         rows_in_memory: int = ROWS_IN_MEMORY,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`check` is called before files of others are removed, and raises where they are not to be."""
+        """`check` is called before files of others are removed or replaced, and raises where they are not to be."""
         self._check = check
         self._spec, self._rows, self._epochs, self._folder = spec, rows, epochs, folder
         self.needed = spec.shuffle and rows > rows_in_memory
@@ -108,6 +108,7 @@ class LongOrders:
             scratch = _new_file(drawn, np.dtype(np.uint64), (self._rows, 2))
             permutation_into(order, scratch, self._spec.seed, Purpose.SHUFFLE, epoch, heed=self._heed)
             order.flush()  # else a power cut may leave the name with pages of zeros
+            self._check()
             partial.replace(path)
         except _Closed:
             return

@@ -23,6 +23,7 @@ from workers.checkpoint_process import (
     ProcessFailed,
 )
 from workers.checkpoint_writer import CheckpointWriter
+from workers.fence import Fence
 from workers.storage import Folder
 
 
@@ -155,6 +156,18 @@ def test_it_ends_when_whoever_started_it_is_gone(tmp_path: Path) -> None:
     process._lines.close()
     process._socket.close()
     assert process._process.wait(30) == 0
+
+
+def test_it_writes_no_more_once_the_attempt_was_given_up(tmp_path: Path) -> None:
+    fence = Fence(tmp_path, 1)
+    fence.take()
+    process = CheckpointProcess(None, tmp_path / "checkpoints", {}, mark=fence.mark)
+    process.write(1, b"whole", [])
+    fence.close()
+    with pytest.raises(FileNotFoundError, match="given up"):
+        process.write(2, b"too late", [])
+    process.close()
+    assert steps_in(Folder(tmp_path / "checkpoints")) == [1]
 
 
 def test_it_rests_after_each_piece_unless_somebody_is_in_a_hurry() -> None:

@@ -147,6 +147,48 @@ def test_an_attempt_that_was_given_up_amid_its_steps_writes_neither_checkpoint_n
     assert tmp_path / "job" / "model.safetensors" in transport.left
 
 
+class SlowFlush(Disk):
+    """A file whose name has `part` in it takes so long to reach the disk that `meanwhile` happens, once."""
+
+    def __init__(self, part: str, meanwhile: Callable[[], object]) -> None:
+        self._part, self._meanwhile = part, [meanwhile]
+
+    def flush(self, path: Path) -> None:
+        super().flush(path)
+        if self._part in path.name and self._meanwhile:
+            self._meanwhile.pop()()
+
+
+def test_a_model_that_was_long_on_its_way_to_the_disk_takes_no_place_of_the_successors(tmp_path: Path) -> None:
+    left: dict[Path, tuple[bytes, int]] = {}
+
+    def succeed() -> None:
+        run(job_of(tmp_path / "job", attempt=2))
+        left.update({path: found for path, found in contents(tmp_path / "job").items() if "partial" not in path.name})
+
+    with pytest.raises(Superseded):
+        run(job_of(tmp_path / "job", attempt=1), disk=SlowFlush("model", succeed))
+    assert contents(tmp_path / "job") == left
+    assert tmp_path / "job" / "model.safetensors" in left
+
+
+def test_a_checkpoint_that_was_long_on_its_way_to_the_disk_does_not_appear_once_its_attempt_was_given_up(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Superseded):
+        run(job_of(tmp_path / "job"), disk=SlowFlush("step-", Fence(tmp_path / "job", 1).close))
+    assert list((tmp_path / "job" / "checkpoints").iterdir()) == []
+
+
+def test_a_model_makes_no_new_folder_for_a_job_that_was_deleted_while_its_last_checkpoint_was_written(
+    tmp_path: Path,
+) -> None:
+    job = job_of(tmp_path / "job")
+    with pytest.raises(Superseded):
+        run(job, disk=SlowFlush("step-", lambda: shutil.rmtree(job.folder)))
+    assert not Path(job.folder).exists()
+
+
 def test_two_who_prepare_at_once_do_not_meet(tmp_path: Path) -> None:
     job, folder = job_of(tmp_path / "job"), tmp_path / "job" / "prepared"
     looked, waits = threading.Event(), threading.Event()
@@ -190,3 +232,20 @@ def test_a_given_up_attempt_removes_no_order_that_its_successor_reads(tmp_path: 
     assert (tmp_path / "order-0.npy").is_file()
     for orders in (given_up, successor):
         orders.close()
+
+
+def test_an_order_that_was_long_on_its_way_to_the_disk_does_not_appear_once_its_attempt_was_given_up(
+    tmp_path: Path,
+) -> None:
+    fence = Fence(tmp_path, 1)
+    fence.take()
+
+    def check() -> None:
+        fence.check()
+        fence.close()
+
+    orders = LongOrders(JobSpec.model_validate({"dataset": "d", "target": "y"}), 1000, 3, tmp_path, 999, check)
+    with pytest.raises(Superseded):
+        orders.await_epoch(0)
+    orders.close()
+    assert list(tmp_path.iterdir()) == []
