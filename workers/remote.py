@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
 
 from shared.plan import Plan
 from shared.sharding import ADD, batch_rows, summation
@@ -38,12 +39,13 @@ from workers.link import (
 )
 from workers.transport import Vectors, slices_of
 
-__all__ = ["Hub", "KeyPair", "RemoteNode", "RemoteNodes", "relay"]
+__all__ = ["Hub", "HubGone", "KeyPair", "RemoteNode", "RemoteNodes", "relay"]
 
 LOOK_UP_EVERY_MS: Final = 1000
 ENDS_WITHIN_MS: Final = 1000  # for the last message to leave
 HEARTBEAT_EVERY_MS: Final = 5_000
 HEARTBEAT_WITHIN_MS: Final = 30_000
+GONE_FOR_S: Final = 60.0  # longer than any recovery: a hub that lives has replaced us by then
 LEAVE: Final = 0  # beside STEP and MEASURE
 
 
@@ -220,15 +222,30 @@ class _Guests:
         return key in self._keys
 
 
-def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, staff: Staff) -> None:
+class HubGone(AttemptLost):
+    """A relay's server is gone without a word, and nobody will ask the relay for anything any more."""
+
+
+def relay(
+    keys: KeyPair,
+    hub: Hub,
+    members: range,
+    workers: int,
+    plan: Plan,
+    prepared: Path,
+    staff: Staff,
+    gone_for_s: float = GONE_FOR_S,
+) -> None:
     """A relay's side: has the workers of its node join, and works for the hub until it is told to leave.
 
-    Raises OSError when the node has no memory for the vectors, WorkerLost when one of its workers is lost.
+    Raises OSError when the node has no memory for the vectors, WorkerLost when one of its workers is lost, HubGone when
+    there was no connection to the hub for so long.
     """
     deadline = Deadline(plan)
     links = Links(plan, members, members, workers, deadline=deadline)
     context = zmq.Context()
     upward = context.socket(zmq.DEALER)
+    line = _Line(upward, gone_for_s)
     try:
         upward.curve_publickey, upward.curve_secretkey = keys
         upward.curve_serverkey, upward.identity, upward.linger = hub.public_key, _name(members), 0
@@ -239,7 +256,7 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
         opening.is_over = True
         upward.send(json.dumps(sorted(links.kernels)).encode())
         while True:
-            order, *weights = upward.recv_multipart(copy=False)
+            order, *weights = line.order()
             kind, step, _, _ = ASK.unpack(order.buffer)
             if kind == LEAVE:
                 return
@@ -256,8 +273,40 @@ def relay(keys: KeyPair, hub: Hub, members: range, workers: int, plan: Plan, pre
                     upward.send(ANSWER.pack(index, len(packed)) + packed)
     finally:
         links.close()
-        upward.close()
+        line.close()
         context.term()
+
+
+class _Line:
+    """A relay's connection to its hub. A hub may say nothing for long, but while it lives its ZeroMQ answers
+    heartbeats."""
+
+    def __init__(self, socket: zmq.Socket[bytes], gone_for_s: float) -> None:
+        self._socket, self._gone_for_s = socket, gone_for_s
+        self._events = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._gone_since: float | None = time.monotonic()
+        socket.rcvtimeo = LOOK_UP_EVERY_MS
+
+    def order(self) -> list[zmq.Frame]:
+        """The hub's next one, however long that takes. Raises HubGone."""
+        while True:
+            try:
+                return self._socket.recv_multipart(copy=False)
+            except zmq.Again:
+                self._look()
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._events.close(0)
+        self._socket.close()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        while self._events.poll(0):
+            connected = recv_monitor_message(self._events)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._gone_since = None if connected else self._gone_since or now  # it is told of each try that fails
+        if self._gone_since is not None and now - self._gone_since > self._gone_for_s:
+            raise HubGone(f"the server was gone for {self._gone_for_s:.0f} s")
 
 
 def _summed(plan: Plan, step: int, parts: list[Part], vectors: Vectors) -> list[Part]:

@@ -27,7 +27,7 @@ from workers.kernel_kills import KernelKills
 from workers.link import Entrance, serve
 from workers.on_ray.calls import RayCalls
 from workers.on_ray.crew import Member, RayCrew, RayStaff, end_process
-from workers.remote import Hub, KeyPair, relay
+from workers.remote import Hub, HubGone, KeyPair, relay
 from workers.transport import LocalTransport, Transport, Vectors
 
 __all__ = ["start_on"]
@@ -118,8 +118,15 @@ class _Process:
         return bytes(self._keys.public)
 
     def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
-        with self._computing():
-            relay(self._keys, hub, members, workers, plan, prepared, RayStaff(members, processes, KernelKills()))
+        staff = RayStaff(members, processes, KernelKills())
+        try:
+            with self._computing():
+                relay(self._keys, hub, members, workers, plan, prepared, staff)
+        except HubGone:  # and maybe with it whoever would end us
+            self._hired = False
+            for process in processes:
+                ray.kill(process)
+            raise
 
     def open_worker(self, plan: Plan, prepared: Path, worker: int, workers: int) -> str:
         members = range(worker, worker + 1)
