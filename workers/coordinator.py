@@ -100,7 +100,7 @@ class Coordinator:
         self._fence = Fence(self._folder, job.epoch, disk)
         self._disk = FencedDisk(disk, self._fence.mark)
         self._orders = LongOrders(self._spec, rows, self._spec.epochs, folder, check=self._fence.check)
-        self._log = ReportLog()
+        self._log = ReportLog(self._fence.check)
         self.reports = self._log.after
         self._stop: StopRequest | None = None
         self._asked = threading.Event()

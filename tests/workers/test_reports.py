@@ -1,7 +1,10 @@
 """The log that the control plane reads while the coordinator writes."""
 
 import threading
+from pathlib import Path
 
+from workers.fence import Fence
+from workers.job import Superseded
 from workers.reports import AT_ONCE, MOST_UNREAD, ReportLog
 
 
@@ -68,3 +71,24 @@ def test_of_too_many_that_nobody_reads_progress_is_dropped_and_then_the_writer_w
     writer.join(30)
     assert not writer.is_alive()
     assert [item["step"] for item in log.unread("metrics")] == list(range(2, MOST_UNREAD + 2))
+
+
+def test_who_waits_for_a_reader_finds_out_that_the_attempt_was_given_up(tmp_path: Path) -> None:
+    fence = Fence(tmp_path, 1)
+    fence.take()
+    log = ReportLog(fence.check)
+    for step in range(MOST_UNREAD):
+        log.add("metrics", step=step)
+    refused: list[Superseded] = []
+
+    def tell() -> None:
+        try:
+            log.add("metrics", step=MOST_UNREAD)
+        except Superseded as error:
+            refused.append(error)
+
+    writer = threading.Thread(target=tell)
+    writer.start()
+    fence.close()
+    writer.join(30)
+    assert len(refused) == 1
