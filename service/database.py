@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ BUSY_TIMEOUT_S = 10  # for a writer of this process to be done, and then for one
 CONNECTS_WITHIN_S = 5
 POOL = {"pool_size": 15, "max_overflow": 0}  # all are kept: to open one again and again costs a tenth of a submit
 BELIEVED_S = 1.0  # a connection that was used so lately is not asked whether it lives
-IDLE_IN_TRANSACTION_S = 30  # then PostgreSQL gives up a client that vanished, and what it had locked is free
+IDLE_IN_TRANSACTION_S = 5  # then PostgreSQL gives up a client that stopped or vanished, and what it had locked is free
+IDLE_TOO_LONG = "25P03"  # what PostgreSQL tells such a client
+TURN_WITHIN_S = 2  # for whoever gives out CPUs to be done
 MIGRATING, SCHEDULING = 0x63686169_01, 0x63686169_02  # advisory locks of PostgreSQL: numbers that nobody else uses
 
 metadata = sa.MetaData(
@@ -331,6 +333,7 @@ class Database:
             event.listen(self._engine, "connect", _set_up_postgresql)
             event.listen(self._engine, "checkout", self._check)
             event.listen(self._engine, "checkin", _note_use)
+            event.listen(self._engine, "handle_error", _tell_away)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -345,12 +348,19 @@ class Database:
             yield connection
 
     @contextmanager
-    def scheduling(self) -> Iterator[None]:
-        """Keeps all who give out CPUs from doing so at once; SQLite has one such process anyway."""
-        with nullcontext() if self._engine.dialect.name == "sqlite" else self.reading() as connection:
-            if connection is not None:
-                _lock(connection, SCHEDULING)
-            yield
+    def scheduling(self) -> Iterator[Callable[[], object]]:
+        """Keeps all who give out CPUs from doing so at once; SQLite has one such process anyway.
+
+        Raises one of AWAY where another one does so for too long; so does what it yields, to be called before each CPU
+        that is given out, where we were the ones who took too long, and somebody else may have the turn by now.
+        """
+        if self._engine.dialect.name == "sqlite":
+            yield lambda: None
+            return
+        with self.reading() as connection:
+            connection.execute(sa.text(f"SET LOCAL lock_timeout = '{TURN_WITHIN_S}s'"))
+            _lock(connection, SCHEDULING)
+            yield lambda: connection.execute(sa.select(1))
 
     def migrate(self) -> None:
         """Brings the tables up to date. Raises SQLAlchemyError when the database cannot be reached."""
@@ -437,6 +447,13 @@ def _connect_args(url: sa.URL) -> dict[str, Any]:
 def _set_up_postgresql(connection: Any, _record: Any) -> None:
     connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'")
     connection.commit()
+
+
+def _tell_away(context: sa.engine.ExceptionContext) -> None:
+    """A transaction that was given up as its client stopped is none of our mistakes: the next one may succeed."""
+    error = context.original_exception
+    if getattr(error, "sqlstate", None) == IDLE_TOO_LONG:
+        raise exc.OperationalError(context.statement, None, error) from error
 
 
 def _note_use(_connection: Any, record: Any) -> None:

@@ -1,6 +1,6 @@
 """The control plane as the owner of running jobs, in the database that several of them may share."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -106,8 +106,8 @@ class Owner:
             rows = connection.execute(query.where(jobs.c.state == JobState.RUNNING, jobs.c.id.not_in(here))).all()
         return {tenant: InUse(count, int(cpus)) for tenant, count, cpus in rows}
 
-    def scheduling(self) -> AbstractContextManager[None]:
-        """Keeps the other control planes from giving out CPUs meanwhile."""
+    def scheduling(self) -> AbstractContextManager[Callable[[], object]]:
+        """Keeps the other control planes from giving out CPUs meanwhile, as `Database.scheduling` says."""
         return self._database.scheduling()
 
 

@@ -98,8 +98,9 @@ class Scheduler:
             try:
                 wait_s = min(wait_s, self.step())
                 self._stopping.wait(self._share.rest_s(began, time.monotonic()))
-            except AWAY:  # which the heartbeat tells
+            except AWAY:  # which the heartbeat tells; or another control plane is slow to give out CPUs
                 self._stopping.wait(TICK_S)
+                continue  # there may be jobs to take over from it
             except Exception:
                 log.exception("the scheduler's pass failed; it is tried again in %g s", TICK_S)
                 self._stopping.wait(TICK_S)
@@ -109,21 +110,26 @@ class Scheduler:
         """Takes over what is nobody's, ends what has waited too long, decides once, and has it done; tells after how
         many seconds to do so again."""
         self._takeover.look()
-        with self._store.owner.scheduling():
+        total = self._cpus()
+        with self._store.owner.scheduling() as keep_turn:
             late = self._store.end_late(LATE_AT_ONCE)
-            wait_s, decided = self._pass()
+            wait_s, decided = (TICK_S, None) if total is None else self._pass(total, keep_turn)
         if decided is not None:  # for readers only: other control planes need not wait for it
             self._places.look(*decided)
         return 0.0 if len(late) == LATE_AT_ONCE else wait_s
 
-    def _pass(self) -> tuple[float, Decided | None]:
-        queue = self._store.queue
+    def _cpus(self) -> int | None:
+        """Of the cluster, which is asked before it is our turn, as it may take its time; None where it does not answer,
+        and all who wait are told."""
         try:
-            total = int(sum(node.cpus for node in self._cluster.nodes()))
+            return int(sum(node.cpus for node in self._cluster.nodes()))
         except Unavailable as error:
-            rows = queue.head()
+            rows = self._store.queue.head()
             self._tell(rows, {row.id: f"waits for the cluster: {error}" for row in rows})
-            return TICK_S, None
+            return None
+
+    def _pass(self, total: int, keep_turn: Callable[[], object]) -> tuple[float, Decided]:
+        queue = self._store.queue
         rows = [*queue.head(total), *queue.too_large(total)]
         running = self._runners.running()  # after the rows: a job that waits there runs no more
         elsewhere = self._runners.elsewhere(running)
@@ -132,7 +138,7 @@ class Scheduler:
         cpus = Cpus(total, free, self._idle.after(self._clock(), free))
         sharing = Sharing(self._quotas(), elsewhere)
         decision = decide(waiting, running, cpus, sharing)
-        self._act(decision, rows)
+        self._act(decision, rows, keep_turn)
         self._idle.after(self._clock(), free - sum(decision.starts.values()))
         wait_s = min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
         if len(decision.starts) >= FEWEST:
@@ -147,8 +153,9 @@ class Scheduler:
         of_job = row.id, row.cpus_min, row.cpus_max, row.priority, paused, row.preempted_by
         return Waiting(*of_job, due_in_s, row.tenant, row.number, row.reserved_at, row.served_at)
 
-    def _act(self, decision: Decision, rows: Sequence[JobRow]) -> None:
+    def _act(self, decision: Decision, rows: Sequence[JobRow], keep_turn: Callable[[], object]) -> None:
         """Room is made before jobs start, and all that starts fits beside all that grows."""
+        keep_turn()
         for job_id, by in decision.preempts.items():
             log.info("%s is paused for the sake of %s", job_id, by, extra={"job_id": job_id})
             self._runners.preempt(job_id, by)
@@ -157,6 +164,7 @@ class Scheduler:
             self._runners.resize(job_id, cpus)
         for row in rows:
             if row.id in decision.starts and not self._stopping.is_set():
+                keep_turn()
                 self._start(row, decision.starts[row.id])
         if decision.reserves is not None:
             self._store.queue.reserve(decision.reserves, self._wall_clock())
