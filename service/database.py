@@ -164,8 +164,10 @@ jobs = sa.Table(
     sa.Column("losses", sa.Integer, nullable=False),  # attempts lost since the last new checkpoint
     sa.Column("out_of_memory", sa.Integer, nullable=False, server_default="0"),  # attempts lost to that, in all
     sa.Column("retry_at", Time),  # before which it is not to start, as it has just been lost
-    sa.Column("preempted_by", sa.Text),  # of a paused job that resumes by itself: for whom it gave way, in words
+    sa.Column("preempted_by", sa.Text),  # of a job that pauses, or has, and resumes by itself: for whom, in words
     sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("cpus_wanted", sa.Integer),  # of a running job: how many it was asked, last, to compute on
+    sa.Column("cpus_held", sa.Integer),  # of a running job: with those that it is to grow into, or has yet to give up
     sa.Column("progress", Json, nullable=False),
     sa.Column("metrics", Json, nullable=False),
     sa.Column("environment", Json, nullable=False),

@@ -39,17 +39,16 @@ NO_LIMITS = Quota()
 
 @dataclass(frozen=True)
 class Sharing:
-    """The quotas of those who share the cluster, and what each has at other control planes."""
+    """The quotas of those who share the cluster."""
 
     quotas: Mapping[str, Quota] = field(default_factory=dict)
-    elsewhere: Mapping[str, InUse] = field(default_factory=dict)
 
     def quota_of(self, tenant: str) -> Quota:
         return self.quotas.get(tenant, NO_LIMITS)
 
     def in_use(self, running: Sequence["Running"]) -> dict[str, InUse]:
-        """What each has in all, with what runs here."""
-        found = defaultdict(InUse, self.elsewhere)
+        """What each has."""
+        found: dict[str, InUse] = defaultdict(InUse)
         for job in running:
             found[job.tenant] += InUse(1, job.cpus)
         return found

@@ -19,7 +19,7 @@ log = logging.getLogger("chainrule")
 
 
 class Heartbeat:
-    """Two threads. One renews leases and looks for what users asked for at other control planes. The other closes
+    """Two threads. One renews leases and looks for what was asked for at other control planes. The other closes
     attempts whose leases are about to end, also while the first one waits for a database that does not answer."""
 
     def __init__(self, owner: Owner, runners: Runners, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,20 +54,26 @@ class Heartbeat:
         """Renews the leases if that is due, and heeds what the database says. Raises one of AWAY."""
         began = self._clock()
         runners = {(runner.attempt.job_id, runner.attempt.epoch): runner for runner in self._runners.now()}
+        wanted = {key: runner.wanted for key, runner in runners.items()}
         renews = began - self._renewed_at >= RENEW_S
         if renews:
             held, self._alone = self._owner.renew(runners.keys())
             self._renewed_at = began
         else:
-            held = self._owner.requests(runners.keys()) if runners else {}
+            held = self._owner.asked(runners.keys()) if runners else {}
         for key, runner in runners.items():
             if key not in held:
                 runner.abandon(TAKEN)
                 continue
             if renews:
                 runner.renewed_at = began
-            if held[key] is not None:
-                runner.request(_stop_for(held[key]))
+            asked = held[key]
+            if asked.requested is not None:
+                runner.request(_stop_for(asked.requested))
+            elif asked.preempted_by is not None:
+                runner.preempt(asked.preempted_by)
+            elif asked.cpus_wanted != runner.wanted == wanted[key]:  # else we have asked since we looked
+                runner.resize(asked.cpus_wanted)
 
     def guard(self) -> None:
         """Closes the attempts whose leases could not be renewed in time."""
@@ -103,6 +109,6 @@ class Heartbeat:
                 log.exception("the guard of leases failed")
 
 
-def _stop_for(requested: str | None) -> StopRequest:
+def _stop_for(requested: str) -> StopRequest:
     """What the attempt is to do: for a resume it must first have paused, as somebody asked for before."""
     return "cancel" if requested == "cancel" else "pause"

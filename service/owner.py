@@ -2,24 +2,36 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from ulid import ULID
 
 from service.database import Database, DatabaseTime, control_planes, jobs
-from service.fairness import InUse
 from service.jobs import JobState, Requested
 from service.leases import LEASE_S, Lease
 
-__all__ = ["NOBODY", "Held", "Owner"]
+__all__ = ["NOBODY", "Asked", "Held", "Owner"]
 
 Held = tuple[str, int]
 """A job that runs here: its id, and the epoch at which this control plane has it."""
-HELD = jobs.c.id, jobs.c.epoch, jobs.c.requested
 
-NOBODY: dict[str, Any] = {"owner": None, "lease_until": None}
+
+class Asked(NamedTuple):
+    """What was asked of a running job, at whichever control plane."""
+
+    requested: Requested
+    """By a user."""
+    preempted_by: str | None
+    """Whom it is to give way to, in words."""
+    cpus_wanted: int
+    """How many it is to compute on."""
+
+
+HELD = jobs.c.id, jobs.c.epoch, *(jobs.c[name] for name in Asked._fields)
+
+NOBODY: dict[str, Any] = {"owner": None, "lease_until": None, "cpus_wanted": None, "cpus_held": None}
 """The columns of a job that nobody owns, as it does not run."""
 
 
@@ -35,6 +47,10 @@ class Owner:
     def of_lease(self) -> dict[str, Any]:
         """The columns of a job that this control plane takes."""
         return {"owner": self.id, "lease_until": self._time + LEASE_S}
+
+    def of_start(self, cpus: int) -> dict[str, Any]:
+        """Likewise, of one that is given so many CPUs."""
+        return {**self.of_lease(), "cpus_wanted": cpus, "cpus_held": cpus}
 
     def claim(self, lease: Lease) -> int | None:
         """Takes a running job whose lease is still as given, and fences its owner before.
@@ -57,7 +73,7 @@ class Owner:
         with self._database.writing() as connection:
             connection.execute(held.values(lease_until=self._time))
 
-    def renew(self, held: Collection[Held]) -> tuple[dict[Held, Requested], bool]:
+    def renew(self, held: Collection[Held]) -> tuple[dict[Held, Asked], bool]:
         """Renews the leases on the jobs that are held, and says that this control plane is alive.
 
         Returns those that still are, each with what was asked for of it, and whether no other control plane is alive.
@@ -70,7 +86,7 @@ class Owner:
             remaining = control_planes.c.lease_until - self._time
             others = sa.select(control_planes.c.id).where(control_planes.c.id != self.id, remaining > 0)
             alone = connection.execute(others.limit(1)).first() is None
-        return _requested(rows), alone
+        return _asked(rows), alone
 
     def _say_alive(self, connection: Connection, until: ColumnElement[float]) -> None:
         said = sa.update(control_planes).where(control_planes.c.id == self.id).values(lease_until=until)
@@ -83,10 +99,10 @@ class Owner:
         with self._database.writing() as connection:
             connection.execute(sa.delete(control_planes).where(control_planes.c.id == self.id))
 
-    def requests(self, held: Collection[Held]) -> dict[Held, Requested]:
+    def asked(self, held: Collection[Held]) -> dict[Held, Asked]:
         """What was asked for of each job that is still held."""
         with self._database.reading() as connection:
-            return _requested(connection.execute(sa.select(*HELD).where(_holds(held))).all())
+            return _asked(connection.execute(sa.select(*HELD).where(_holds(held))).all())
 
     def leases(self, without: Collection[str] = ()) -> Sequence[Lease]:
         """The leases of all running jobs but those."""
@@ -98,14 +114,6 @@ class Owner:
         with self._database.reading() as connection:
             return [Lease(**row._mapping) for row in connection.execute(query.order_by(jobs.c.number))]
 
-    def elsewhere(self, here: Collection[str]) -> dict[str, InUse]:
-        """What all running jobs but those hold, by tenant."""
-        held = sa.func.coalesce(sa.func.sum(jobs.c.workers), 0)
-        query = sa.select(jobs.c.tenant, sa.func.count(), held).group_by(jobs.c.tenant)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.where(jobs.c.state == JobState.RUNNING, jobs.c.id.not_in(here))).all()
-        return {tenant: InUse(count, int(cpus)) for tenant, count, cpus in rows}
-
     def scheduling(self) -> AbstractContextManager[Callable[[], object]]:
         """Keeps the other control planes from giving out CPUs meanwhile, as `Database.scheduling` says."""
         return self._database.scheduling()
@@ -115,5 +123,5 @@ def _holds(held: Collection[Held]) -> ColumnElement[bool]:
     return sa.and_(jobs.c.state == JobState.RUNNING, sa.tuple_(jobs.c.id, jobs.c.epoch).in_(list(held)))
 
 
-def _requested(rows: Iterable[Any]) -> dict[Held, Requested]:
-    return {(row.id, row.epoch): row.requested for row in rows}
+def _asked(rows: Iterable[Any]) -> dict[Held, Asked]:
+    return {(job_id, epoch): Asked(*asked) for job_id, epoch, *asked in rows}

@@ -24,6 +24,8 @@ OF_LATE = 20  # jobs of a tenant whose mean runtime is expected of the next
 TOO_LARGE = 100  # of those that need more than the cluster has: enough to tell them so
 
 NAMES = ("number", "id", "tenant", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
+HELD = ("cpus_min", "cpus_max", "workers", "cpus_wanted", "cpus_held", "requested", "preempted_by")
+RUNNING = ("number", "id", "tenant", "epoch", "priority", *HELD, "progress", "started_at")
 LATER = ("retry_at", "preempted_by", "reserved_at")
 
 WaitingRow = Row[Any]
@@ -73,11 +75,22 @@ class Queue:
         return waiting, [Reserved(*row) for row in reserved], served
 
     def running(self) -> Sequence[Row[Any]]:
-        """Those that run, with how far they are."""
-        names = ("id", "tenant", "workers", "progress", "started_at")
-        query = sa.select(*(jobs.c[name] for name in names)).where(jobs.c.state == JobState.RUNNING)
+        """Those that run, at whichever control plane, with the CPUs that they hold and how far they are."""
+        query = sa.select(*(jobs.c[name] for name in RUNNING)).where(jobs.c.state == JobState.RUNNING)
         with self._database.reading() as connection:
             return connection.execute(query).all()
+
+    def preempt(self, job_id: str, by: str) -> None:
+        """Asks a job that runs to pause for the sake of another, named in words; what a user asked for counts more."""
+        asked = sa.update(jobs).where(*_runs(job_id), jobs.c.requested.is_(None)).values(preempted_by=by)
+        with self._database.writing() as connection:
+            connection.execute(asked)
+
+    def resize(self, job_id: str, cpus: int) -> None:
+        """Asks a job that runs to compute on so many CPUs. Those of a growth are its own from now on."""
+        held = sa.case((jobs.c.cpus_held < cpus, cpus), else_=jobs.c.cpus_held)
+        with self._database.writing() as connection:
+            connection.execute(sa.update(jobs).where(*_runs(job_id)).values(cpus_wanted=cpus, cpus_held=held))
 
     def runtimes_s(self) -> dict[str, float]:
         """How long the jobs that have succeeded of late took, from their first start to their end: the mean of each
@@ -109,6 +122,10 @@ class Queue:
         waits = jobs.c.id == job_id, jobs.c.reserved_at.is_(None), WAITS
         with self._database.writing() as connection:
             connection.execute(sa.update(jobs).where(*waits).values(reserved_at=moment))
+
+
+def _runs(job_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return jobs.c.id == job_id, jobs.c.state == JobState.RUNNING
 
 
 def _waiting() -> sa.Select[Any]:

@@ -52,7 +52,7 @@ def _add(meaning: Meaning, report: Report, data: dict[str, Any], attempt: int, a
     if report.type == "log":
         log(data["message"], data["level"])
     elif report.type == "started":
-        values |= {"environment": data["environment"], "workers": data["workers"]}
+        values |= {"environment": data["environment"], "workers": data["workers"], "cpus_held": data["workers"]}
         log(_started(data, addresses))
     elif report.type == "progress":
         values["progress"] = {key: value for key, value in data.items() if key not in ("metrics", "trained")}
@@ -61,7 +61,7 @@ def _add(meaning: Meaning, report: Report, data: dict[str, Any], attempt: int, a
     elif report.type == "metrics":
         tell("metrics", data, data["step"])
     elif report.type == "workers":
-        values["workers"] = data["workers"]
+        values |= {"workers": data["workers"], "cpus_held": data.get("cpus", 0)}
         tell("workers", {**data, "at": at})
     elif report.type == "checkpoint":
         values["losses"] = 0

@@ -3,14 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from service.allocation import Running
 from service.database import AWAY, reason_of
-from service.fairness import InUse
 from service.jobs import JobState, Move, Requested, after_attempt_lost, after_end, after_interruption, give_way
 from service.log import about
 from service.reports import finite, meaning_of
@@ -171,6 +170,11 @@ class Runner:
         """The service ends: the attempt is abandoned, and what cannot be written now is not."""
         self._leaving.set()
         self.abandon(STOPPED)
+
+    @property
+    def wanted(self) -> int:
+        """How many CPUs it was asked, last, to compute on."""
+        return self._wanted
 
     def state(self) -> Running:
         """The attempt as it is now."""
@@ -444,17 +448,32 @@ class Runners:
             return list(self._runners)
 
     def running(self) -> list[Running]:
-        """All attempts that have not been closed."""
-        return [runner.state() for runner in self.now()]
+        """All attempts that hold CPUs, here and at other control planes, as the database has them: so all of these
+        decide by the same. How long its attempts have been asked for something, each knows of its own alone."""
+        here = {runner.attempt.job_id: runner for runner in self.now()}
+        found = [self._running(row, here.pop(row.id, None)) for row in self._store.queue.running()]
+        return found + [runner.state() for runner in here.values()]  # the latter are just being closed
 
-    def elsewhere(self, here: Sequence[Running]) -> dict[str, InUse]:
-        """What all attempts but those hold, at other control planes, by tenant."""
-        return self._store.owner.elsewhere([attempt.id for attempt in here])
+    def _running(self, row: JobRow, runner: Runner | None) -> Running:
+        known = runner.state() if runner is not None and runner.attempt.epoch == row.epoch else None
+        least, most = (row.cpus_min, row.cpus_max) if self._cluster.is_elastic else (row.workers, row.workers)
+        return Running(
+            row.id,
+            least,
+            most,
+            row.priority,
+            row.number,
+            workers=row.workers,
+            wanted=row.cpus_wanted,
+            cpus=row.cpus_held,
+            stopping=any((row.requested, row.preempted_by, known is not None and known.stopping)),
+            overdue=known is not None and known.overdue and known.wanted == row.cpus_wanted,
+            tenant=row.tenant,
+        )
 
     def cpus_in_use(self) -> int:
         """CPUs of all attempts that have not been closed, here and at other control planes."""
-        here = self.running()
-        return sum(attempt.cpus for attempt in here) + sum(has.cpus for has in self.elsewhere(here).values())
+        return sum(attempt.cpus for attempt in self.running())
 
     def request(self, job_id: str, stop: StopRequest) -> None:
         """Passes a user's request on at once, if the job runs here; the heartbeat would do so a little later."""
@@ -462,12 +481,15 @@ class Runners:
             runner.request(stop)
 
     def preempt(self, job_id: str, by: str) -> None:
-        """Has a job pause for the sake of another, named in words, and resume by itself."""
+        """Has a job pause for the sake of another, named in words, and resume by itself. Where another control plane
+        follows it, its heartbeat passes that on."""
+        self._store.queue.preempt(job_id, by)
         for runner in self._of(job_id):
             runner.preempt(by)
 
     def resize(self, job_id: str, workers: int) -> None:
-        """Has a job compute on so many CPUs."""
+        """Has a job compute on so many CPUs, likewise."""
+        self._store.queue.resize(job_id, workers)
         for runner in self._of(job_id):
             runner.resize(workers)
 

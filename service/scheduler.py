@@ -132,11 +132,10 @@ class Scheduler:
         queue = self._store.queue
         rows = [*queue.head(total), *queue.too_large(total)]
         running = self._runners.running()  # after the rows: a job that waits there runs no more
-        elsewhere = self._runners.elsewhere(running)
-        free = total - sum(attempt.cpus for attempt in running) - sum(has.cpus for has in elsewhere.values())
+        free = total - sum(attempt.cpus for attempt in running)
         waiting = [self._waiting(row) for row in rows]
         cpus = Cpus(total, free, self._idle.after(self._clock(), free))
-        sharing = Sharing(self._quotas(), elsewhere)
+        sharing = Sharing(self._quotas())
         decision = decide(waiting, running, cpus, sharing)
         self._act(decision, rows, keep_turn)
         self._idle.after(self._clock(), free - sum(decision.starts.values()))

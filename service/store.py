@@ -261,7 +261,7 @@ class Store:
             values["finished_at"] = moment
         if to in (JobState.FAILED, JobState.CANCELLED):
             values["model_bytes"] = 0
-        values |= self.owner.of_lease() if to is JobState.RUNNING else NOBODY
+        values |= self.owner.of_start(values.get("workers", job.workers)) if to is JobState.RUNNING else NOBODY
         values |= {
             "state": to,
             "epoch": job.epoch + 1,
@@ -295,6 +295,8 @@ class Store:
             job = _at(connection, job_id, epoch, JobState.RUNNING)
             if job is None:
                 return False
+            if "cpus_held" in values:  # what it is to grow into is its own before it tells so
+                values["cpus_held"] = max(values["cpus_held"], job.cpus_wanted)
             told = [each for each in told if each.report is None or each.report > job.last_report]
             known = _steps_told(connection, job.number, [each.step for each in told if each.step is not None])
             new = [each for each in told if each.step is None or each.step not in known]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.allocation import Cpus, Decision, Running, Waiting, decide
-from service.fairness import InUse, Sharing
+from service.fairness import Sharing
 from service.quota import Quota
 
 A, B = "a", "b"
@@ -24,8 +24,7 @@ def runs(job_id: str, on: int, cpus_max: int | None = None, **more: Any) -> Runn
 
 
 def decided(waiting: Sequence[Waiting], jobs: Sequence[Running] = (), *, total: int, **more: Any) -> Decision:
-    sharing = Sharing(more.get("quotas", {}), more.get("elsewhere", {}))
-    has = sum(job.cpus for job in jobs) + sum(has.cpus for has in sharing.elsewhere.values())
+    sharing, has = Sharing(more.get("quotas", {})), sum(job.cpus for job in jobs)
     return decide(waiting, jobs, Cpus(total, total - has, more.get("idle", 0)), sharing)
 
 
@@ -34,11 +33,6 @@ def test_the_tenant_with_the_fewest_cpus_is_next_however_old_the_jobs_of_others_
     waiting = [*(waits(f"a{letter}") for letter in "bcdefg"), waits("bz")]
     assert list(decided(waiting, [runs("aa", 1)], total=2).starts) == ["bz"]
     assert list(decided(waiting, [runs("aa", 1)], total=4).starts) == ["bz", "ab", "ac"]
-
-
-def test_what_tenants_have_at_other_control_planes_counts() -> None:
-    waiting = [waits("ab"), waits("bc")]
-    assert list(decided(waiting, [runs("ba", 1)], total=4, elsewhere={A: InUse(1, 2)}).starts) == ["bc"]
 
 
 def test_tenants_that_have_as_much_take_turns() -> None:

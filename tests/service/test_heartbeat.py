@@ -132,6 +132,39 @@ def test_what_was_asked_for_elsewhere_reaches_the_attempt_once(
     assert attempt.requests.empty()
 
 
+def test_a_job_resizes_and_gives_way_as_another_control_plane_decides(plane: ControlPlane, other: ControlPlane) -> None:
+    attempt = plane.run()
+    other.runners.resize(attempt.job.id, 2)
+    plane.heartbeat.beat()
+    assert attempt.resized() == 2
+    other.runners.preempt(attempt.job.id, "job_high (priority 5)")
+    for _ in range(3):
+        plane.heartbeat.beat()
+    assert (attempt.asked(), attempt.requests.empty(), attempt.resizes.empty()) == ("pause", True, True)
+    attempt.end("paused")
+    plane.until_ended()
+    job = plane.store.any_job(attempt.job.id)
+    assert (job.state, job.requested, job.preempted_by) == ("paused", "resume", "job_high (priority 5)")
+    assert (job.cpus_wanted, job.cpus_held) == (None, None)
+
+
+def test_what_is_asked_for_while_the_heartbeat_looks_counts_more_than_what_it_saw(
+    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt, renew = plane.run(), plane.store.owner.renew
+
+    def slowly(held: Any) -> Any:
+        seen = renew(held)
+        plane.runners.resize(attempt.job.id, 3)
+        return seen
+
+    other.runners.resize(attempt.job.id, 2)
+    monkeypatch.setattr(plane.store.owner, "renew", slowly)
+    for _ in range(2):
+        plane.heartbeat.beat()
+    assert (attempt.resized(), attempt.resizes.empty()) == (3, True)
+
+
 def test_a_lease_that_ended_while_nobody_took_it_is_renewed_and_the_attempt_goes_on(
     plane: ControlPlane, database: Database
 ) -> None:

@@ -38,9 +38,9 @@ some = st.integers(0, 9)  # of the jobs or attempts that there are, the first, s
 class Histories(RuleBasedStateMachine):
     database: Database
 
-    @initialize(cpus=st.integers(1, 6), keeps_attempts=st.booleans())
-    def begin(self, cpus: int, keeps_attempts: bool) -> None:
-        self.world = World(self.database, cpus, keeps_attempts=keeps_attempts)
+    @initialize(cpus=st.integers(1, 6), keeps_attempts=st.booleans(), planes=st.integers(1, 2))
+    def begin(self, cpus: int, keeps_attempts: bool, planes: int) -> None:
+        self.world = World(self.database, cpus, keeps_attempts=keeps_attempts, planes=planes)
 
     # ------------------------------------------------------------ users
     @rule(least=st.integers(1, 4), more=st.integers(0, 4), priority=st.integers(0, 3), tenant=tenants)

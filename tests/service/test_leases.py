@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from service.database import Database, jobs
 from service.jobs import JobState, Move
 from service.leases import CLOSE_AFTER_S, LEASE_S, WATCH_S, Lease, must_close, watch
-from service.owner import Owner
+from service.owner import Asked, Owner
 from service.store import Store, Told
 from shared.errors import Conflict
 from support.jobs import TENANT, new_job, with_a_dataset
@@ -104,8 +104,9 @@ def test_a_renewal_renews_what_is_still_held_and_brings_what_was_asked_for(store
     expire(database)
     store.request(TENANT, kept, "pause")
     store.move(moved, 1, JobState.RUNNING, lambda _: Move(JobState.QUEUED, "lost"))
-    assert store.owner.requests(held) == {(kept, 1): "pause"}
-    assert store.owner.renew(held) == ({(kept, 1): "pause"}, True)
+    asked = {(kept, 1): Asked("pause", preempted_by=None, cpus_wanted=1)}
+    assert store.owner.asked(held) == asked
+    assert store.owner.renew(held) == (asked, True)
     (lease,) = store.owner.leases()
     assert lease.remaining_s > LEASE_S - 5
 

@@ -121,6 +121,95 @@ def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World
     assert world.store.any_job(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")
 
 
+# ---------------------------------------------------------------- several control planes
+@pytest.fixture
+def shared() -> Iterator[World]:
+    """Two control planes on one cluster; `started` has each of them in turn start a job, and then follow it."""
+    database = World.database()
+    yield World(database, cpus=2, planes=2)
+    database.close()
+
+
+def followers(world: World) -> list[int]:
+    """How many attempts each control plane follows."""
+    return [len(plane.runners.now()) for plane in world.planes]
+
+
+def test_jobs_of_several_control_planes_give_way_together_to_one_that_needs_more_than_either_has(shared: World) -> None:
+    lows = [started(shared, 1, 1), started(shared, 1, 1)]
+    assert followers(shared) == [1, 1]
+    high = shared.submit(2, 2, 5)
+    shared.turn()
+    assert [low.requests.qsize() for low in lows] == [1, 1]
+    assert states(shared) == ["running", "running", "queued"]
+    shared.settle()
+    assert states(shared) == ["paused", "paused", "running"]
+    for low in lows:
+        assert shared.store.any_job(low.job.id).reason.startswith(f"preempted by {high} (priority 5)")
+    (attempt,) = shared.cluster.open()
+    attempt.finish("succeeded")
+    shared.settle()
+    assert states(shared) == ["running", "running", "succeeded"], "those that gave way resume by themselves"
+
+
+def test_where_one_victim_is_enough_only_one_control_plane_preempts(shared: World) -> None:
+    lows = [started(shared, 1, 1), started(shared, 1, 1)]
+    shared.submit(1, 1, 5)
+    for _ in range(3):
+        shared.turn()
+    assert [low.requests.qsize() for low in lows] == [0, 1], "the newest"
+    shared.settle()
+    assert states(shared) == ["running", "paused", "running"]
+
+
+def test_a_job_shrinks_for_one_that_another_control_plane_is_to_start(shared: World) -> None:
+    low = started(shared, 1, 2)
+    shared.submit(1, 1, 5)
+    shared.planes[0].scheduler.step()
+    assert followers(shared) == [0, 1]
+    assert low.resizes.empty()
+    shared.beat()
+    assert low.resized() == 1
+    shared.settle()
+    assert states(shared) == ["running", "running"]
+
+
+def test_a_job_grows_by_whichever_control_plane_sees_that_cpus_are_idle(shared: World) -> None:
+    other, growing = started(shared, 1, 1), started(shared, 1, 2)
+    other.finish("succeeded")
+    shared.turn()
+    (elsewhere,) = (plane for plane in shared.planes if not plane.runners.now())
+    for _ in range(2):
+        shared.clock += GROWS_AFTER_S
+        elsewhere.scheduler.step()
+    assert growing.resizes.empty()
+    shared.beat()
+    assert growing.resized() == 2
+
+
+def test_cpus_that_a_job_holds_and_does_not_compute_on_are_not_free_elsewhere(shared: World) -> None:
+    started(shared, 2, 2).lose_worker()
+    shared.follow()
+    assert shared.store.any_job(shared.jobs[0]).workers == 1
+    waiting = shared.submit(1, 1, 0)
+    for _ in range(2):
+        shared.turn()
+    assert states(shared) == ["running", "queued"]
+    assert "0 of 2 are free" in shared.store.any_job(waiting).reason
+
+
+def test_a_user_who_pauses_what_is_to_give_way_has_it_stay_paused(shared: World) -> None:
+    low = started(shared, 2, 2)
+    shared.submit(1, 1, 5)
+    shared.turn()
+    shared.request(low.job.id, "pause")
+    shared.settle()
+    shared.cluster.open()[0].finish("succeeded")
+    shared.settle()
+    assert shared.store.any_job(low.job.id).reason == "paused by request"
+    assert states(shared) == ["paused", "succeeded"]
+
+
 # ---------------------------------------------------------------- a deadline for waiting
 def test_a_job_that_has_not_started_in_time_fails_and_says_so(world: World) -> None:
     started(world, 4, 4)

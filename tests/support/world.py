@@ -1,9 +1,10 @@
 """A whole service in one thread, with a clock, a cluster and accidents that a test decides.
 
-Store, runners and scheduler are the real ones, step by step instead of in threads; the database is SQLite in memory.
+Store, runners, heartbeat and scheduler are the real ones, step by step instead of in threads; the database is SQLite in
+memory. There may be two control planes, which take turns.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from service.catalog import Catalog, NewDataset
 from service.clock import later
 from service.database import Database, jobs, tenants
 from service.fairness import InUse
+from service.heartbeat import Heartbeat
 from service.jobs import MOVES, JobState, Verb
+from service.owner import Owner
 from service.patience import Patience
 from service.places import Places
 from service.quota import Quota
@@ -156,10 +159,28 @@ class SimulatedCluster(ScriptedCluster):
                 attempt.close()
 
 
+class Plane:
+    """A control plane of a world."""
+
+    def __init__(self, world: "World", *, at_once: bool) -> None:
+        def clock() -> float:
+            return world.clock
+
+        owner = Owner(world.connected_to, sa.bindparam("time", type_=sa.Double(), callable_=clock))
+        self.store = Store(world.connected_to, world.untold.append, world.wall_clock, owner, patience=world.patience)
+        job_of, on_end, start = world.job_of, world.nothing, world.runners.append
+        self.runners = Runners(self.store, world.cluster, job_of, world.nothing, on_end, clock, start)
+        self.heartbeat = Heartbeat(owner, self.runners, clock)
+        self.takeover = Takeover(self.store, self.runners, on_end, at_once=at_once, clock=clock)
+        self.places = Places(self.store.queue, clock, world.wall_clock)
+        of_world = world.wall_clock, lambda: world.quotas, self.places
+        self.scheduler = Scheduler(self.store, world.cluster, self.runners, self.takeover, clock, *of_world)
+
+
 class World:
     """Everything, on a database that is emptied first. What moved is checked, and kept in `moves`, by `check`."""
 
-    def __init__(self, database: Database, cpus: int = 4, *, keeps_attempts: bool = False) -> None:
+    def __init__(self, database: Database, cpus: int = 4, *, keeps_attempts: bool = False, planes: int = 1) -> None:
         self.clock, self.wall_offset_s = 0.0, 0.0
         self.moves: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[str] = []
@@ -167,16 +188,17 @@ class World:
         self.quotas: dict[str, Quota] = {}
         self.untold: list[str] = []  # jobs of which something was written that has not been checked yet
         self.by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self._database = database
+        self.connected_to = database
         with database.writing() as connection:
             connection.execute(sa.delete(jobs))
             connection.execute(sa.update(tenants).values(served_at=None))
         self.cluster = SimulatedCluster(cpus, keeps=keeps_attempts)
         # One for all starts: who waits while the clock is set and the service then starts anew may be cut short.
-        self._patience = Patience(lambda _: self.clock + self.wall_offset_s + YEARS_S, lambda: self.clock)
+        self.patience = Patience(lambda _: self.clock + self.wall_offset_s + YEARS_S, lambda: self.clock)
         self.stale: list[Runner] = []
         """Those of control planes that were given up for dead, and are not."""
         self.runners: list[Runner] = []
+        self._planes = planes
         self.start()
 
     @staticmethod
@@ -195,29 +217,11 @@ class World:
     def start(self) -> None:
         """The service starts, on what it finds in the database."""
         self.runners = []
-        self.store = Store(self._database, self.untold.append, self.wall_clock, patience=self._patience)
-        self._runners = Runners(
-            self.store,
-            self.cluster,
-            self._job_of,
-            self._nothing,
-            self._nothing,
-            lambda: self.clock,
-            self.runners.append,
-        )
-        takeover = Takeover(self.store, self._runners, self._nothing, at_once=True, clock=lambda: self.clock)
-        self.places = Places(self.store.queue, lambda: self.clock, self.wall_clock)
-        self.scheduler = Scheduler(
-            self.store,
-            self.cluster,
-            self._runners,
-            takeover,
-            lambda: self.clock,
-            self.wall_clock,
-            lambda: self.quotas,
-            self.places,
-        )
-        takeover.look()
+        # The first takes all jobs that it finds, the others renew the leases of their own.
+        self.planes = deque(Plane(self, at_once=number == 0) for number in range(self._planes))
+        first = self.planes[0]
+        self.store, self.places, self.scheduler = first.store, first.places, first.scheduler
+        first.takeover.look()
 
     def kill(self) -> None:
         """The service dies with all its processes, and starts again."""
@@ -241,13 +245,13 @@ class World:
     def wall_clock(self) -> str:
         return later(BEGAN_AT, self.clock + self.wall_offset_s)
 
-    def _job_of(self, attempt: Attempt) -> TrainingJob:
+    def job_of(self, attempt: Attempt) -> TrainingJob:
         return TrainingJob(attempt.job_id, attempt.number, PLAN, TABLE, None, "", attempt.workers, epoch=attempt.epoch)
 
     def tenant_of(self, job_id: str) -> str:
         return str(self.store.any_job(job_id).tenant)
 
-    def _nothing(self, *_: Any) -> None:
+    def nothing(self, *_: Any) -> None:
         return
 
     # ------------------------------------------------------------ what users do
@@ -264,7 +268,7 @@ class World:
         """As the control plane does it."""
         job = self.store.request(self.tenant_of(job_id), job_id, verb)
         if job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
-            self._runners.request(job_id, job.requested)
+            self.planes[0].runners.request(job_id, job.requested)
 
     # ------------------------------------------------------------ what the service does
     def follow(self) -> None:
@@ -274,10 +278,19 @@ class World:
                 self.runners.remove(runner)
         self.cluster.has_shrunk = False
 
+    def beat(self) -> None:
+        """Each control plane renews its leases, and hears what was asked of its jobs at the others."""
+        for plane in self.planes:
+            plane.heartbeat.beat()
+
     def turn(self) -> None:
         self.follow()
+        self.beat()
         before = self.in_use()
-        self.scheduler.step()
+        for plane in self.planes:
+            plane.scheduler.step()
+        self.beat()
+        self.planes.rotate()
         for tenant, has in self.in_use().items():
             quota, had = self.quotas.get(tenant, Quota()), before[tenant]
             assert has.jobs <= had.jobs or quota.running_jobs is None or has.jobs <= quota.running_jobs, (tenant, has)
