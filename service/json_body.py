@@ -10,10 +10,11 @@ from starlette.concurrency import run_in_threadpool
 
 from shared.errors import MalformedInput, TooLarge, UnsupportedMedia
 
-__all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_json"]
+__all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_code", "read_json"]
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ROWS_BYTES = 32 << 20
+MAX_CODE_BYTES = 4 << 10
 MAX_DEPTH = 32
 SMALL_BYTES = 16 << 10  # parsed in less time than handing them to a thread takes
 
@@ -41,6 +42,9 @@ def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
 
 read_json = _reader(MAX_BODY_BYTES)
 """The JSON of a request's body."""
+
+read_code = _reader(MAX_CODE_BYTES)
+"""The same where anybody may send one, without a key: what checks it holds up nobody."""
 
 JsonBody = Annotated[Any, Depends(read_json)]
 """An endpoint's parameter that takes the body's JSON."""

@@ -7,7 +7,7 @@ from service.auth import COOKIE, OPEN, Reader, authenticate
 from service.credentials import SESSION_S
 from service.examples import SIGNIN
 from service.field_errors import validated
-from service.json_body import read_json
+from service.json_body import read_code
 from service.key_views import Session, SigninLink, SigninRequest
 from service.openapi import errors, json_body
 from service.routes.parameters import Control
@@ -28,7 +28,7 @@ async def sign_in(request: Request, response: Response, control: Control) -> Ses
         who = await authenticate(request)
         ticket = await run_in_threadpool(credentials.open_session, who.key_id)
     else:
-        code = validated(SigninRequest, await read_json(request)).code
+        code = validated(SigninRequest, await read_code(request)).code
         ticket = await run_in_threadpool(credentials.redeem, code)
         who = await run_in_threadpool(credentials.holder_of_session, ticket.secret)
     secure = request.url.scheme == "https"

@@ -260,6 +260,12 @@ def test_a_code_signs_a_browser_in_once(unchanged: Service) -> None:
         assert browser.post("/v1/session", json={"code": link["code"]}).status_code == 401
 
 
+def test_who_signs_in_sends_a_code_and_no_more(unchanged: Service) -> None:
+    with client(unchanged) as stranger:
+        for code, status in {"a" * 90: 401, "a" * 4_000: 422, "a" * 5_000: 413}.items():
+            assert (len(code), stranger.post("/v1/session", json={"code": code}).status_code) == (len(code), status)
+
+
 def test_a_key_signs_a_browser_in_too_and_out_again(unchanged: Service) -> None:
     with client(unchanged) as browser:
         assert browser.post("/v1/session", headers={"Authorization": f"Bearer {unchanged.key}"}).status_code == 200
