@@ -23,6 +23,7 @@ __all__ = ["Model", "Models", "load"]
 
 MAX_CACHED = 16
 MAX_CACHED_BYTES = 512 << 20
+MAX_NUMBERS = 1_000_000  # that are told at once, each with its name: some 300 MB while an answer is made
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,15 @@ class Model:
     preprocessing: "FittedPreprocessing"
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One prediction a row, as JSON data in the target's own units. Raises InvalidInput naming `rows[3].age`."""
+        """One prediction a row, as JSON data in the target's own units. Raises InvalidInput naming `rows[3].age`, or
+        `rows` where there are more than MAX_NUMBERS probabilities, or numbers of several targets, to tell."""
         from shared.preprocessing import columns_from_rows
         from shared.sharding import SLICE_ROWS  # as many rows at once as validation takes
 
+        numbers = len(self.preprocessing.classes or self.preprocessing.targets)
+        if len(rows) * numbers > MAX_NUMBERS:
+            most = f"at most {MAX_NUMBERS // numbers:,} rows at once for a model that tells {numbers:,} numbers of each"
+            raise InvalidInput.of("rows", f"{len(rows):,} rows", most)
         columns = columns_from_rows(rows, self.preprocessing)
         workspace = self.network.workspace(min(SLICE_ROWS, len(rows)), training=False)
         predictions: list[dict[str, Any]] = []

@@ -317,7 +317,8 @@ class PredictRequest(BaseModel):
     rows: Annotated[
         list[dict[str, Any]], Field(min_length=1, max_length=10_000, examples=[[{"age": 39, "workclass": "Private"}]])
     ]
-    """One object a row, with a value for every feature of the model; null where it is missing."""
+    """One object a row, with a value for every feature of the model; null where it is missing. For a model of more than
+    100 classes or targets, a million divided by their number at most."""
 
 
 class Prediction(View):

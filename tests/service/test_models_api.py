@@ -160,6 +160,17 @@ def test_wrong_rows_are_named(training_service: Service, body: Any, fields: list
     assert [field for field, _ in errors_of(answer)] == fields
 
 
+def test_of_a_model_with_many_classes_fewer_rows_are_predicted_at_once(training_service: Service) -> None:
+    many = b"a,kind\n" + b"".join(b"%d,kind %d\n" % (number, number) for number in range(400))
+    training_service.upload("many classes", many)
+    job = trained(training_service, dataset="many classes", target="kind", epochs=1)
+    assert len(predictions(training_service, job["id"], [{"a": 1}] * 2_500)) == 2_500  # a million probabilities
+    answer = training_service.http.post(f"/v1/jobs/{job['id']}/predict", json={"rows": [{"a": 1}] * 2_501})
+    assert errors_of(answer) == [("rows", "2,501 rows")]
+    expected = "at most 2,500 rows at once for a model that tells 400 numbers of each"
+    assert answer.json()["errors"][0]["expected"] == expected
+
+
 def test_unseen_categories_and_missing_values_are_no_mistake(training_service: Service) -> None:
     job = trained(training_service)
     rows = [{"a": None, "b": 1, "kind": "neither"}, {"a": 2.0, "b": 1, "kind": None}]

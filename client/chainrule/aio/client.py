@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 PREDICT_BODY_BYTES = 768 * 1024  # the service takes JSON up to 1 MiB
-PREDICT_ROWS = 1_000
+PREDICT_ROWS = 100  # of the 10,000 classes that there may be, a million probabilities: as many as it tells at once
 
 
 class AsyncClient(AsyncConnection):
