@@ -1,5 +1,6 @@
 """Every route, also one that is new, is closed to who has no key, too small a one, or another tenant's."""
 
+import json
 from collections.abc import Iterator
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from service.database import DEFAULT_TENANT
 from service.keys import Scope, make_key
 from service.settings import Settings
 from support.clusters import ScriptedCluster
+from support.problems import errors_of
 from support.service_in_process import CSV, SPEC, Service
 
 APP = create_app(Settings(), ScriptedCluster)
@@ -40,18 +42,29 @@ class Call(NamedTuple):
     needs: Scope
 
     def send(self, service: Service, key: str | None) -> httpx.Response:
-        """Asks for it, about things of the tenant `default`."""
+        """Asks for it, about things of the tenant `default`. Of an answer that does not end, the head alone is read."""
         with client(service, key) as http:
-            return http.request(self.method, self.path.format(**names(service)), json=BODY)
+            request = http.build_request(self.method, self.path.format(**names(service)), json=BODY)
+            answer = http.send(request, stream=True)
+            if not answer.is_success:
+                answer.read()
+            answer.close()
+            return answer
+
+    @property
+    def names_something_of_a_tenant(self) -> bool:
+        parameters = {part.strip("{}") for part in self.path.split("/") if part.startswith("{")}
+        return bool(parameters - MANAGED_FOR_ALL_TENANTS)
 
 
 def names(service: Service) -> dict[str, str]:
     """What stands for each parameter of a path; a new one is to be added here."""
+    webhook_id = service.control.webhooks.list(DEFAULT_TENANT, None, 1)[0].id
     return {
         "job_id": service.http.get("/v1/jobs").json()["items"][0]["id"],
         "dataset": service.http.get("/v1/datasets").json()["items"][0]["id"],
-        "webhook_id": service.control.webhooks.list(DEFAULT_TENANT, None, 1)[0].id,
-        "delivery_id": f"dlv_{ULID()}",
+        "webhook_id": webhook_id,
+        "delivery_id": service.control.webhooks.deliveries(DEFAULT_TENANT, webhook_id, None, None, 1)[0].id,
         "key_id": service.http.get("/v1/session").json()["key"]["id"],
         "tenant": "default",
     }
@@ -75,8 +88,9 @@ def key_of(service: Service, scope: Scope, **changes: Any) -> str:
 
 @pytest.fixture
 def busy(service: Service) -> Service:
-    """A service with a data set, a webhook, and a job that runs."""
-    assert service.http.post("/v1/webhooks", json={"url": "https://example.com"}).status_code == 201
+    """A service with a data set, a webhook to which something was sent, and a job that runs."""
+    made = service.http.post("/v1/webhooks", json={"url": "https://receiver.invalid"})
+    assert service.http.post(f"/v1/webhooks/{made.json()['id']}/ping").status_code == 202
     service.submit()
     return service
 
@@ -144,13 +158,10 @@ def test_a_key_that_reads_does_not_write_and_one_that_submits_makes_no_keys(busy
 
 def test_what_belongs_to_another_tenant_is_not_there(busy: Service) -> None:
     stranger = key_of(busy, Scope.ADMIN, tenant="other")
-    walked = 0
-    for call in CALLS:
-        parameters = {part.strip("{}") for part in call.path.split("/") if part.startswith("{")}
-        if parameters - MANAGED_FOR_ALL_TENANTS:
-            assert (call, call.send(busy, stranger).status_code) == (call, 404)
-            walked += 1
-    assert walked >= 22
+    walked = [call for call in CALLS if call.names_something_of_a_tenant]
+    assert len(walked) >= 22
+    for call in walked:
+        assert (call, call.send(busy, stranger).status_code) == (call, 404)
     with client(busy, stranger) as http:
         assert http.get("/v1/jobs").json()["items"] == http.get("/v1/datasets").json()["items"] == []
         assert http.get("/v1/datasets/numbers").status_code == 404
@@ -158,6 +169,30 @@ def test_what_belongs_to_another_tenant_is_not_there(busy: Service) -> None:
         assert [error["field"] for error in refused.json()["errors"]] == ["dataset"]
     assert len(busy.http.get("/v1/jobs").json()["items"]) == 1
     assert len(busy.http.get("/v1/datasets").json()["items"]) == 1
+    # The same calls find what they name where its owner asks, what removes it last: what was 404 is there.
+    for call in sorted(walked, key=lambda call: (call.method == "DELETE", call.path == "/v1/webhooks/{webhook_id}")):
+        status = call.send(busy, busy.key).status_code
+        assert (call, status) not in [(call, 401), (call, 403), (call, 404)]
+
+
+def test_an_id_of_another_tenants_data_set_in_a_body_is_one_that_is_not_there(busy: Service) -> None:
+    theirs, nobodys = names(busy)["dataset"], f"ds_{ULID()}"
+    with client(busy, key_of(busy, Scope.ADMIN, tenant="other")) as http:
+        mine = http.post("/v1/datasets?name=numbers", content=CSV, headers={"Content-Type": "text/csv"})
+        assert mine.status_code == 201
+        for path in ("/v1/jobs", "/v1/jobs?dry_run=true"):
+            for body in ({"dataset": "{}"}, {"validation": {"dataset": "{}"}}):
+                told = []
+                for dataset in (theirs, nobodys):
+                    asked = {**SPEC, **json.loads(json.dumps(body).replace("{}", dataset))}
+                    answer = http.post(path, json=asked)
+                    field = "dataset" if "dataset" in body else "validation.dataset"
+                    assert errors_of(answer) == [(field, dataset)]
+                    told.append(answer.json()["errors"][0]["expected"])
+                assert told[0] == told[1]
+        assert http.get("/v1/jobs").json()["items"] == []
+    asked = {**SPEC, "dataset": theirs, "validation": {"dataset": theirs}}
+    assert busy.http.post("/v1/jobs?dry_run=true", json=asked).status_code == 200
 
 
 def test_names_and_idempotency_keys_are_each_tenants_own(busy: Service) -> None:
