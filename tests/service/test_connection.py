@@ -1,12 +1,12 @@
 """Clients that send too much of a head, or too slowly, are let go; those that only take their time are not."""
 
 import asyncio
-import os
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import h11
@@ -183,28 +183,35 @@ def test_whoever_takes_nothing_of_an_answer_is_let_go(address: tuple[str, int]) 
     assert taken < 1_000 << 16
 
 
-@pytest.mark.skipif("CHAINRULE_TEST_LONG" not in os.environ, reason="20 seconds: set CHAINRULE_TEST_LONG=1")
-@pytest.mark.parametrize("pieces", [(), (b"G",), (HEAD + b"\r\n", b"x")], ids=["silent", "head", "body"])
-def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(
-    service: Service, pieces: tuple[bytes, ...]
-) -> None:
-    url = service.http.base_url
-    assert answer_to((url.host, url.port or 80), *pieces, every_s=2.0, again=20)[1] < 20
+def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(unchanged: Service) -> None:
+    """In real time, as all of them at once take no longer than one."""
+    url = unchanged.http.base_url
+    slow = {"silent": (), "head": (b"G",), "body": (HEAD + b"\r\n", b"x")}
+    with ThreadPoolExecutor() as threads:
+        found = {
+            name: threads.submit(answer_to, (url.host, url.port or 80), *pieces, every_s=2.0, again=20)
+            for name, pieces in slow.items()
+        }
+        took_s = {name: waiting.result()[1] for name, waiting in found.items()}
+    assert {name: seconds for name, seconds in took_s.items() if seconds >= 20} == {}
 
 
 def test_a_thousand_idle_sockets_do_not_hold_up_others(service: Service) -> None:
+    """Not one of 30 answers takes 100 ms, in one of a few rounds: what else runs on the machine may hold up any."""
     url = service.http.base_url
-    idle = [socket.create_connection((url.host, url.port or 80), timeout=WITHIN_S) for _ in range(1_000)]
-    try:
+
+    def longest_s() -> float:
         took_s = []
         for _ in range(30):
             began = time.perf_counter()
             assert service.http.get("/healthz").status_code == 200
             took_s.append(time.perf_counter() - began)
-    finally:
-        for client in idle:
-            client.close()
-    assert statistics.median(took_s) < 0.1
+        return max(took_s)
+
+    with ExitStack() as idle:
+        for _ in range(1_000):
+            idle.enter_context(socket.create_connection((url.host, url.port or 80), timeout=WITHIN_S))
+        assert any(longest_s() < 0.1 for _ in range(5))
 
 
 def test_a_short_answer_comes_in_one_piece_and_a_long_one_is_not_gathered_first() -> None:
