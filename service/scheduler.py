@@ -172,7 +172,8 @@ class Scheduler:
     def _start(self, row: JobRow, cpus: int) -> None:
         on = f"on {cpus_said(cpus)}"
         start = Move(JobState.RUNNING, f"started {on}" if row.state == JobState.QUEUED else f"resumed {on}")
-        job = self._store.move(row.id, row.epoch, JobState(row.state), partial(_always, start), workers=cpus)
+        state = JobState(row.state)
+        job = self._store.move(row.id, row.epoch, state, partial(_always, start), if_it_waits=True, workers=cpus)
         if job is not None:
             self._runners.launch(Attempt.at(job))
 

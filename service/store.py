@@ -215,14 +215,17 @@ class Store:
         with self._database.reading() as connection:
             return _one(connection, job_id)
 
-    def move(self, job_id: str, epoch: int, state: JobState, decide: "Decision", **values: Any) -> JobRow | None:
+    def move(
+        self, job_id: str, epoch: int, state: JobState, decide: "Decision", *, if_it_waits: bool = False, **values: Any
+    ) -> JobRow | None:
         """Moves a job that is in `state` at `epoch` where `decide` says; None when it no longer is.
 
-        `decide` is given what the user asked for last. `values` are columns to be set along.
+        `decide` is given what the user asked for last. `if_it_waits`: for CPUs, still, as a user may have asked for
+        something else since that was seen. `values` are columns to be set along.
         """
         with self._database.writing() as connection:
             before = _at(connection, job_id, epoch, state)
-            if before is None:
+            if before is None or (if_it_waits and before.waits is None):
                 return None
             self._move(connection, before, decide(before.requested), **values)
             job = _one(connection, job_id)

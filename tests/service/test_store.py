@@ -205,6 +205,18 @@ def test_a_preempted_job_waits_until_it_runs_again_or_a_user_pauses_it(store: St
     assert (job.reason, job.preempted_by, list(store.queue.head())) == ("paused by request", None, [])
 
 
+def test_a_job_that_a_user_pauses_while_it_is_about_to_start_does_not_start(store: Store) -> None:
+    job_id = running(store)
+    store.move(job_id, 1, S.RUNNING, to(S.PAUSED))
+    epoch = store.any_job(job_id).epoch
+    for verb in ("resume", "pause"):
+        store.request(TENANT, job_id, verb)
+    assert store.move(job_id, epoch, S.PAUSED, to(S.RUNNING), if_it_waits=True) is None
+    assert store.any_job(job_id).state == S.PAUSED
+    store.request(TENANT, job_id, "resume")
+    assert store.move(job_id, epoch, S.PAUSED, to(S.RUNNING), if_it_waits=True) is not None
+
+
 def test_when_a_job_is_tried_again_is_kept_until_it_starts(database: Database, catalog: Catalog) -> None:
     store = Store(database, clock=lambda: "2026-11-24T23:59:58.500000Z")
     job_id = running(store)
