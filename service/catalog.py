@@ -21,9 +21,10 @@ from shared.table import Column, TableFile
 if TYPE_CHECKING:
     from service.datasets import ReadOptions
 
-__all__ = ["Catalog", "NewDataset", "digest_of_reading"]
+__all__ = ["PAGE_BYTES", "Catalog", "NewDataset", "digest_of_reading"]
 
 MAX_TABLES = 100  # that are remembered
+PAGE_BYTES = 4 << 20  # of columns' profiles, after which a list shows no further data set
 ENDED = [state for state in JobState if state.is_terminal]
 
 DatasetRow = Row[Any]
@@ -96,10 +97,17 @@ class Catalog:
             return _find(connection, tenant, id_or_name)
 
     def list(self, tenant: str, before: int | None, limit: int) -> Sequence[DatasetRow]:
-        """Data sets, newest first, with a number below `before`."""
-        query = sa.select(datasets).where(datasets.c.tenant == tenant).order_by(datasets.c.number.desc()).limit(limit)
+        """Data sets, newest first, with a number below `before`: as many as `limit`, or until their profiles have
+        PAGE_BYTES. Their categories, which may be many times as long, are not read."""
+        size = sa.func.length(sa.cast(datasets.c.columns, sa.Text)).label("profile_bytes")
+        found = sa.select(datasets.c.number, size).where(datasets.c.tenant == tenant)
         if before is not None:
-            query = query.where(datasets.c.number < before)
+            found = found.where(datasets.c.number < before)
+        each = found.order_by(datasets.c.number.desc()).limit(limit).subquery()
+        so_far = sa.func.sum(each.c.profile_bytes).over(order_by=each.c.number.desc()) - each.c.profile_bytes
+        page = sa.select(each, so_far.label("so_far")).subquery()
+        query = sa.select(*LISTED, page.c.profile_bytes).join(page, page.c.number == datasets.c.number)
+        query = query.where(page.c.so_far < PAGE_BYTES).order_by(datasets.c.number.desc())
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
@@ -179,6 +187,7 @@ class _Queries(NamedTuple):
         return cls(ours.where(datasets.c.id == sa.bindparam("wanted")), named)
 
 
+LISTED = [column for column in datasets.c if column.name != "categories"]
 WHOLE, ID_ONLY = _Queries.of(*datasets.c), _Queries.of(datasets.c.id)
 
 

@@ -182,6 +182,7 @@ jobs = sa.Table(
     sa.Column("reserved_at", Time),  # of a job that waits: since when CPUs are kept free for it
     sa.Column("waits", sa.Integer, sa.Computed(IF_IT_WAITS)),
     sa.Column("model_bytes", sa.BigInteger, nullable=False, server_default="0"),  # that its model has, or will have
+    sa.Column("plan_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of `plan`, which may be megabytes
     sa.Column("submitted_by", sa.Text),  # the name that its key had then; null of jobs from before this was kept
     sa.Column("created_at", Time, nullable=False),
     sa.Column("started_at", Time),
@@ -194,7 +195,7 @@ jobs = sa.Table(
 
 WAITS = jobs.c.waits.is_not(None)
 """Of jobs: that it waits for CPUs, first or again. Indexes of such jobs alone stay small, however many have ended."""
-_HAS_DEADLINE, _HAS_MODEL = jobs.c.wait_until.is_not(None), jobs.c.model_bytes > sa.literal_column("0")
+_HAS_DEADLINE = jobs.c.wait_until.is_not(None)
 _IS_RESERVED = jobs.c.reserved_at.is_not(None)
 
 
@@ -207,7 +208,7 @@ _index("ix_jobs_waiting", jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number, 
 _index("ix_jobs_waiting_cpus", jobs.c.cpus_min, where=WAITS)
 _index("ix_jobs_reserved_at", jobs.c.reserved_at, where=_IS_RESERVED)
 _index("ix_jobs_wait_until", jobs.c.wait_until, where=_HAS_DEADLINE)
-_index("ix_jobs_models", jobs.c.tenant, jobs.c.model_bytes, where=_HAS_MODEL)
+sa.Index("ix_jobs_stored", jobs.c.tenant, jobs.c.model_bytes, jobs.c.plan_bytes)
 
 job_labels = sa.Table(
     "job_labels",

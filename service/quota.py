@@ -3,7 +3,9 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-__all__ = ["Quota", "Usage", "model_bytes"]
+from shared.plan import Plan
+
+__all__ = ["Quota", "Usage", "model_bytes", "plan_bytes"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Quota:
     queued_jobs: int | None = None
     """Jobs that wait, first or again."""
     stored_bytes: int | None = None
-    """Bytes of its data sets, as they were uploaded, and of its models, also of those to come."""
+    """Bytes of its data sets, as they were uploaded, of its models, also of those to come, and of its jobs' plans."""
     submits_per_minute: int | None = None
     share: float = 1.0
     """How many times the CPUs of others it gets while others wait too."""
@@ -46,3 +48,8 @@ class Usage:
 def model_bytes(parameters: int, dtype: str) -> int:
     """What a model of so many numbers counts for."""
     return parameters * (8 if dtype == "float64" else 4)
+
+
+def plan_bytes(plan: Plan) -> int:
+    """What a job's plan counts for: the names of all features are in it, and the parameters that it begins with."""
+    return len(plan.model_dump_json().encode())

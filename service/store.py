@@ -29,9 +29,10 @@ from service.submission import Added, NewJob, add_all, by_idempotency_key, job_o
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, InvalidInput, NotFound
 
-__all__ = ["JobFilter", "JobRow", "Store", "Told"]
+__all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
 
 MAX_BATCH = 100  # jobs that are committed together
+PAGE_BYTES = 4 << 20  # of plans, after which a list shows no further job
 
 log = logging.getLogger("chainrule")
 
@@ -126,7 +127,7 @@ class Store:
             return _of_tenant(connection, tenant, job_id)
 
     def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
-        """Jobs, newest first, with a number below `before`."""
+        """Jobs, newest first, with a number below `before`: as many as `limit`, or until their plans are PAGE_BYTES."""
         found = sa.select(jobs.c.number).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
         if before is not None:
             found = found.where(jobs.c.number < before)
@@ -142,7 +143,10 @@ class Store:
         # Each state by itself, along its index: several at once would be looked for among all jobs, or all be sorted.
         by_state = [found.where(jobs.c.state == state) for state in set(which.states)] or [found]
         numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
-        query = sa.select(jobs).where(jobs.c.number.in_(numbers)).order_by(jobs.c.number.desc()).limit(limit)
+        so_far = sa.func.sum(jobs.c.plan_bytes).over(order_by=jobs.c.number.desc()) - jobs.c.plan_bytes
+        page = sa.select(jobs.c.number, so_far.label("so_far")).where(jobs.c.number.in_(numbers)).subquery()
+        query = sa.select(jobs).join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
+        query = query.order_by(jobs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return connection.execute(query).all()
 

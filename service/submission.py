@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 from service.database import datasets, events, idempotency_keys, job_labels, jobs
 from service.jobs import MOVES, JobState, state_event
 from service.patience import Patience
-from service.quota import model_bytes
+from service.quota import model_bytes, plan_bytes
 from service.webhooks.outbox import announce
 from shared.errors import InvalidInput
 from shared.plan import Plan
@@ -138,6 +138,7 @@ def _values(new: NewJob, moment: str, wait_until: str | None) -> dict[str, Any]:
         "cpus_max": min(spec.workers.max, spec.shards),
         "plan": new.plan.model_dump(mode="json"),
         "model_bytes": model_bytes(new.plan.parameters, spec.dtype),
+        "plan_bytes": plan_bytes(new.plan),
         "dataset_id": new.dataset_id,
         "validation_dataset_id": new.validation_dataset_id,
         "dataset_sha256": new.dataset_sha256,

@@ -92,24 +92,24 @@ class Tenants:
         return Usage(int(count), int(held), int(queued), self.stored_bytes(tenant))
 
     def stored_bytes(self, tenant: str) -> int:
-        """Bytes of its data sets, as they were uploaded, and of its models, also of those that are still to come."""
-        of_tenant = jobs.c.tenant == tenant, jobs.c.model_bytes > sa.literal_column("0")
-        models = sa.select(sa.func.coalesce(sa.func.sum(jobs.c.model_bytes), 0)).where(*of_tenant)
+        """Bytes of its data sets, as they were uploaded, of its models, also of those that are still to come, and of
+        its jobs' plans."""
+        of_jobs = sa.func.sum(jobs.c.model_bytes + jobs.c.plan_bytes)
         sizes = sa.func.coalesce(sa.func.sum(datasets.c.size_bytes), 0)
         with self._database.reading() as connection:
             uploaded = connection.scalar(sa.select(sizes).where(datasets.c.tenant == tenant)) or 0
-            return int(uploaded) + int(connection.scalar(models) or 0)
+            return int(uploaded) + int(connection.scalar(sa.select(of_jobs).where(jobs.c.tenant == tenant)) or 0)
 
     # ------------------------------------------------------------ what is refused
-    def check_submit(self, tenant: str, model_bytes: int) -> None:
-        """Raises Conflict where another job of the tenant, or its model, would be more than it may have; counts the
-        job."""
+    def check_submit(self, tenant: str, size_bytes: int) -> None:
+        """Raises Conflict where another job of the tenant, or its model and its plan, would be more than it may have;
+        counts the job."""
         quota = self.quota_of(tenant)
         if quota.stored_bytes is not None:
             stored = self.stored_bytes(tenant)
-            if stored + model_bytes > quota.stored_bytes:
+            if stored + size_bytes > quota.stored_bytes:
                 full = _full(stored, quota.stored_bytes)
-                raise Conflict(f"there is no room for the job's model of {model_bytes:,} bytes, {full}")
+                raise Conflict(f"there is no room for {size_bytes:,} bytes, the job's model and its plan, {full}")
         if quota.queued_jobs is not None:
             with self._lock:
                 queued = self._queued_now(tenant)

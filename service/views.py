@@ -386,9 +386,10 @@ class HistoryPage(View):
     next_cursor: NextCursor
 
 
-def cursor_of(rows: Sequence[Any], limit: int, numbers: Sequence[int]) -> str | None:
-    """The cursor after a page of `rows`, of which `numbers` tell the place; None where less than a page was left."""
-    if len(rows) < limit:
+def cursor_of(rows: Sequence[Any], limit: int, numbers: Sequence[int], is_full: bool = False) -> str | None:
+    """The cursor after a page of `rows`, of which `numbers` tell the place; None where less than a page was left: fewer
+    than `limit`, and it `is_full` by no other measure."""
+    if len(rows) < limit and not is_full:
         return None
     return base64.urlsafe_b64encode(str(numbers[-1]).encode()).decode().rstrip("=")
 

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from ulid import ULID
 
 from service.auth import Reader, Submitter
-from service.catalog import DatasetRow, NewDataset, digest_of_reading
+from service.catalog import PAGE_BYTES, DatasetRow, NewDataset, digest_of_reading
 from service.control import ControlPlane
 from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
@@ -214,10 +214,11 @@ def _types(text: str | None) -> dict[str, ColumnType]:
 # ---------------------------------------------------------------- looking
 @router.get("", responses=errors(422, 503))
 def list_datasets(who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None) -> DatasetPage:
-    """List data sets, newest first."""
+    """List data sets, newest first: fewer than `limit` where they have very many columns."""
     rows = control.catalog.list(who.tenant, number_of(cursor), limit)
     items = [Dataset.of(row) for row in rows]
-    return DatasetPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+    is_full = sum(row.profile_bytes for row in rows) >= PAGE_BYTES
+    return DatasetPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows], is_full))
 
 
 @router.get("/{dataset}", responses=errors(404, 422, 503))

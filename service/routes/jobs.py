@@ -19,10 +19,10 @@ from service.jobs import JobState
 from service.json_body import read_json
 from service.keys import Principal, Scope
 from service.openapi import errors, json_body
-from service.quota import model_bytes
+from service.quota import model_bytes, plan_bytes
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, Control, Cursor, JobId, LastEventId, Limit, like
-from service.store import JobFilter, JobRow
+from service.store import PAGE_BYTES, JobFilter, JobRow
 from service.submission import NewJob
 from service.views import (
     DryRun,
@@ -114,7 +114,7 @@ def _new_job(
     if refused is not None:
         raise refused
     training, validation, plan = _planned(control, who.tenant, spec)
-    control.tenants.check_submit(who.tenant, model_bytes(plan.parameters, spec.dtype))
+    control.tenants.check_submit(who.tenant, model_bytes(plan.parameters, spec.dtype) + plan_bytes(plan))
     return NewJob(
         id=f"job_{ULID()}",
         tenant=who.tenant,
@@ -182,12 +182,13 @@ def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List jobs, newest first."""
+    """List jobs, newest first: fewer than `limit` where their specs are long."""
     labels = [_label(text) for text in label or ()]
     which = JobFilter(state or (), labels, name, parameters_sha256, owner)
     rows = control.store.list(who.tenant, which, number_of(cursor), limit)
     items = [_shown(control, row) for row in rows]
-    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows])).answer()
+    is_full = sum(row.plan_bytes for row in rows) >= PAGE_BYTES
+    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows], is_full)).answer()
 
 
 def _label(text: str) -> tuple[str, str | None]:

@@ -12,7 +12,9 @@ import pytest
 
 from service.credentials import NewKeyRow
 from service.keys import Scope
+from service.quota import plan_bytes
 from service.settings import Settings
+from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.service_in_process import CSV, SPEC, WITHIN_S, Service
 
@@ -204,20 +206,23 @@ def test_the_same_file_again_is_the_same_data_set_also_where_nothing_is_left(ten
     assert tenant.upload(CSV[:-4]).status_code == tenant.upload(CSV, "other").status_code == 413
 
 
-def test_a_job_for_whose_model_there_is_no_room_is_refused(service: Service, tenant: Member) -> None:
+def test_a_job_for_whose_model_and_plan_there_is_no_room_is_refused(service: Service, tenant: Member) -> None:
     plan = tenant.http.post("/v1/jobs?dry_run=true", json=SPEC).json()
-    tenant.limit(stored_bytes=len(CSV) + 4 * plan["parameters"])
+    of_plan = plan_bytes(Plan.model_validate(plan))
+    tenant.limit(stored_bytes=len(CSV) + of_plan + 4 * plan["parameters"])
     assert tenant.submit(dtype="float64").status_code == 409
     given_up = tenant.submit().json()["id"]
     assert tenant.submit().status_code == 409, "room is kept for the model of a job that has not ended"
     launched(service, given_up).end("cancelled")
     with tenant.http.stream("GET", f"/v1/jobs/{given_up}/events") as events:
         assert '"to": "cancelled"' in events.read().decode()
+    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + of_plan, "a plan stays as long as its job"
+    tenant.limit(stored_bytes=len(CSV) + 2 * of_plan + 4 * plan["parameters"])
     job_id = tenant.submit().json()["id"]
     launched(service, job_id).end("succeeded", parameters_sha256="a" * 64)
     with tenant.http.stream("GET", f"/v1/jobs/{job_id}/events") as events:
         assert '"to": "succeeded"' in events.read().decode()
-    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + 4 * plan["parameters"]
+    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + 2 * of_plan + 4 * plan["parameters"]
     assert tenant.submit().status_code == 409
     assert tenant.http.delete(f"/v1/jobs/{job_id}").status_code == 204
-    assert tenant.own()["usage"]["stored_bytes"] == len(CSV)
+    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + of_plan

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.patience import Patience
 from service.store import JobFilter, Store, Told
 from service.submission import add_all
 from shared.errors import Conflict, InvalidInput, NotFound
+from shared.table import Column
 from support.jobs import TENANT, dataset, new_job, with_a_dataset
 
 S = JobState
@@ -293,6 +295,18 @@ def test_jobs_are_listed_newest_first_and_filtered(store: Store) -> None:
     assert listed(labels=[("team", "c")]) == []
 
 
+def test_a_page_of_jobs_with_long_plans_ends_before_its_limit(store: Store) -> None:
+    features = [f"{number:0200}" for number in range(10_000)]  # 2 MB
+    ids = [store.add(new_job(features=features))[0].id for _ in range(5)]
+    pages, before = [], None
+    while rows := store.list(TENANT, JobFilter(), before, 500):
+        pages.append([row.id for row in rows])
+        before = rows[-1].number
+    assert [len(page) for page in pages] == [3, 2]
+    assert [job_id for page in pages for job_id in page] == ids[::-1]
+    assert all(row.plan_bytes == pytest.approx(2_000_000, rel=0.1) for row in store.list(TENANT, JobFilter(), None, 9))
+
+
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
 def test_a_job_that_is_not_there_is_not_found(store: Store, verb: Verb) -> None:
     with pytest.raises(NotFound, match="job_1"):
@@ -307,6 +321,18 @@ def test_the_same_bytes_under_the_same_name_are_the_same_data_set_others_the_nex
     assert (other.version, is_new) == (2, True)
     assert catalog.find(TENANT, "numbers").id == "ds_3"
     assert catalog.find(TENANT, "ds_1").version == 1
+
+
+def test_a_list_of_data_sets_reads_no_categories_and_ends_where_their_profiles_are_long(catalog: Catalog) -> None:
+    wide = [Column(name=f"{number:0200}", type="number") for number in range(10_000)]  # 2 MB
+    for number in range(2, 6):
+        new = dataset(f"ds_{number}", sha256=f"{number:064}")
+        catalog.add(replace(new, table=new.table.model_copy(update={"columns": wide})))
+    page = catalog.list(TENANT, None, 500)
+    assert [row.id for row in page] == ["ds_5", "ds_4"]
+    assert "categories" not in page[0]._fields
+    assert [row.id for row in catalog.list(TENANT, page[-1].number, 500)] == ["ds_3", "ds_2"]
+    assert [row.id for row in catalog.list(TENANT, 2, 500)] == ["ds_1"]
 
 
 def test_versions_of_uploads_at_once_are_numbered_without_gaps(catalog: Catalog) -> None:
