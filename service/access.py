@@ -64,8 +64,9 @@ class Access:
         self._telemetry.answered(method, route, status, seconds)
         level = logging.DEBUG if route in PROBES else logging.INFO
         if access.isEnabledFor(level):
-            job_id = scope.get("path_params", {}).get("job_id", "")
-            principal = scope.get("state", {}).get("principal")
+            state = scope.get("state", {})
+            job_id = scope.get("path_params", {}).get("job_id") or state.get("job_id", "")
+            principal = state.get("principal")
             extra = {
                 "job_id": job_id if JOB_ID.fullmatch(job_id) else None,
                 "tenant": None if principal is None else principal.tenant,

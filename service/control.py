@@ -79,7 +79,7 @@ class ControlPlane:
         readers: Readers | None = None,
     ) -> None:
         self.settings = settings
-        self.readers = readers or Readers()
+        self.readers = readers or Readers(settings.log_format)
         self.folder = folder or DataFolder(settings.data_dir, settings.checkpoints, shared=settings.shared)
         self.bell = Bell()
         self.telemetry = Telemetry()

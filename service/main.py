@@ -73,7 +73,7 @@ def serve(settings: Settings) -> None:
     except Unavailable as error:
         sys.exit(f"chainrule: {error}")
     listening = _listen(settings.host, settings.port)
-    readers = Readers()
+    readers = Readers(settings.log_format)
     readers.start()
     port: int = listening.getsockname()[1]
     address = _address(settings.host, port)

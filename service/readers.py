@@ -11,6 +11,7 @@ import sys
 import threading
 
 from service.ingest.orders import END_OF_ANSWER, Answer, Order
+from service.log import LogFormat
 from shared.errors import FieldError, InvalidInput, Unavailable
 from shared.table import TableFile
 
@@ -26,9 +27,10 @@ log = logging.getLogger("chainrule")
 
 class Readers:
     """The processes that read files. Their template starts with `start` or with the first file, again where it was
-    killed, and ends with `stop` or with this process."""
+    killed, and ends with `stop` or with this process. What they log, of users' files, has the service's form."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: LogFormat = "text") -> None:
+        self._log_format = log_format
         self._lock = threading.Lock()
         self._template: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -82,7 +84,7 @@ class Readers:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._template = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "service.ingest.reader", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", "service.ingest.reader", str(theirs.fileno()), self._log_format],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | ONE_THREAD,

@@ -1,9 +1,9 @@
-"""The program that reads uploaded files, each in a process of its own: python -m service.ingest.reader FD.
+"""The program that reads uploaded files, each in a process of its own: python -m service.ingest.reader FD FORMAT.
 
 It imports once what reading needs, and forks for each order, which takes milliseconds. An order comes through the
 socket FD, with one end of another socket: through that the process answers, and this program then says how the process
 ended. Who closes the other end has the process killed. When FD is closed, all of them are killed and the program ends,
-so that nothing outlives the service, however that ends.
+so that nothing outlives the service, however that ends. What is logged has the FORMAT of `service.log`.
 """
 
 import errno
@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from service.datasets import ingest
 from service.ingest.orders import END_OF_ANSWER, MAX_ORDER_BYTES, Answer, Limits, Order, WrongField
+from service.log import begin
 from shared.errors import InvalidInput, shown
 
 AT_ONCE = 4  # files that are read at the same time; others wait
@@ -163,7 +164,7 @@ def _limit(limits: Limits, size_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin("json" if sys.argv[2] == "json" else "text")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the service decides when this ends
     with suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
         score.write("1000")  # where the machine has no memory left, the kernel ends this first, and no training

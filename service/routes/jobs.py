@@ -89,9 +89,11 @@ async def submit_job(
     if dry_run:
         return await run_in_threadpool(_dry_run, control, who, data)
     new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
+    request.state.job_id = new.id  # for the log: no other line says which request made which job
     if not isinstance(new, NewJob):
         return _shown(control, new).answer()
     job, is_new = await control.store.submit(new)
+    request.state.job_id = job.id
     control.wake()
     return _shown(control, job).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
 

@@ -50,7 +50,7 @@ def test_a_line_says_what_it_is_about(service: Service, written: io.StringIO) ->
     assert line.pop("duration_s") < 20
     assert {name: line[name] for name in line if name != "time"} == {
         **{"level": "info", "logger": "chainrule.access", "message": "POST /v1/jobs: 202", "request_id": request_id},
-        **{"method": "POST", "route": "/v1/jobs", "status": 202, "tenant": "default"},
+        **{"method": "POST", "route": "/v1/jobs", "status": 202, "tenant": "default", "job_id": job_id},
     }
     service.cluster.next_job().lose("a node died")
     service.cluster.next_job().end("succeeded", parameters_sha256="a" * 64)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from service.datasets import ReadOptions, ingest
 from service.ingest.orders import Limits, Order
 from service.ingest.reader import AT_ONCE, next_of
+from service.log import LogFormat
 from service.readers import Readers
 from service.routes.datasets import while_connected
 from shared.errors import InvalidInput, Unavailable
@@ -284,6 +286,23 @@ def test_nothing_that_reads_outlives_a_service_that_is_killed(order: Make) -> No
 
 
 # ---------------------------------------------------------------- what a reader has
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_a_reader_logs_has_the_services_form_and_cannot_forge_a_line(
+    log_format: LogFormat, order: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    readers = Readers(log_format)
+    forged = order(CSV).model_copy(update={"media_type": "x\n2026-11-27 00:00:00,000 ERROR chainrule: all is lost"})
+    with pytest.raises(RuntimeError, match="the log says why"):
+        asyncio.run(readers.read(forged))
+    readers.stop()
+    first, *others = capfd.readouterr().err.splitlines()
+    if log_format == "json":
+        assert (json.loads(first)["message"], others) == ("an uploaded file could not be read", [])
+    else:
+        assert first.endswith("ERROR chainrule: an uploaded file could not be read")
+        assert all(line.startswith("    ") for line in others)
+
+
 def test_a_reader_has_neither_the_services_environment_nor_its_files(
     monkeypatch: pytest.MonkeyPatch, readers: Watched, order: Make, tmp_path: Path
 ) -> None:
