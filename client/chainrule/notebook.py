@@ -10,7 +10,7 @@ from typing import Any
 from chainrule.errors import ChainruleError
 from chainrule.places import place_text
 from chainrule.records import JobRecord, Metric
-from chainrule.show import duration_text, number_text
+from chainrule.show import cpus_text, duration_text, number_text
 from chainrule.text import plain
 
 __all__ = ["NotebookView", "job_html"]
@@ -65,6 +65,7 @@ class NotebookView:
     def __init__(self, job: JobRecord, display: Callable[[str], Update] = _displayed) -> None:
         self._job, self._display = job, display
         self._state = _state(job.state, job.reason)
+        self._is_broken = False
         self._progress: Mapping[str, Any] = job.json["progress"]
         self._metrics: list[Metric] = []
         self._latest: dict[str, Any] = dict(job.latest_metrics)
@@ -87,31 +88,35 @@ class NotebookView:
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         """Takes in one event."""
+        tells_state = kind in ("state", "workers") or self._is_broken
+        self._is_broken = False  # whatever comes, the service answers again
         if kind == "state":
             self._state = _state(data["state"], data.get("reason"))
+        elif kind == "workers":
+            self._state = f"running on {cpus_text(data['workers'])}"
         elif kind == "progress":
             self._progress = data
         elif kind == "metrics":
             self._metrics.append(dict(data))
             self._latest |= data
-        self._draw()
+        self._draw(at_once=tells_state)
 
     def broken(self, error: ChainruleError) -> None:
         """Says that it is tried again."""
-        self._state = "no answer, trying again"
-        self._draw()
+        self._is_broken = True
+        self._draw(at_once=True)
 
     def end(self, job: JobRecord) -> None:
         """The job has ended like this."""
-        self._state = _state(job.state, job.reason)
+        self._state, self._is_broken = _state(job.state, job.reason), False
         self._progress, self._latest = job.json["progress"], dict(job.latest_metrics)
 
-    def _draw(self, *, whole: bool = False) -> None:
-        """Replaces what is shown, as often as one can look."""
+    def _draw(self, *, at_once: bool = False, whole: bool = False) -> None:
+        """Replaces what is shown, as often as one can look; at once what may be the last for a while."""
         now = time.monotonic()
         if whole or now - self._charted_at > CHARTED_AFTER_S:
             self._chart, self._charted_at = self._charted(), time.monotonic()
-        if whole or now - self._drawn_at > REDRAWN_AFTER_S:
+        if whole or at_once or now - self._drawn_at > REDRAWN_AFTER_S:
             self._update(self._page())
             self._drawn_at = now
 
@@ -123,4 +128,5 @@ class NotebookView:
         return svg(self._metrics)
 
     def _page(self) -> str:
-        return _html(self._job.id, self._job.name, self._state, self._progress, self._latest) + self._chart
+        state = "no answer, trying again" if self._is_broken else self._state
+        return _html(self._job.id, self._job.name, state, self._progress, self._latest) + self._chart

@@ -32,6 +32,7 @@ from chainrule.webhook_records import Delivery, Webhook
 
 __all__ = [
     "bytes_text",
+    "cpus_text",
     "dataset_details",
     "datasets_table",
     "deliveries_table",
@@ -83,6 +84,11 @@ def number_text(value: Any) -> str:
     if value == 0 or 1e-4 <= abs(value) < 1e4:
         return f"{value:.4g}"
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.2e}"
+
+
+def cpus_text(count: int) -> str:
+    """So many CPUs."""
+    return f"{count:,} {'CPU' if count == 1 else 'CPUs'}"
 
 
 def bytes_text(size: float) -> str:

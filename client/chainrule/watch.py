@@ -12,7 +12,7 @@ from rich.text import Text
 from chainrule.errors import ChainruleError
 from chainrule.places import place_text
 from chainrule.records import JobRecord
-from chainrule.show import best_loss, duration_text, number_text, state_text
+from chainrule.show import best_loss, cpus_text, duration_text, number_text, state_text
 from chainrule.text import plain
 from chainrule.views import View
 
@@ -54,10 +54,6 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _cpus(data: Mapping[str, Any]) -> str:
-    return f"{data['workers']} {'CPU' if data['workers'] == 1 else 'CPUs'}"
-
-
 def _cell(ratio: int | None = None, min_width: int | None = None) -> Column:
     """A column of the line that is cut where the terminal is narrow, and never wraps."""
     return Column(no_wrap=True, overflow="ellipsis", ratio=ratio, min_width=min_width)
@@ -67,6 +63,7 @@ class _Bar:
     """One moving line."""
 
     def __init__(self, job: JobRecord, console: Console) -> None:
+        self._state: str = job.state
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.fields[job]}", markup=False, style="bold", table_column=_cell(ratio=2)),
@@ -112,18 +109,20 @@ class _Bar:
             self._progress.update(self._task, metrics={**known, **metrics})
 
     def waits(self, job: JobRecord) -> None:
-        self._progress.update(self._task, state=place_text(job.queue) if job.queue else job.state, refresh=True)
+        self._state = place_text(job.queue) if job.queue else job.state
+        self._progress.update(self._task, state=self._state, refresh=True)
 
     def show(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "state":
             reason = data.get("reason")
-            self._progress.update(self._task, state=plain(f"{data['state']}: {reason}" if reason else data["state"]))
+            self._state = plain(f"{data['state']}: {reason}" if reason else data["state"])
         elif kind == "progress":
             self._apply(data, data.get("metrics"))
         elif kind == "metrics":
             self._apply(None, data)
         elif kind == "workers":
-            self._progress.update(self._task, state=f"running on {_cpus(data)}")
+            self._state = f"running on {cpus_text(data['workers'])}"
+        self._progress.update(self._task, state=self._state)  # whatever comes, the service answers again
 
     def broken(self, error: ChainruleError) -> None:
         self._progress.update(self._task, state="no answer, trying again")
@@ -161,7 +160,8 @@ class _Lines:
         if kind == "state":
             self._say(state_text(data["state"]), f" ({plain(data['reason'])})" if data.get("reason") else "")
         elif kind == "workers":
-            self._say(f"computes on {_cpus(data)} from step {number_text(data.get('step'))} on: {plain(data['why'])}")
+            cpus, step = cpus_text(data["workers"]), number_text(data.get("step"))
+            self._say(f"computes on {cpus} from step {step} on: {plain(data['why'])}")
         elif kind == "metrics":
             self._say(f"epoch {data.get('epoch')}, step {number_text(data.get('step'))}: {_numbers(data)}")
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from chainrule import Client, Job
+from chainrule import Client, Job, Unreachable
 from chainrule.notebook import NotebookView
 from support.fake_service import FakeService, event
 
@@ -38,3 +38,30 @@ def test_a_job_that_is_followed_ends_with_its_last_state_and_a_chart(job: Job, s
     assert "succeeded" in shown[-1]
     assert shown[-1].count("<svg") == 1
     assert "<svg" not in shown[0]
+
+
+PROGRESS = {"fraction": 0.5, "step": 1270, "steps": 2540, "epoch": 10, "epochs": 20, "eta_s": 75.0}
+WORKERS = {"workers": 1, "step": 1270, "why": "a job of higher priority needs them"}
+PAUSED = {"state": "paused", "reason": "asked to"}
+
+
+def test_a_break_a_move_and_a_change_of_cpus_are_shown_at_once(job: Job) -> None:
+    shown: list[str] = []
+
+    def display(first: str) -> object:
+        shown.append(first)
+        return shown.append
+
+    broken = Unreachable("http://service", "reset")
+    with NotebookView(job, display) as view:  # type: ignore[arg-type]
+        view.show("progress", PROGRESS)
+        for tell, expected in [
+            (lambda: view.broken(broken), "no answer, trying again"),
+            (lambda: view.show("progress", PROGRESS), "> &nbsp; running &nbsp; <"),
+            (lambda: view.show("workers", WORKERS), "> &nbsp; running on 1 CPU &nbsp; <"),
+            (lambda: view.broken(broken), "no answer, trying again"),
+            (lambda: view.show("metrics", {"step": 1, "epoch": 1}), "> &nbsp; running on 1 CPU &nbsp; <"),
+            (lambda: view.show("state", PAUSED), "> &nbsp; paused: asked to &nbsp; <"),
+        ]:
+            tell()
+            assert expected in shown[-1]

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from chainrule import Client
+from chainrule import Client, Unreachable
 from chainrule.watch import view_on
 from support.fake_service import FakeService, event
 
@@ -71,3 +71,26 @@ def test_a_paused_job_is_followed_on(service: FakeService, client: Client, termi
     job = client.job("job_01")
     assert job.follow(view_on(job, console)).state == "failed"
     assert not service.streams
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "state"),
+    [
+        ("progress", PROGRESS, "queued: 3 CPUs are needed"),
+        ("metrics", METRICS, "queued: 3 CPUs are needed"),
+        ("workers", {"workers": 2, "step": 1, "why": "free"}, "running on 2 CPUs"),
+    ],
+)
+def test_a_bar_tells_the_state_again_once_the_service_answers(
+    service: FakeService, client: Client, kind: str, data: dict[str, object], state: str
+) -> None:
+    service.add_job({"name": "adult"}, "queued")
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    with view_on(client.job("job_01"), console) as bar:
+        bar.show("state", {"state": "queued", "reason": "3 CPUs are needed"})
+        bar.broken(Unreachable("http://service", "reset"))
+        bar.show(kind, data)
+    assert isinstance(console.file, io.StringIO)
+    last = console.file.getvalue().rstrip("\x1b[?25h\n").splitlines()[-1]
+    assert state in last
+    assert "no answer" not in last
