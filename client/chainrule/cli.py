@@ -57,7 +57,11 @@ def _print_version(wanted: bool) -> None:
 def options(
     ctx: typer.Context,
     url: Annotated[
-        str | None, typer.Option(envvar="CHAINRULE_URL", help="The service; http://127.0.0.1:8400 by default.")
+        str | None,
+        typer.Option(
+            envvar="CHAINRULE_URL",
+            help="The service; by default the only one that you run here, or http://127.0.0.1:8400.",
+        ),
     ] = None,
     key_file: Annotated[
         Path | None,

@@ -2,7 +2,6 @@
 """How requests reach the service and answers come back: keys, retries, streams, lists."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import httpx
 
 from chainrule.errors import InvalidInput, ServiceError, Unauthorized, Unavailable, Unreachable
 from chainrule.keys import EXPECTED, find_key
+from chainrule.local import DEFAULT_URL, find_url
 from chainrule.page import Page
 from chainrule.records import Event
 from chainrule.sse import EventParser
@@ -22,7 +22,6 @@ from chainrule.waiting import pause
 
 __all__ = ["LONGEST_WAIT_S", "Connection", "given", "json_body", "number", "segment"]
 
-DEFAULT_URL = "http://127.0.0.1:8400"
 REQUEST_TIMEOUT_S = 60.0
 EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
 PAGE_LIMIT = 500  # the most items that the service gives at once
@@ -45,7 +44,7 @@ class Connection:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = pause,
     ) -> None:
-        self.url = (url or os.environ.get("CHAINRULE_URL") or DEFAULT_URL).rstrip("/")
+        self.url = (url or find_url()).rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise InvalidInput.of("url", self.url, f"an address such as {DEFAULT_URL}")
         self._key, self._sleep = key, sleep

@@ -1,11 +1,12 @@
 """Where a client finds its key: what it was given, what the environment says, and for a local service the admin key."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from chainrule.local import local_services
 
 __all__ = ["EXPECTED", "find_key", "read_key"]
 
@@ -43,19 +44,16 @@ def is_loopback(url: str) -> bool:
 
 def _data_folders(url: str, environment: Mapping[str, str]) -> Iterator[Path]:
     """Where the service at `url` may keep its data: as it says itself, as the environment says, as is usual."""
-    try:
-        record = _state_folder(environment) / "chainrule" / "services" / f"{urlsplit(url).port or 80}.json"
-        known = json.loads(record.read_text(encoding="utf-8"))
-        os.kill(known["pid"], 0)  # else somebody else may listen at that port by now
-        yield Path(known["data_dir"])
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
-        pass  # it was started by somebody else, or not on this machine, or its user has no home
+    service = local_services(environment).get(_port(url))
+    if service is not None:  # else it was started by somebody else, or not on this machine
+        yield service.data_dir
     if environment.get("CHAINRULE_DATA_DIR"):
         yield Path(environment["CHAINRULE_DATA_DIR"])
     yield Path("data")
 
 
-def _state_folder(environment: Mapping[str, str]) -> Path:
-    """Where programs of this user keep what outlives them, as the XDG base directory specification says."""
-    given = environment.get("XDG_STATE_HOME")
-    return Path(given) if given and Path(given).is_absolute() else Path.home() / ".local" / "state"
+def _port(url: str) -> int:
+    try:
+        return urlsplit(url).port or 80
+    except ValueError:
+        return 0  # no port that there is

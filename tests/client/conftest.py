@@ -1,5 +1,7 @@
 """A service in memory, and a client that speaks to it."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +34,11 @@ def people(tmp_path: Path) -> Path:
     path = tmp_path / "people.csv"
     path.write_text("age,workclass,income\n39,State-gov,<=50K\n?,Private,<=50K\n52, ?,>50K\n")
     return path
+
+
+@pytest.fixture
+def dead_process() -> int:
+    """The id of a process that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid

@@ -19,7 +19,6 @@ from chainrule import (
     FieldProblem,
     Forbidden,
     InvalidFile,
-    InvalidInput,
     NotFound,
     Refused,
     ServiceError,
@@ -384,13 +383,3 @@ def test_ready_is_a_yes_or_a_no(service: FakeService, client: Client) -> None:
     assert client.ready()
     service.answers = [problem(503, "Service Unavailable", "Ray is starting")]
     assert not client.ready()
-
-
-def test_the_url_comes_from_the_argument_then_the_environment_then_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CHAINRULE_URL", raising=False)
-    assert Client().url == "http://127.0.0.1:8400"
-    monkeypatch.setenv("CHAINRULE_URL", "http://elsewhere:1/")
-    assert Client().url == "http://elsewhere:1"
-    assert Client("http://here:2").url == "http://here:2"
-    with pytest.raises(InvalidInput, match="url: got localhost:8400, expected an address"):
-        Client("localhost:8400")

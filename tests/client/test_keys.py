@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,13 +18,6 @@ def write(folder: Path, key: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "admin.key").write_text(f"{key}\n")
     return folder
-
-
-def dead_process() -> int:
-    """The id of a process that has ended."""
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    return done.pid
 
 
 @pytest.fixture
@@ -77,16 +68,17 @@ def test_a_running_service_is_found_by_its_port_from_any_folder(tmp_path: Path, 
         assert json.loads(record.read_text()) == {"url": URL, "data_dir": str(folder), "pid": os.getpid()}
         assert find_key(URL, environment) == "its own"
         assert find_key("http://127.0.0.1:8401", environment) == "usual"
+        assert find_key("http://127.0.0.1:99999", environment) == "usual", "which is no port"
     assert not record.exists()
 
 
 def test_what_a_killed_service_left_is_not_believed_and_removed_by_the_next(
-    tmp_path: Path, environment: dict[str, str]
+    tmp_path: Path, environment: dict[str, str], dead_process: int
 ) -> None:
     folder = write(tmp_path / "elsewhere", "its own")
     record = tmp_path / "state" / "chainrule" / "services" / "8400.json"
     record.parent.mkdir(parents=True)
-    record.write_text(json.dumps({"url": URL, "data_dir": str(folder), "pid": dead_process()}))
+    record.write_text(json.dumps({"url": URL, "data_dir": str(folder), "pid": dead_process}))
     assert find_key(URL, environment) is None
     with registered(URL, 8401, folder):
         assert not record.exists()
