@@ -369,7 +369,7 @@ class Client(Connection):
         return self._again(written)
 
     def model(self, job_id: str) -> "Model":
-        """The trained model, to predict with on this machine. It needs numpy."""
+        """The trained model, to predict with on this machine. It needs chainrule[model]."""
         from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
 
         answer = self._repeatable("GET", _model(job_id))

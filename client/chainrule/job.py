@@ -147,7 +147,7 @@ class Job(JobRecord):
 
     # ------------------------------------------------------------------ what comes of it
     def model(self) -> "Model":
-        """The trained model, to predict with on this machine. It needs numpy."""
+        """The trained model, to predict with on this machine. It needs chainrule[model]."""
         return self._client.model(self.id)
 
     def predict(self, rows: Any) -> list[Prediction]:

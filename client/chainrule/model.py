@@ -1,4 +1,4 @@
-"""A trained model on this machine: it predicts with numpy alone, without the service."""
+"""A trained model on this machine: it predicts without the service, with numpy (`pip install 'chainrule[model]'`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from chainrule import safetensors
-from chainrule.activations import ACTIVATIONS
 from chainrule.errors import ChainruleError, InvalidFile, InvalidInput
+
+try:
+    import numpy as np
+    import numpy.typing as npt
+except ModuleNotFoundError as error:
+    raise ChainruleError("a model needs numpy: pip install 'chainrule[model]'") from error
+
+from chainrule.activations import ACTIVATIONS
 from chainrule.inputs import encode
 
 __all__ = ["Model", "forward", "probabilities"]

@@ -20,15 +20,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from chainrule.client import Client
 from chainrule.errors import ChainruleError, Conflict, NotFound
-from chainrule.model import Model, forward, probabilities
 from chainrule.training import Source
 
 try:
+    import numpy as np
+    import numpy.typing as npt
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import check_random_state
@@ -36,6 +34,8 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ModuleNotFoundError as error:
     raise ChainruleError("the estimators need scikit-learn: pip install 'chainrule[sklearn]'") from error
+
+from chainrule.model import Model, forward, probabilities
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 

@@ -50,8 +50,7 @@ def _named(columns: Any) -> dict[str, Any]:
 def array_of(values: Any) -> "npt.NDArray[Any]":
     """A column as an array: of objects where it is a list; where rows hold lists or arrays of one shape, of these
     stacked."""
-    import numpy as np
-
+    np = _numpy()
     if isinstance(values, list | tuple):
         array = np.empty(len(values), dtype=object)  # numpy would make one type of 39, True and "old"
         for row, value in enumerate(values):
@@ -60,10 +59,18 @@ def array_of(values: Any) -> "npt.NDArray[Any]":
         array = np.asarray(values)
     if array.dtype == object and len(array) and isinstance(array[0], np.ndarray | list | tuple):
         try:
-            return np.stack([np.asarray(value) for value in array])
+            return np.stack([np.asarray(value) for value in array])  # type: ignore[no-any-return]
         except ValueError:
-            return array
-    return array
+            return array  # type: ignore[no-any-return]
+    return array  # type: ignore[no-any-return]
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ModuleNotFoundError as error:
+        raise ChainruleError("this table needs numpy: pip install 'chainrule[model]'") from error
+    return numpy
 
 
 def rows_of(data: Any) -> Iterable[Mapping[str, Any]]:
@@ -129,8 +136,7 @@ def _arrow(pa: Any, values: Any) -> Any:
 
 def _npz(columns: Mapping[str, Any]) -> bytes:
     """An npz file. Raises ChainruleError for a column of objects: it has missing texts, or values of several types."""
-    import numpy as np
-
+    np = _numpy()
     arrays = {name: array_of(values) for name, values in columns.items()}
     for name, array in arrays.items():
         if array.dtype != object:

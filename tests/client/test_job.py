@@ -1,6 +1,7 @@
 """A job is an object that one waits for, moves, and looks into."""
 
 import asyncio
+import subprocess
 import sys
 import traceback
 from typing import Any
@@ -112,8 +113,30 @@ def test_a_plot_has_a_line_for_each_loss(job: Job) -> None:
 
 
 def test_a_program_that_only_submits_loads_no_numpy_and_no_table(tmp_path: Any) -> None:
-    import subprocess
-
     heavy = "{'numpy', 'pandas', 'polars', 'pyarrow', 'matplotlib', 'IPython', 'sklearn'}"
-    code = f"import sys, chainrule; chainrule.Client('http://service'); assert not {heavy} & set(sys.modules), sys.modules.keys()"
+    code = f"import sys, chainrule; chainrule.Client('http://x'); assert not {heavy} & set(sys.modules), sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("client.model('job_01')", "a model needs numpy: pip install 'chainrule[model]'"),
+        ("client.train({'a': [1]}, target='a')", "this table needs numpy: pip install 'chainrule[model]'"),
+        ("client.predict('job_01', {'a': [1]})", "this table needs numpy: pip install 'chainrule[model]'"),
+        ("import chainrule.sklearn", "the estimators need scikit-learn: pip install 'chainrule[sklearn]'"),
+    ],
+)
+def test_what_needs_numpy_says_how_to_install_it(code: str, says: str) -> None:
+    program = f"""
+import sys
+sys.modules |= {{"numpy": None, "pyarrow": None}}  # as if they were not installed
+from chainrule import ChainruleError, Client
+client = Client("http://service")
+try:
+    {code}
+except ChainruleError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == says

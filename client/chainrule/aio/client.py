@@ -368,7 +368,7 @@ class AsyncClient(AsyncConnection):
         return await self._again(written)
 
     async def model(self, job_id: str) -> "Model":
-        """The trained model, to predict with on this machine. It needs numpy."""
+        """The trained model, to predict with on this machine. It needs chainrule[model]."""
         from chainrule.model import Model  # late, because it loads numpy, which nothing else here needs
 
         answer = await self._repeatable("GET", _model(job_id))

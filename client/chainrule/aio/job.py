@@ -146,7 +146,7 @@ class AsyncJob(JobRecord):
 
     # ------------------------------------------------------------------ what comes of it
     async def model(self) -> "Model":
-        """The trained model, to predict with on this machine. It needs numpy."""
+        """The trained model, to predict with on this machine. It needs chainrule[model]."""
         return await self._client.model(self.id)
 
     async def predict(self, rows: Any) -> list[Prediction]:
