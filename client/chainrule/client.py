@@ -14,13 +14,16 @@ import httpx
 from chainrule import files, safetensors
 from chainrule.connection import LONGEST_WAIT_S, Connection, given, json_body, number, segment
 from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
+from chainrule.evaluation import Evaluation
 from chainrule.job import Job
 from chainrule.page import Page
 from chainrule.records import (
     TERMINAL_STATES,
+    Checkpoint,
     Cluster,
     Dataset,
     Event,
+    Histogram,
     Key,
     LogLine,
     MadeKey,
@@ -119,6 +122,12 @@ class Client(Connection):
         answer = self._get(f"/v1/datasets/{segment(id_or_name)}/preview", {"rows": rows})
         return list(answer["rows"])
 
+    def histograms(self, id_or_name: str, limit: int | None = None, cursor: str | None = None) -> Page[Histogram]:
+        """How the values of each column are spread, in the order of the columns, page by page as `jobs`; texts,
+        timestamps and tensors have none."""
+        path = f"/v1/datasets/{segment(id_or_name)}/histograms"
+        return self.page(path, Histogram.of, {"limit": limit, "cursor": cursor})
+
     def delete_dataset(self, dataset_id: str) -> None:
         """Removes a data set. Raises Conflict while a job that has not ended uses it."""
         self._repeatable("DELETE", f"/v1/datasets/{segment(dataset_id)}")
@@ -187,18 +196,21 @@ class Client(Connection):
         *,
         state: str | Sequence[str] | None = None,
         label: str | Sequence[str] | None = None,
+        name: str | None = None,
+        parameters_sha256: str | None = None,
         owner: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Job]:
         """The jobs, newest first: all of them, or `limit` at most, each page asked for when it is reached.
 
-        `state` (any of them), `label` (key=value, all of them) and `owner` (the name of the key that submitted them)
-        filter. The answer is the first page, with `items` of its own; `cursor`, the `next_cursor` of an earlier page,
-        begins after that one.
+        `state` (any of them), `label` (key=value, or a key alone; all of them), `name` (a part of it, in any case),
+        `parameters_sha256` (those that ended with these very bits) and `owner` (the name of the key that submitted
+        them) filter. The answer is the first page, with `items` of its own; `cursor`, the `next_cursor` of an earlier
+        page, begins after that one.
         """
-        params = {"state": state, "label": label, "owner": owner, "limit": limit, "cursor": cursor}
-        return self.page("/v1/jobs", self._job, params)
+        which = {"state": state, "label": label, "name": name, "parameters_sha256": parameters_sha256, "owner": owner}
+        return self.page("/v1/jobs", self._job, {**which, "limit": limit, "cursor": cursor})
 
     def delete_job(self, job_id: str) -> None:
         """Removes an ended job and its files. Raises Conflict for one that has not ended."""
@@ -216,13 +228,18 @@ class Client(Connection):
         """Lets a paused job go on; repeating is harmless."""
         return self._move(job_id, "resume")
 
-    def metrics(self, job_id: str, after: int | None = None) -> list[Metric]:
-        """The job's metrics so far, oldest first; only steps above `after` if given."""
-        return self._all(f"/v1/jobs/{segment(job_id)}/metrics", dict, {"after": after})
+    def metrics(self, job_id: str, after: int | None = None, *, points: int | None = None) -> list[Metric]:
+        """The job's metrics so far, oldest first; only steps above `after` if given, and only so many `points` at most,
+        evenly spread from the first to the last."""
+        return self._all(f"/v1/jobs/{segment(job_id)}/metrics", dict, {"after": after, "points": points})
 
     def history(self, job_id: str) -> list[Move]:
         """Every move of the job: from, to, when, why."""
         return self._all(f"/v1/jobs/{segment(job_id)}/history", Move.of, {})
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """The checkpoints that are kept of the job, newest first; none once it has succeeded."""
+        return self._all(f"/v1/jobs/{segment(job_id)}/checkpoints", Checkpoint.of, {})
 
     def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> Job:
         """The job once it has succeeded, failed or been cancelled.
@@ -346,6 +363,11 @@ class Client(Connection):
                 raise refused.shifted(len(predictions)) from None
             predictions.extend(map(Prediction.of, answer.json()["predictions"]))
         return predictions
+
+    def evaluation(self, job_id: str) -> Evaluation:
+        """How good the model of a job that has succeeded is on the rows that it was validated on. Raises Conflict for
+        one that has not, or was validated on none, and NotFound where these rows were deleted."""
+        return Evaluation.of(self._get(f"/v1/jobs/{segment(job_id)}/evaluation"))
 
     def download_model(
         self, job_id: str, path: str | Path, *, progress: Callable[[int, int], None] | None = None

@@ -11,10 +11,12 @@ from typing import Any, Literal, Self
 
 __all__ = [
     "TERMINAL_STATES",
+    "Checkpoint",
     "Cluster",
     "Column",
     "Dataset",
     "Event",
+    "Histogram",
     "JobError",
     "JobRecord",
     "JobState",
@@ -104,6 +106,23 @@ class Dataset(Record):
         return cls._of(json, columns=columns, created_at=time_of(json["created_at"]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Histogram(Record):
+    """How the values of one column are spread; missing ones are not counted."""
+
+    column: str
+    rows: int
+    """Rows that were looked at: all, or a million, evenly chosen."""
+    edges: list[float] | None
+    """Of numbers and integers: bounds of the bars, one more than there are bars."""
+    values: list[str] | None
+    """Of categories and booleans: the most frequent values, 50 at most, the most frequent first."""
+    counts: list[int]
+    """Rows in each bar, or with each value."""
+    others: int | None
+    """Of a category: rows with a value that is not listed."""
+
+
 # ---------------------------------------------------------------- jobs
 @dataclass(frozen=True, kw_only=True)
 class Progress(Record):
@@ -156,6 +175,9 @@ class JobRecord:
     dataset_sha256: str = field(repr=False)
     workers: int = field(repr=False)
     attempt: int = field(repr=False)
+    inputs: int = field(repr=False)
+    """Of the network: numbers that a row becomes."""
+    outputs: int = field(repr=False)
     parameters: int = field(repr=False)
     parameters_sha256: str | None = field(repr=False)
     """SHA-256 over the trained parameters; None until the job has succeeded."""
@@ -225,6 +247,16 @@ class Move(Record):
     @classmethod
     def of(cls, json: Json) -> Self:
         return cls._of(json, from_=json["from"], when=time_of(json["when"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Record):
+    """The state of a training that an attempt can go on from."""
+
+    step: int
+    """Steps that were done."""
+    sha256: str
+    """SHA-256 of its bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,8 @@ class FakeService:
             "metrics": {"train_loss": 0.31, "validation_loss": 0.33},
             "workers": 2,
             "attempt": 1,
+            "inputs": 108,
+            "outputs": 1,
             "parameters": 9025,
             "parameters_sha256": "a" * 64 if state == "succeeded" else None,
             "environment": {"blas_kernel": "SkylakeX", "version": "0.1.0"},

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chainrule.aio.waiting import INTERRUPTS
 from chainrule.errors import ChainruleError, Unavailable, Unreachable
+from chainrule.evaluation import Evaluation
 from chainrule.frames import frame
-from chainrule.records import Event, JobRecord, LogLine, Move, Prediction
+from chainrule.records import Checkpoint, Event, JobRecord, LogLine, Move, Prediction
 from chainrule.views import View, view_of
 
 if TYPE_CHECKING:
@@ -96,16 +97,20 @@ class AsyncJob(JobRecord):
         """Its events, live, until it has ended."""
         return self._client.events(self.id, last_event_id, on_break=on_break, timeout_s=timeout_s)
 
-    async def metrics(self, after: int | None = None) -> Any:
-        """Its metrics so far, one row a measurement; only steps above `after` if given.
+    async def metrics(self, after: int | None = None, *, points: int | None = None) -> Any:
+        """Its metrics so far, one row a measurement; only steps above `after` if given, and `points` at most.
 
         A pandas frame where pandas is installed, else a Polars frame where that is, else a list of dictionaries.
         """
-        return frame(await self._client.metrics(self.id, after))
+        return frame(await self._client.metrics(self.id, after, points=points))
 
     async def history(self) -> list[Move]:
         """Every move: from, to, when, why."""
         return await self._client.history(self.id)
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that are kept of it, newest first; none once it has succeeded."""
+        return await self._client.checkpoints(self.id)
 
     async def logs(self, after: int | None = None) -> list[LogLine]:
         """The lines of its log so far, oldest first; only those with a `seq` above `after` if given."""
@@ -152,6 +157,10 @@ class AsyncJob(JobRecord):
     async def predict(self, rows: Any) -> list[Prediction]:
         """Predictions for `rows`, dictionaries or a table, in order, made by the service."""
         return await self._client.predict(self.id, rows)
+
+    async def evaluation(self) -> Evaluation:
+        """How good its model is on the rows that it was validated on. Raises Conflict where one of both is missing."""
+        return await self._client.evaluation(self.id)
 
     async def download_model(self, path: str | Path) -> Path:
         """Writes the model, one safetensors file, to `path`: whole, or not at all."""
