@@ -1,7 +1,6 @@
 # Written by `make sync` from aio/client.py: change that file, not this one.
 """A client of the REST API: one method for each thing that the service can do, and `train` for the usual."""
 
-import json
 import math
 import time
 import uuid
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from chainrule import files, safetensors
-from chainrule.connection import LONGEST_WAIT_S, Connection, given, json_body, number, segment
+from chainrule.body import json_body, json_text
+from chainrule.connection import LONGEST_WAIT_S, Connection, given, segment
 from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
 from chainrule.evaluation import Evaluation
 from chainrule.job import Job
@@ -176,7 +176,7 @@ class Client(Connection):
         """Submits a job and returns it, queued. With the same key and spec again, the same job.
 
         Without a key of yours a random one is sent, so that a connection that breaks cannot make two jobs.
-        Raises Refused with one FieldProblem for each wrong field.
+        Raises Refused with one FieldProblem for each wrong field, or InvalidInput for what is no JSON.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         answer = self._repeatable("POST", "/v1/jobs", **json_body(spec, headers))
@@ -350,8 +350,8 @@ class Client(Connection):
     def predict(self, job_id: str, rows: Any) -> list[Prediction]:
         """Predictions for `rows`, dictionaries or a table as `train` takes it, in order.
 
-        Many rows are sent in several requests of a bounded size each. Raises Refused with the field that is wrong
-        (`rows[1203].age`: the 1204th of `rows`).
+        Many rows are sent in several requests of a bounded size each. Raises Refused, or InvalidInput for what is no
+        JSON, with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
         """
         path, headers = f"/v1/jobs/{segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
@@ -481,11 +481,11 @@ def _model(job_id: str) -> str:
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
-    """The rows as JSON, in lists that each fit into one request."""
+    """The rows as JSON, in lists that each fit into one request. Raises InvalidInput."""
     batch: list[bytes] = []
     size = 0
-    for row in rows:
-        text = json.dumps(row, allow_nan=False, separators=(",", ":"), default=number).encode()
+    for number, row in enumerate(rows):
+        text = json_text(row, f"rows[{number}]")
         if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) == PREDICT_ROWS):
             yield batch
             batch, size = [], 0

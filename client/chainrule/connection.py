@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
+from chainrule.body import json_body
 from chainrule.errors import InvalidInput, ServiceError, Unauthorized, Unavailable, Unreachable
 from chainrule.keys import EXPECTED, find_key
 from chainrule.local import DEFAULT_URL, find_url
@@ -20,7 +21,7 @@ from chainrule.records import Event
 from chainrule.sse import EventParser
 from chainrule.waiting import pause
 
-__all__ = ["LONGEST_WAIT_S", "Connection", "given", "json_body", "number", "segment"]
+__all__ = ["LONGEST_WAIT_S", "Connection", "given", "segment"]
 
 REQUEST_TIMEOUT_S = 60.0
 EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
@@ -203,19 +204,6 @@ def segment(text: str) -> str:
 def given(params: Mapping[str, Any]) -> dict[str, Any]:
     """What is not None."""
     return {name: value for name, value in params.items() if value is not None}
-
-
-def json_body(spec: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A JSON body; numbers may be numpy's. NaN and infinity are no JSON: ValueError."""
-    content = json.dumps(spec, allow_nan=False, default=number).encode()
-    return {"content": content, "headers": {"Content-Type": "application/json", **(headers or {})}}
-
-
-def number(value: Any) -> Any:
-    """A scalar of numpy as Python's own."""
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"got {type(value).__name__}, which is no JSON")
 
 
 def _why(error: httpx.TransportError) -> str:

@@ -19,6 +19,7 @@ from chainrule import (
     FieldProblem,
     Forbidden,
     InvalidFile,
+    InvalidInput,
     NotFound,
     Refused,
     ServiceError,
@@ -168,7 +169,7 @@ def test_an_id_with_slashes_stays_one_segment_of_the_path(service: FakeService, 
 
 
 def test_nan_in_a_spec_never_leaves(service: FakeService, client: Client) -> None:
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(InvalidInput, match="l2: got nan, expected a finite number"):
         client.submit({"l2": float("nan")})
     assert service.requests == []
 

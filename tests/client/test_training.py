@@ -120,10 +120,37 @@ def test_numbers_of_a_spec_may_be_numpys(service: FakeService, client: Client) -
     client.train(COLUMNS, target="income", layers=[np.int64(8)], epochs=np.int64(3), l2=np.float32(0.5))
     spec = service.jobs["job_01"]["spec"]
     assert (spec["layers"], spec["epochs"], spec["l2"]) == ([{"type": "dense", "units": 8}], 3, 0.5)
-    with pytest.raises(ValueError, match="JSON"):
-        client.train(COLUMNS, target="income", l2=np.float32("nan"))
-    with pytest.raises(TypeError, match="got set, which is no JSON"):
-        client.train(COLUMNS, target="income", labels={"a"})
+
+
+NAN, INFINITY = float("nan"), float("inf")
+JSON = "a number, a string, true, false, None, or a list or dictionary of these"
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "got", "expected"),
+    [
+        ({"l2": INFINITY}, "l2", INFINITY, "a finite number"),
+        ({"l2": np.float32("-inf")}, "l2", -INFINITY, "a finite number"),
+        ({"labels": {"a"}}, "labels", "set", JSON),
+        ({"layers": [8, {"type": "dropout", "rate": b"x"}]}, "layers[1].rate", "bytes", JSON),
+        ({"optimizer": {"type": "adam", "learning_rate": np.ones(2)}}, "optimizer.learning_rate", "ndarray", JSON),
+        ({"labels": {("a",): "b"}}, "labels", ("a",), "names that are strings"),
+    ],
+)
+def test_what_is_no_json_is_said_by_its_field(
+    service: FakeService, client: Client, spec: dict[str, Any], field: str, got: Any, expected: str
+) -> None:
+    with pytest.raises(InvalidInput) as wrong:
+        client.train(COLUMNS, target="income", **spec)
+    assert [(one.field, one.got, one.expected) for one in wrong.value.fields] == [(field, got, expected)]
+    assert not service.jobs
+
+
+def test_each_number_that_is_none_is_said(client: Client) -> None:
+    with pytest.raises(InvalidInput, match=r"^l2: got nan, expected a finite number\nlr: got nan, expected a finite"):
+        client.train(COLUMNS, target="income", l2=NAN, lr=np.float64("nan"))
+    with pytest.raises(InvalidInput, match=r"^rows\[1\].age: got nan, expected a finite number$"):
+        client.predict("job_01", [{"age": 39}, {"age": NAN}])
 
 
 @pytest.mark.parametrize("kind", TABLES)

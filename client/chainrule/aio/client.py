@@ -1,6 +1,5 @@
 """A client of the REST API: one method for each thing that the service can do, and `train` for the usual."""
 
-import json
 import math
 import time
 import uuid
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from chainrule import files, safetensors
-from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, json_body, number, segment
+from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, segment
 from chainrule.aio.job import AsyncJob
 from chainrule.aio.page import AsyncPage
 from chainrule.aio.waiting import aside, sent
 from chainrule.aio.webhooks import AsyncWebhooks
+from chainrule.body import json_body, json_text
 from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
 from chainrule.evaluation import Evaluation
 from chainrule.records import (
@@ -177,7 +177,7 @@ class AsyncClient(AsyncConnection):
         """Submits a job and returns it, queued. With the same key and spec again, the same job.
 
         Without a key of yours a random one is sent, so that a connection that breaks cannot make two jobs.
-        Raises Refused with one FieldProblem for each wrong field.
+        Raises Refused with one FieldProblem for each wrong field, or InvalidInput for what is no JSON.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         answer = await self._repeatable("POST", "/v1/jobs", **json_body(spec, headers))
@@ -351,8 +351,8 @@ class AsyncClient(AsyncConnection):
     async def predict(self, job_id: str, rows: Any) -> list[Prediction]:
         """Predictions for `rows`, dictionaries or a table as `train` takes it, in order.
 
-        Many rows are sent in several requests of a bounded size each. Raises Refused with the field that is wrong
-        (`rows[1203].age`: the 1204th of `rows`).
+        Many rows are sent in several requests of a bounded size each. Raises Refused, or InvalidInput for what is no
+        JSON, with the field that is wrong (`rows[1203].age`: the 1204th of `rows`).
         """
         path, headers = f"/v1/jobs/{segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
@@ -482,11 +482,11 @@ def _model(job_id: str) -> str:
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
-    """The rows as JSON, in lists that each fit into one request."""
+    """The rows as JSON, in lists that each fit into one request. Raises InvalidInput."""
     batch: list[bytes] = []
     size = 0
-    for row in rows:
-        text = json.dumps(row, allow_nan=False, separators=(",", ":"), default=number).encode()
+    for number, row in enumerate(rows):
+        text = json_text(row, f"rows[{number}]")
         if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) == PREDICT_ROWS):
             yield batch
             batch, size = [], 0
