@@ -1,9 +1,9 @@
 """scikit-learn's estimators of a multi-layer perceptron, trained on the service: `pip install 'chainrule[sklearn]'`.
 
-They take scikit-learn's own parameters, with its own meaning and defaults, as far as the service has them. What it has
-not is refused or left out:
+They take all of scikit-learn's own parameters, with its own meaning and defaults, as far as the service has them. What
+it has not is refused by `fit`, or left out:
 
-- `solver="lbfgs"`, and `learning_rate="invscaling"` or `"adaptive"`;
+- `solver="lbfgs"` with `max_fun`, `learning_rate="invscaling"` with `power_t`, or `"adaptive"`, and `loss="poisson"`;
 - the weights of the last epoch: those of the best one are kept, and `tol` is what an epoch must improve on the best
   before it, not on the one just before;
 - `warm_start`, `partial_fit`, sparse matrices, sample weights, several labels a row;
@@ -15,13 +15,16 @@ what still trains and removes both: a search of many fits leaves nothing on the 
 
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import groupby
 from numbers import Integral
+from operator import itemgetter
 from typing import Any, Self
 
 from chainrule.client import Client
 from chainrule.errors import ChainruleError, Conflict, NotFound
+from chainrule.records import Event
 from chainrule.training import Source
 
 try:
@@ -57,6 +60,8 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
     _task: str
     _monitored: str
     """What early stopping watches."""
+    _loss_factor = 1.0
+    """scikit-learn's loss over the service's."""
 
     def __init__(
         self,
@@ -68,10 +73,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         batch_size: int | str = "auto",
         learning_rate: str = "constant",
         learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: Any = None,
         tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
         early_stopping: bool = False,
@@ -80,6 +88,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: int = 10,
+        max_fun: int = 15_000,
         workers: int = 1,
         keep_job: bool = False,
         client: Client | None = None,
@@ -91,10 +100,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.random_state = random_state
         self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
         self.momentum = momentum
         self.nesterovs_momentum = nesterovs_momentum
         self.early_stopping = early_stopping
@@ -103,6 +115,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.workers = workers
         self.keep_job = keep_job
         self.client = client
@@ -118,12 +131,24 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             self._dataset(client, columns) as name,
         ):
             target = targets if len(targets) > 1 else targets[0]
-            job = client.wait(client.train(name, target=target, labels={LABEL: name}, **spec).id)
+            job_id = client.train(name, target=target, labels={LABEL: name}, **spec).id
+            if self.verbose:
+                self._tell(client.events(job_id))
+            job = client.wait(job_id)
             if job.state != "succeeded":
                 hint = "" if self.keep_job else "; with keep_job=True the job stays, to be looked into"
                 raise TrainingFailed(f"{job.id} {job.state}: {job.reason}{hint}")
             self._learn(job.model(), client.metrics(job.id))
             self.job_id_ = job.id if self.keep_job else None
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        """Prints how each epoch went, in scikit-learn's words."""
+        metrics = (event.data for event in events if event.type == "metrics")
+        for epoch, measured in groupby(metrics, itemgetter("epoch")):
+            *_, last = measured  # a long epoch is measured several times
+            print(f"Iteration {epoch}, loss = {self._loss_factor * last['train_loss']:.8f}", flush=True)
+            if self.early_stopping:
+                print(f"Validation score: {last[f'validation_{self._monitored}']:f}", flush=True)
 
     @contextmanager
     def _dataset(self, client: Client, columns: dict[str, Any]) -> Iterator[str]:
@@ -160,6 +185,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         sizes = [self.hidden_layer_sizes] if isinstance(self.hidden_layer_sizes, Integral) else self.hidden_layer_sizes
         activation = _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("learning_rate", self.learning_rate, {"constant": None})
+        _one_of("warm_start", self.warm_start, {False: None})
         scale = self._loss_scale(targets)
         spec = {
             "name": f"scikit-learn {type(self).__name__}",
@@ -211,7 +237,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.n_outputs_ = self.intercepts_[-1].shape[0]
         self.n_iter_ = metrics[-1]["epoch"]
         by_epoch = {metric["epoch"]: metric for metric in metrics}.values()  # the last of an epoch that has several
-        self.loss_curve_ = [metric["train_loss"] for metric in by_epoch]
+        self.loss_curve_ = [self._loss_factor * metric["train_loss"] for metric in by_epoch]
         self.loss_ = self.loss_curve_[-1]
         self.best_loss_ = None if self.early_stopping else min(self.loss_curve_)
         score = f"validation_{self._monitored}"
@@ -279,16 +305,76 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
 
     _task = "regression"
     _monitored = "r2"
+    _loss_factor = 0.5  # of the squared error
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15_000,
+        workers: int = 1,
+        keep_job: bool = False,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            workers=workers,
+            keep_job=keep_job,
+            client=client,
+        )
+        self.loss = loss
 
     def fit(self, X: Any, y: Any) -> Self:
         """Trains on X (rows × features) and y (rows,) or (rows, outputs), numbers without missing ones."""
         x, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True)
+        _one_of("loss", self.loss, {"squared_error": None})
         self._is_flat = y.ndim == 1
         self._train(x, y.astype(np.float64))
         self.out_activation_ = "identity"
-        self.loss_curve_ = [loss / 2 for loss in self.loss_curve_]  # scikit-learn halves the squared error
-        self.loss_ = self.loss_curve_[-1]
-        self.best_loss_ = None if self.early_stopping else min(self.loss_curve_)
         return self
 
     def _loss_scale(self, targets: int) -> float:
@@ -305,7 +391,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         return tags
 
 
-def _one_of(name: str, got: Any, choices: dict[str, Any]) -> Any:
+def _one_of(name: str, got: Any, choices: dict[Any, Any]) -> Any:
     """What `got` stands for. Raises ValueError naming the parameter."""
     if got not in choices:
         raise ValueError(f"{name}: got {got!r}, expected {' or '.join(map(repr, choices))}")

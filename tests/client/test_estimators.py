@@ -1,5 +1,6 @@
 """A fit leaves nothing on the service, however it ends; what the estimators learn is tested end to end."""
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 from chainrule import Client
-from support.fake_service import FakeService, problem
+from support.fake_service import FakeService, event, problem
 
 pytest.importorskip("sklearn", reason="the estimators need scikit-learn")
 
-from chainrule.sklearn import MLPRegressor, TrainingFailed
+from sklearn import neural_network
+
+from chainrule.sklearn import MLPClassifier, MLPRegressor, TrainingFailed
 
 X = np.arange(8.0, dtype=np.float32).reshape(-1, 1)
 Handle = Callable[[httpx.Request], httpx.Response]
@@ -112,3 +115,71 @@ def test_what_could_not_be_removed_is_warned_of_and_the_model_is_there(service: 
     (name,) = service.datasets
     assert re.search(name, str(told[0].message))
     assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("ours", [MLPClassifier, MLPRegressor])
+def test_every_parameter_of_scikit_learns_is_there_in_its_place_with_its_default(ours: type[Any]) -> None:
+    theirs = inspect.signature(getattr(neural_network, ours.__name__)).parameters
+    taken = inspect.signature(ours).parameters
+    assert [(name, taken[name].default, taken[name].kind) for name in taken if name in theirs] == [
+        (name, theirs[name].default, theirs[name].kind) for name in theirs
+    ]
+    values = {name: object() for name in theirs}
+    assert {name: value for name, value in ours(**values).get_params().items() if name in theirs} == values
+
+
+def test_a_verbose_fit_prints_each_epoch_once_as_scikit_learn_does(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.streams = [
+        [
+            event(1, "state", {"state": "running"}),
+            event(2, "metrics", {"epoch": 1, "step": 3, "train_loss": 0.9}),
+            event(3, "progress", {"fraction": 0.5}),
+            event(4, "metrics", {"epoch": 1, "step": 5, "train_loss": 0.5, "validation_r2": 0.25}),
+            event(5, "metrics", {"epoch": 2, "step": 10, "train_loss": 0.125, "validation_r2": 0.5}),
+            event(6, "state", {"state": "succeeded"}),
+        ]
+    ]
+    service.end = "succeeded"
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/metrics"):
+            measured = {"step": 10, "epoch": 2, "train_loss": 0.125, "validation_r2": 0.5}
+            return httpx.Response(200, json={"items": [measured], "next_cursor": None})
+        return service.handle(request)
+
+    fit(service, handle, verbose=True, early_stopping=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "Iteration 1, loss = 0.25000000",
+        "Validation score: 0.250000",
+        "Iteration 2, loss = 0.06250000",
+        "Validation score: 0.500000",
+    ]
+
+
+def test_a_fit_that_is_not_verbose_prints_nothing(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(service)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"loss": "poisson"}, "loss: got 'poisson', expected 'squared_error'"),
+        ({"warm_start": True}, "warm_start: got True, expected False"),
+    ],
+)
+def test_what_the_service_has_not_is_refused_before_anything_is_sent(
+    service: FakeService, parameters: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        fit(service, **parameters)
+    assert service.requests == []
+
+
+def test_parameters_of_what_the_service_has_not_change_nothing(service: FakeService) -> None:
+    fit(service, random_state=0, keep_job=True)
+    fit(service, random_state=0, keep_job=True, power_t=0.1, max_fun=1)
+    one, other = (job["spec"] | {"dataset": "", "labels": {}} for job in service.jobs.values())
+    assert one == other
