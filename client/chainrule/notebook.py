@@ -3,10 +3,10 @@
 import html
 import time
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
+from chainrule.chart import svg
 from chainrule.errors import ChainruleError
 from chainrule.places import place_text
 from chainrule.records import JobRecord, Metric
@@ -16,7 +16,6 @@ from chainrule.text import plain
 __all__ = ["NotebookView", "job_html"]
 
 REDRAWN_AFTER_S = 0.5
-CHARTED_AFTER_S = 2.0  # a chart takes a tenth of a second to draw
 
 Update = Callable[[str], None]
 
@@ -57,7 +56,7 @@ def _displayed(first: str) -> Update:
 
 
 class NotebookView:
-    """Below the cell: state, bar, latest metrics, and a chart of the losses where matplotlib is installed.
+    """Below the cell: state, bar, latest metrics, and a chart of the losses.
 
     `display` shows HTML and returns what replaces it; tests pass one of their own.
     """
@@ -69,8 +68,7 @@ class NotebookView:
         self._progress: Mapping[str, Any] = job.json["progress"]
         self._metrics: list[Metric] = []
         self._latest: dict[str, Any] = dict(job.latest_metrics)
-        self._chart = ""
-        self._drawn_at = self._charted_at = 0.0
+        self._drawn_at = 0.0
 
     def __enter__(self) -> "NotebookView":
         self._update = self._display(self._page())
@@ -79,7 +77,7 @@ class NotebookView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._draw(whole=True)
+        self._draw(at_once=True)
 
     def waits(self, job: JobRecord) -> None:
         """Shows where it stands."""
@@ -111,22 +109,13 @@ class NotebookView:
         self._state, self._is_broken = _state(job.state, job.reason), False
         self._progress, self._latest = job.json["progress"], dict(job.latest_metrics)
 
-    def _draw(self, *, at_once: bool = False, whole: bool = False) -> None:
+    def _draw(self, *, at_once: bool = False) -> None:
         """Replaces what is shown, as often as one can look; at once what may be the last for a while."""
         now = time.monotonic()
-        if whole or now - self._charted_at > CHARTED_AFTER_S:
-            self._chart, self._charted_at = self._charted(), time.monotonic()
-        if whole or at_once or now - self._drawn_at > REDRAWN_AFTER_S:
+        if at_once or now - self._drawn_at > REDRAWN_AFTER_S:
             self._update(self._page())
             self._drawn_at = now
 
-    def _charted(self) -> str:
-        if not self._metrics or find_spec("matplotlib") is None:
-            return ""
-        from chainrule.plot import svg
-
-        return svg(self._metrics)
-
     def _page(self) -> str:
         state = "no answer, trying again" if self._is_broken else self._state
-        return _html(self._job.id, self._job.name, state, self._progress, self._latest) + self._chart
+        return _html(self._job.id, self._job.name, state, self._progress, self._latest) + svg(self._metrics)

@@ -105,7 +105,9 @@ def test_metrics_are_a_frame_of_the_library_that_is_there(job: Job, monkeypatch:
 
 
 def test_a_plot_has_a_line_for_each_loss(job: Job) -> None:
-    from chainrule.plot import Figure, draw
+    from matplotlib.figure import Figure
+
+    from chainrule.plot import draw
 
     axes = draw([{"step": 10, "epoch": 1, "train_loss": 2.0, "validation_loss": 3.0}] * 2, Figure().subplots())
     assert [line.get_label() for line in axes.lines] == ["training", "validation"]
