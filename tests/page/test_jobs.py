@@ -75,6 +75,18 @@ def test_what_is_typed_is_what_is_sent(page: Page) -> None:
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
 
 
+def test_copying_the_form_as_curl_submits_nothing(page: Page, service: RunningService) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/#/new?dataset=wine")
+    expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+    page.get_by_label("name", exact=True).fill("only copied")
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_attached()
+    assert '"name": "only copied"' in page.evaluate("navigator.clipboard.readText()")
+    expect(page).to_have_url(re.compile("#/new"))
+    assert service.http.get("/v1/jobs", params={"name": "only copied"}).json()["items"] == []
+
+
 def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(page: Page) -> None:
     page.route("**/v1/jobs?dry_run=true", lambda route: route.fulfill(status=409, body="{}"), times=1)
     page.goto("/#/new")
