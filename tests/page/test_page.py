@@ -15,9 +15,11 @@ pytestmark = [pytest.mark.page, pytest.mark.ray]
 MAX_BYTES = 300_000
 
 
-@pytest.mark.parametrize(("scheme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+@pytest.mark.parametrize(
+    ("scheme", "width", "rules"), [("light", 1280, []), ("light", 360, []), ("dark", 1280, ["color-contrast"])]
+)
 def test_axe_finds_nothing_in_any_view(
-    browser: Browser, service: RunningService, trained: str, classified: str, scheme: Any, rules: list[str]
+    browser: Browser, service: RunningService, trained: str, classified: str, scheme: Any, width: int, rules: list[str]
 ) -> None:
     if not AXE.is_file():
         pytest.skip("axe is not installed: make page")
@@ -37,7 +39,8 @@ def test_axe_finds_nothing_in_any_view(
         "#/cluster": "Who uses them",
         "#/learn": "Take the step",
     }
-    context = signed_in(browser, service, color_scheme=scheme, reduced_motion="reduce")
+    size: Any = {"width": width, "height": 740}
+    context = signed_in(browser, service, color_scheme=scheme, reduced_motion="reduce", viewport=size)
     page = context.new_page()
     found = {}
     for view, text in views.items():
@@ -183,6 +186,19 @@ def test_nothing_is_wider_than_a_phone(
             wide.append(view)
     context.close()
     assert wide == []
+
+
+def test_a_phone_shows_every_link_and_button_of_the_frame(browser: Browser, service: RunningService) -> None:
+    context = signed_in(browser, service, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
+    frame = page.get_by_role("banner")
+    for name in ("Jobs", "New job", "Data sets", "Compare", "Cluster", "Learn", "API"):
+        expect(frame.get_by_role("link", name=name, exact=True)).to_be_in_viewport(ratio=1)
+    for name in ("Sign out", "Use dark colours"):
+        expect(frame.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
+    context.close()
 
 
 def test_the_docs_keep_to_the_same_policy(page: Page) -> None:
