@@ -1,6 +1,6 @@
 // Specs: how two differ, as curl would send one, and what a network has in it.
 import { isEqual, isObject, textOf } from "./schema";
-import type { Job, Json, JsonObject, Layer, Spec } from "./types";
+import type { Dataset, Job, Json, JsonObject, Layer } from "./types";
 
 export const MOST_COMPARED = 7; // jobs side by side: as many colours of curves there are
 
@@ -33,9 +33,14 @@ export function valueText(value: Json | undefined): string {
   return value === undefined ? "–" : textOf(value);
 }
 
-/** A completed spec without what follows from its data set: what one would send to have it again. */
-export function sendable(spec: Spec): JsonObject {
-  return JSON.parse(JSON.stringify(spec)) as JsonObject;
+/**
+ * What one would send to have the job again, on the very same data: by their id, as a name means its newest version, or by
+ * their name where they are the newest of `datasets`, which are newest first.
+ */
+export function sendable(job: Pick<Job, "spec" | "dataset_id">, datasets: Pick<Dataset, "id" | "name">[] = []): JsonObject {
+  const newest = datasets.find((each) => each.name === job.spec.dataset);
+  const dataset = newest?.id === job.dataset_id ? newest.name : job.dataset_id;
+  return { ...(JSON.parse(JSON.stringify(job.spec)) as JsonObject), dataset };
 }
 
 /** A command that submits the spec, to be pasted into a POSIX shell; the key is found in the environment. */
