@@ -137,6 +137,39 @@ def test_a_job_on_an_older_version_of_a_data_set_is_on_that_very_one(
         expect(page.get_by_label("As YAML")).to_have_value(re.compile(f"^dataset: {named}$", re.MULTILINE))
 
 
+def test_jobs_on_two_versions_of_a_data_set_differ_in_it(page: Page, service: RunningService, tmp_path: Path) -> None:
+    file, spec = tmp_path / "grows.csv", {"dataset": "grows", "target": "b", "epochs": 1}
+    jobs, digests = [], []
+    for rows in ("1,2\n2,3\n3,4\n", "1,2\n2,3\n3,4\n4,5\n"):
+        file.write_text(f"a,b\n{rows}")
+        digests.append(service.upload("grows", file)["sha256"])
+        jobs.append(service.submit(**spec)["id"])
+    page.goto(f"/#/compare?jobs={','.join(jobs)}")
+    for title, values in (
+        ("data set", ["grows, version 1", "grows, version 2"]),
+        ("SHA-256 of the data", [digest[:12] for digest in digests]),
+    ):
+        row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=title, exact=True))
+        expect(row.get_by_role("cell")).to_have_text(values)
+    expect(page.get_by_text("Their specs are the same")).to_have_count(0)
+
+
+def test_a_job_to_compare_is_found_by_its_name_however_old_it_is(page: Page, service: RunningService) -> None:
+    job = service.submit(dataset="wine", target="quality", epochs=1, name="long ago")
+
+    def answer_newest(route: Route) -> None:
+        route.fulfill(json={"items": [], "next_cursor": "older"})
+
+    page.route(re.compile(r"/v1/jobs\?limit=\d+$"), answer_newest)
+    page.goto("/#/compare")
+    choice = page.get_by_label("Add a job", exact=True)
+    expect(choice).to_contain_text("older ones")
+    page.get_by_label("Search jobs to add by name").fill("LONG a")
+    expect(choice).to_contain_text("long ago")
+    choice.select_option(job["id"])
+    expect(page.get_by_role("link", name="long ago")).to_be_visible()
+
+
 def test_a_name_with_markup_in_it_stays_text(page: Page, service: RunningService) -> None:
     name = "<img src=x onerror=\"document.title='owned'\">"
     job = service.submit(dataset="wine", target="quality", epochs=1, name=name, labels={"owner": name})
