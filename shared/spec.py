@@ -339,7 +339,7 @@ class JobSpec(Record):
 
     name: Name = "untitled"
     """For people."""
-    labels: Labels = Field(default_factory=dict)
+    labels: Labels = Field(default={})
     """A flat map to filter jobs by."""
     dataset: Name
     """Id or name of the data set to train on; a name means its newest version."""
@@ -353,11 +353,11 @@ class JobSpec(Record):
     """The columns to learn from; by default all others that can be used (text and timestamps cannot)."""
     task: Literal["auto", "classification", "regression"] = "auto"
     """By default a category, boolean or text target is a classification, anything else a regression."""
-    layers: Annotated[list[Layer], Field(max_length=MAX_LAYERS)] = Field(default_factory=list)
+    layers: Annotated[list[Layer], Field(max_length=MAX_LAYERS)] = Field(default=[])
     """Hidden layers in order; [] is a linear model. The output layer follows from target and task."""
     loss: Loss = AutoLoss(type="auto")
     """What is minimized."""
-    optimizer: Optimizer = Field(default_factory=lambda: Adam(type="adam"))
+    optimizer: Optimizer = Adam(type="adam")
     """How weights follow from gradients."""
     schedule: Schedule = ConstantSchedule(type="constant")
     """How the learning rate changes."""

@@ -137,6 +137,12 @@ def test_a_job_on_an_older_version_of_a_data_set_is_on_that_very_one(
         expect(page.get_by_label("As YAML")).to_have_value(re.compile(f"^dataset: {named}$", re.MULTILINE))
 
 
+def test_a_spec_is_grey_but_for_what_somebody_chose(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/network")
+    chosen = page.get_by_role("row").filter(has_not_text="(as by default)").get_by_role("rowheader")
+    expect(chosen).to_have_text(["name", "dataset", "target", "layers", "epochs", "validation.fraction"])
+
+
 def test_jobs_on_two_versions_of_a_data_set_differ_in_it(page: Page, service: RunningService, tmp_path: Path) -> None:
     file, spec = tmp_path / "grows.csv", {"dataset": "grows", "target": "b", "epochs": 1}
     jobs, digests = [], []

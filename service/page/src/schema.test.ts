@@ -36,11 +36,34 @@ test("lines of a spec are grey where they are as by default", () => {
   const lines = linesOf(spec, fields).map((line) => [line.path, line.value, line.isDefault]);
   expect(lines).toEqual([
     ["dataset", "wine", false],
-    ["optimizer", "adam", false],
+    ["optimizer", "adam", true],
     ["optimizer.learning_rate", "0.01", false],
     ["optimizer.beta1", "0.9", true],
     ["epochs", "10", true],
     ["validation", "none", true],
+  ]);
+});
+
+test("every field but data set and target is told by default, and is grey then", () => {
+  const completed = { features: ["a", "b"], task: "regression", loss: { type: "mse" } };
+  const defaults = Object.fromEntries(fields.filter((each) => !each.required).map((each) => [each.name, each.default!]));
+  const lines = linesOf({ ...defaults, dataset: "wine", target: "y", ...completed }, fields, { ...completed, target: "y" });
+  expect(lines.filter((line) => !line.isDefault).map((line) => line.path)).toEqual(["dataset", "target"]);
+});
+
+test("what follows from the data is not grey where somebody chose otherwise", () => {
+  const completed = { features: ["a", "b"], task: "regression", loss: { type: "mse" } };
+  const lines = linesOf({ features: ["a"], task: "classification", loss: { type: "cross_entropy" } }, fields, completed);
+  expect(lines.map((line) => line.isDefault)).toEqual([false, false, false]);
+});
+
+test("early stopping as it is by default is itself no default", () => {
+  const lines = linesOf({ early_stopping: { metric: "loss", patience: 3, min_delta: 0 } }, fields);
+  expect(lines.map((line) => [line.path, line.isDefault])).toEqual([
+    ["early_stopping", false],
+    ["early_stopping.metric", true],
+    ["early_stopping.patience", true],
+    ["early_stopping.min_delta", true],
   ]);
 });
 

@@ -165,20 +165,27 @@ export interface Line {
   description: string;
 }
 
-/** A completed spec as lines `optimizer.learning_rate  0.001`, each told whether it is as by default. */
-export function linesOf(value: JsonObject, fields: Field[], prefix = ""): Line[] {
+/**
+ * A completed spec as lines `optimizer.learning_rate  0.001`, each told whether it is as by default: as the document has it,
+ * or as `completed` does where that follows from the data.
+ */
+export function linesOf(value: JsonObject, fields: Field[], completed: JsonObject = {}, prefix = ""): Line[] {
   return fields.flatMap((field) => {
     const given = value[field.name];
     const path = `${prefix}${field.name}`;
     if (given === undefined) return [];
-    const isDefault = "default" in field && isEqual(given, field.default);
+    const { description } = field;
+    const byDefault = field.required ? undefined : (completed[field.name] ?? field.default);
+    const isDefault = isEqual(given, byDefault);
     const inner = innerOf(field.shape, given);
-    if (isObject(given) && inner) {
-      const lines = linesOf(given, inner, `${path}.`);
-      const kind = "type" in given ? [{ path, value: String(given.type), isDefault, description: field.description }] : [];
-      return [...kind, ...lines.map((line) => ({ ...line, isDefault: line.isDefault || isDefault }))];
+    if (!isObject(given) || !inner) return [{ path, value: textOf(given), isDefault, description }];
+    const lines = linesOf(given, inner, {}, `${path}.`).map((line) => ({ ...line, isDefault: line.isDefault || isDefault }));
+    if ("type" in given) {
+      const isSameType = isObject(byDefault) && byDefault.type === given.type;
+      return [{ path, value: String(given.type), isDefault: isSameType, description }, ...lines];
     }
-    return [{ path, value: textOf(given), isDefault, description: field.description }];
+    const isOnlyThere = !isObject(byDefault) && lines.every((line) => line.isDefault); // which is what somebody chose
+    return [...(isOnlyThere ? [{ path, value: "on", isDefault: false, description }] : []), ...lines];
   });
 }
 

@@ -1,6 +1,7 @@
 // Specs: how two differ, as curl would send one, and what a network has in it.
+import { send } from "./api";
 import { isEqual, isObject, textOf } from "./schema";
-import type { Dataset, Job, Json, JsonObject, Layer } from "./types";
+import type { Dataset, Job, Json, JsonObject, Layer, Plan, Spec } from "./types";
 
 export const MOST_COMPARED = 7; // jobs side by side: as many colours of curves there are
 
@@ -41,6 +42,18 @@ export function sendable(job: Pick<Job, "spec" | "dataset_id">, datasets: Pick<D
   const newest = datasets.find((each) => each.name === job.spec.dataset);
   const dataset = newest?.id === job.dataset_id ? newest.name : job.dataset_id;
   return { ...(JSON.parse(JSON.stringify(job.spec)) as JsonObject), dataset };
+}
+
+/**
+ * What the job's spec would be with nothing but its data, target and task: every default, those too that follow from the
+ * data. Throws Problem.
+ */
+export async function defaultsFor(job: Pick<Job, "spec" | "dataset_id">): Promise<Spec> {
+  const planned = async (given: JsonObject): Promise<Spec> => (await send<Plan>("POST", "/v1/jobs?dry_run=true", given)).spec;
+  const given = { dataset: job.dataset_id, target: job.spec.target };
+  const defaults = await planned(given);
+  if (defaults.task === job.spec.task) return defaults;
+  return { ...(await planned({ ...given, task: job.spec.task })), task: defaults.task };
 }
 
 /** A command that submits the spec, to be pasted into a POSIX shell; the key is found in the environment. */
