@@ -56,6 +56,24 @@ def test_a_mistake_stands_at_its_field_before_anything_is_submitted(page: Page) 
     expect(page.get_by_role("button", name="Submit")).to_be_enabled()
 
 
+def test_a_mistake_within_a_field_is_told_at_it(page: Page) -> None:
+    page.goto("/#/new")
+    yaml, main = page.get_by_label("As YAML"), page.get_by_role("main")
+    data = "dataset: wine\ntarget: quality\n"
+    yaml.fill(f"{data}labels: {{x: 3}}\nl1: -1\ninitial_parameters: {{weights: 3, biases: [[0]]}}\n")
+    for told in ("labels.x: got 3, expected text", "initial_parameters.weights: got 3, expected a list"):
+        expect(main).to_contain_text(told)
+    box = page.get_by_label("l1", exact=True)
+    expect(box).to_be_visible()  # as the part that was folded up is open
+    expect(box).to_have_attribute("aria-invalid", "true")
+    expect(box).to_have_accessible_description(re.compile("^expected a number from 0 .*Adds l1"))
+    status = page.get_by_role("region", name="Plan").get_by_role("status")
+    expect(status).to_have_text("3 fields are wrong: labels.x, l1, initial_parameters.weights")
+    yaml.fill(f"{data}features: [alcohol, proof]\n")
+    expect(main).to_contain_text('features[1]: got "proof", expected a column')
+    expect(status).to_have_text("1 field is wrong: features[1]")
+
+
 def test_what_is_typed_is_what_is_sent(page: Page) -> None:
     page.goto("/#/new")
     units = page.get_by_role("textbox", name="units", exact=True)

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 
 import { expect, test } from "vitest";
 
-import { fieldsOf, isForForms, linesOf, type Field } from "./schema";
+import { fieldsOf, isForForms, isWithin, linesOf, mistakeOf, type Field } from "./schema";
 import { asCurl, differences, stagesOf } from "./specs";
 
 const { schemas } = JSON.parse(readFileSync(new URL("../../../docs/openapi.json", import.meta.url), "utf8")).components;
@@ -65,6 +65,14 @@ test("early stopping as it is by default is itself no default", () => {
     ["early_stopping.patience", true],
     ["early_stopping.min_delta", true],
   ]);
+});
+
+test("a mistake is within the fields above it, and in no other", () => {
+  expect(["features", "features[3]", "features[3].x", "feature", "features_x"].map((where) => isWithin(where, "features"))).toEqual([
+    ...[true, true, true],
+    ...[false, false],
+  ]);
+  expect(mistakeOf({ field: "features[3]", got: "x", expected: "a column" })).toBe('got "x", expected a column');
 });
 
 test("specs differ where they differ, layer by layer", () => {

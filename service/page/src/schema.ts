@@ -1,6 +1,6 @@
 // The spec as the OpenAPI document describes it: which fields there are, of which shape, with which defaults.
 import { get } from "./api";
-import type { Json, JsonObject } from "./types";
+import type { FieldProblem, Json, JsonObject } from "./types";
 
 export type Shape =
   | { kind: "text" }
@@ -194,6 +194,19 @@ function innerOf(shape: Shape, value: Json): Field[] | null {
   if (shape.kind !== "variants") return null;
   const chosen = shape.variants.find((variant) => variant.fits(value))?.shape;
   return chosen?.kind === "record" ? chosen.fields : null;
+}
+
+/** Whether the path `where`, like `layers[1].units`, is `path` or deeper. */
+export function isWithin(where: string, path: string): boolean {
+  return where.startsWith(path) && /^$|^[.[]/.test(where.slice(path.length));
+}
+
+const MOST_TOLD = 80; // characters
+
+/** What is wrong with a field, in words. */
+export function mistakeOf({ got, expected }: FieldProblem): string {
+  const told = JSON.stringify(got) ?? "nothing";
+  return `got ${told.length > MOST_TOLD ? `${told.slice(0, MOST_TOLD)}…` : told}, expected ${expected}`;
 }
 
 /** A value on one line. */
