@@ -88,6 +88,31 @@ def test_a_file_is_dropped_and_a_cell_of_it_that_is_wrong_is_named(page: Page, t
     page.get_by_role("heading", name="dropped").wait_for()
 
 
+def test_a_file_beside_the_place_for_it_does_not_make_the_browser_leave(page: Page) -> None:
+    is_left_to_the_browser = """heading => {
+        const data = new DataTransfer();
+        data.items.add(new File(["a"], "a.csv"));
+        const event = kind => new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true});
+        return ["dragover", "drop"].filter(kind => heading.dispatchEvent(event(kind)));
+    }"""
+    for view in ("jobs", "datasets"):
+        page.goto(f"/#/{view}")
+        assert page.get_by_role("heading", level=1).evaluate(is_left_to_the_browser) == []
+
+
+def test_a_file_of_tabs_is_read_with_what_it_calls_missing(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "tabs.csv"
+    file.write_text("a\tb\n" + "1\tx,y\nn/k\tz,y\n" * 20)
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_label("Delimiter").fill("tab")
+    page.get_by_label("Missing values").fill("n/k")
+    page.get_by_role("button", name="Upload").click()
+    columns = page.get_by_role("region", name="Columns")
+    expect(columns.get_by_role("row").nth(1)).to_contain_text(re.compile("a.*integer.*20 \\(50"))
+    expect(columns.get_by_role("row").nth(2)).to_contain_text("2 different")
+
+
 def test_an_upload_shows_how_far_it_is_and_then_the_first_rows(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "slow.csv"
     file.write_text("number,word\n" + "".join(f"{row},word {row % 7}\n" for row in range(20_000)))
@@ -102,6 +127,10 @@ def test_an_upload_shows_how_far_it_is_and_then_the_first_rows(page: Page, tmp_p
     expect(bar).to_have_attribute("value", re.compile(r"^0\.[1-9]"))
     seen = float(bar.get_attribute("value") or "1")
     expect(page.get_by_role("region", name="Upload a data set")).to_contain_text(re.compile(r"\d\d %"))
+    other = tmp_path / "other.csv"
+    other.write_text("a\n1\n")
+    drop(page, other)
+    expect(page.get_by_label("Name", exact=True)).to_have_value("slow")  # one at a time
     line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
     page.get_by_role("heading", name="slow").wait_for()
     assert 0 < seen < 1

@@ -5,6 +5,7 @@ import type { Dataset } from "./types";
 export interface ReadAs {
   name: string;
   delimiter: string;
+  missing: string; // cells, with commas between them
   header: "" | "true" | "false";
   types: string;
 }
@@ -31,11 +32,17 @@ export function nameOf(fileName: string): string {
   return fileName.replace(/\.(csv\.gz|csv|tsv|txt|parquet|pq|npz)$/i, "").slice(0, 200) || "data";
 }
 
+/** What to read as what, as parameters of a request; nothing of what the service finds by itself. */
+export function queryOf({ missing, ...others }: ReadAs): URLSearchParams {
+  const cells = missing.split(",").map((cell) => cell.trim());
+  const all = [...Object.entries(others), ...cells.map((cell): [string, string] => ["missing", cell])];
+  return new URLSearchParams(all.filter(([, value]) => value !== ""));
+}
+
 /** Uploads a file; `told` is called with the share that is sent. Throws Problem. */
 export function upload(file: File, readAs: ReadAs, told: (fraction: number) => void, signal: AbortSignal): Promise<Dataset> {
   const kind = kindOf(file.name)!;
-  const { name, ...options } = readAs;
-  const query = new URLSearchParams({ name, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== "")) });
+  const query = queryOf(readAs);
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", `/v1/datasets?${query}`);
