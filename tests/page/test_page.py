@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from support.browser import AXE, signed_in, violations
 from support.running_service import RunningService
@@ -233,6 +233,34 @@ def test_a_phone_shows_every_link_and_button_of_the_frame(browser: Browser, serv
 def test_the_docs_keep_to_the_same_policy(page: Page) -> None:
     page.goto("/docs")
     page.get_by_text("Submit a job").wait_for()
+
+
+def test_a_view_that_could_not_be_loaded_says_so_and_can_be_tried_again(
+    browser: Browser, service: RunningService
+) -> None:
+    context = signed_in(browser, service)
+    page = context.new_page()
+    page.goto("/")
+    context.route("**/assets/NewJob*", lambda route: route.abort())
+    page.get_by_role("navigation").get_by_role("link", name="New job").click()
+    expect(page.get_by_role("alert")).to_contain_text("could not be loaded")
+    context.unroute("**/assets/NewJob*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_label("As YAML")).to_be_visible()
+    context.close()
+
+
+def test_the_frame_is_there_while_it_is_asked_who_is_signed_in(page: Page) -> None:
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route("**/v1/session", hold)
+    page.reload()
+    expect(page.get_by_role("main").get_by_role("status", name="Loading")).to_be_visible()
+    waiting[0].continue_()
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
 
 
 def test_a_link_signs_in_once_and_a_key_does_it_too(browser: Browser, service: RunningService) -> None:
