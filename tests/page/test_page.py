@@ -263,6 +263,31 @@ def test_the_frame_is_there_while_it_is_asked_who_is_signed_in(page: Page) -> No
     page.get_by_role("heading", name="Jobs", exact=True).wait_for()
 
 
+def test_a_session_that_is_over_leads_to_the_sign_in(
+    browser: Browser, service: RunningService, trained: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "late.csv"
+    file.write_text("a,b\n1,2\n")
+
+    def upload(page: Page) -> None:
+        page.locator("input[type=file]").set_input_files(file)
+        page.context.clear_cookies()
+        page.get_by_role("button", name="Upload").click()
+
+    def try_it(page: Page) -> None:
+        expect(page.get_by_role("slider").first).to_be_visible()
+        page.context.clear_cookies()
+        page.get_by_role("link", name="Try it").click()
+
+    for view, act in (("datasets", upload), (f"jobs/{trained}", try_it)):
+        context = signed_in(browser, service)
+        page = context.new_page()
+        page.goto(f"/#/{view}")
+        act(page)
+        expect(page.get_by_label("Key")).to_be_visible()
+        context.close()
+
+
 def test_a_link_signs_in_once_and_a_key_does_it_too(browser: Browser, service: RunningService) -> None:
     link = service.http.post("/v1/signin-links").json()["path"]
     context = browser.new_context(base_url=str(service.http.base_url))

@@ -59,18 +59,14 @@ export async function* pages<T>(path: string, most: number, signal?: AbortSignal
   } while (cursor !== null && seen < most);
 }
 
-async function problemOf(answer: Response): Promise<Problem> {
-  if (answer.status === 401) signedOut();
-  try {
-    const body = await answer.json();
-    return problemFrom(answer.status, body);
-  } catch {
-    return new Problem(answer.status, `The service answered ${answer.status} ${answer.statusText}.`);
-  }
+/** What an answer that is no success tells of. */
+export async function problemOf(answer: Response): Promise<Problem> {
+  return problemFrom(answer.status, await answer.json().catch(() => ({})));
 }
 
-/** The problem that a problem document (RFC 9457) tells of. */
+/** The problem that a problem document (RFC 9457) tells of; a session that is over leads to the sign-in. */
 export function problemFrom(status: number, body: { detail?: string; errors?: FieldProblem[]; request_id?: string }): Problem {
+  if (status === 401) signedOut();
   return new Problem(status, body.detail ?? `The service answered ${status}.`, body.errors, body.request_id);
 }
 

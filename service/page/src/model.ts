@@ -1,5 +1,5 @@
 // What a model says of itself: the head of its safetensors file, which is JSON, without its weights.
-import { Problem } from "./api";
+import { Problem, problemOf } from "./api";
 import type { Job } from "./types";
 
 export interface Feature {
@@ -26,6 +26,7 @@ export async function featuresOf(job: Job): Promise<Feature[]> {
 
 async function range(path: string, length: number): Promise<ArrayBuffer> {
   const answer = await fetch(path, { headers: { Range: `bytes=0-${length - 1}` }, credentials: "same-origin" });
-  if (!answer.ok) throw new Problem(answer.status, answer.status === 404 ? "The model's file is gone." : `The service answered ${answer.status}.`);
+  if (answer.status === 404) throw new Problem(404, "The model's file is gone.");
+  if (!answer.ok) throw await problemOf(answer);
   return answer.arrayBuffer();
 }
