@@ -188,6 +188,27 @@ def test_colours_are_those_of_the_system_until_somebody_chooses(page: Page) -> N
     expect(root).to_have_attribute("data-theme", "light")
 
 
+def test_a_dark_system_sees_no_white_page_before_the_script_runs(browser: Browser, service: RunningService) -> None:
+    grounds = []
+    for with_scripts in (False, True):
+        context = signed_in(browser, service, color_scheme="dark", java_script_enabled=with_scripts)
+        page = context.new_page()
+        page.goto("/")
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        context.close()
+    assert grounds[0] == grounds[1] != "rgb(247, 248, 250)"
+
+
+def test_colours_can_be_chosen_where_the_browser_keeps_nothing(browser: Browser, service: RunningService) -> None:
+    context = signed_in(browser, service)
+    page = context.new_page()
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('denied'); }})")
+    page.goto("/")
+    page.get_by_role("button", name="Use dark colours").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    context.close()
+
+
 def test_nothing_is_wider_than_a_phone(
     browser: Browser, service: RunningService, trained: str, classified: str
 ) -> None:

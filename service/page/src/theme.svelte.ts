@@ -6,12 +6,18 @@ const KEY = "chainrule.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 function stored(): Theme | null {
-  const value = localStorage.getItem(KEY);
-  return value === "light" || value === "dark" ? value : null;
+  try {
+    const value = localStorage.getItem(KEY);
+    return value === "light" || value === "dark" ? value : null;
+  } catch {
+    return null; // a browser that keeps nothing for us
+  }
 }
 
+let chosen = stored();
+
 function current(): Theme {
-  return stored() ?? (system.matches ? "dark" : "light");
+  return chosen ?? (system.matches ? "dark" : "light");
 }
 
 export const theme: { now: Theme } = $state({ now: current() });
@@ -25,6 +31,11 @@ show();
 system.addEventListener("change", show);
 
 export function toggleTheme(): void {
-  localStorage.setItem(KEY, theme.now === "dark" ? "light" : "dark");
+  chosen = theme.now === "dark" ? "light" : "dark";
   show();
+  try {
+    localStorage.setItem(KEY, chosen);
+  } catch {
+    // then it holds for this window
+  }
 }
