@@ -238,6 +238,20 @@ def test_nothing_is_wider_than_a_phone(
     assert wide == []
 
 
+def test_the_list_of_jobs_fits_into_every_window(browser: Browser, service: RunningService, trained: str) -> None:
+    context = signed_in(browser, service)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("link", name="a wine", exact=True).wait_for()
+    beyond = "document.querySelector('[role=table]').getBoundingClientRect().right"
+    cells = page.get_by_role("row").locator("visible=true").locator("> :visible")
+    for width in (360, 721, 900, 1041, 1100, 1181, 1280):
+        page.set_viewport_size({"width": width, "height": 740})
+        rights = cells.evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().right)")
+        assert max(rights) <= page.evaluate(beyond), width
+    context.close()
+
+
 def test_a_phone_shows_every_link_and_button_of_the_frame(browser: Browser, service: RunningService) -> None:
     context = signed_in(browser, service, viewport={"width": 360, "height": 740})
     page = context.new_page()

@@ -3,6 +3,9 @@ import type { Job } from "./types";
 
 export type SortKey = "created" | "name" | "state" | "progress" | "loss" | "owner";
 
+/** What is mostly looked for in a column stands first when it is sorted: the newest, what is furthest; else A, or the least. */
+export const DESCENDS_AT_FIRST: ReadonlySet<SortKey> = new Set(["created", "progress"]);
+
 const STATES = ["running", "paused", "queued", "failed", "succeeded", "cancelled"];
 
 /** What a job is measured by: the validation loss where there is one. */
