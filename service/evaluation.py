@@ -12,6 +12,8 @@ from shared.spec import JobSpec
 from shared.table import TableFile
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from shared.evaluation import Curve
     from workers.evaluating import Evaluated
 
@@ -21,22 +23,40 @@ MOST_ROWS = 100_000
 MOST_NUMBERS = 10_000_000  # of all rows' outputs together
 MOST_PRODUCTS = 20_000_000_000  # parameters times rows: about a second
 MOST_CLASSES = 50
+MOST_SCORES = 1_000_000  # rows times classes, of which curves are made: about a second
+CURVES_POINTS = 2_000  # of all classes' curves together
 POINTS = 1_000
 BINS = 40
 KEPT = 64
 
 
 class ThresholdCurve(View):
-    """A curve over the thresholds of the probability of the second class."""
+    """A curve over the thresholds of the probability of a class."""
 
     x: Annotated[list[float], Field(examples=[[0.0, 0.2, 1.0]])]
     """False positive rate (ROC), or recall."""
     y: Annotated[list[float], Field(examples=[[0.0, 0.9, 1.0]])]
     """True positive rate (ROC), or precision."""
     threshold: Annotated[list[float | None], Field(examples=[[None, 0.4, -3.1]])]
-    """The least output of the network, a logit, that counts as the second class; null where none does."""
+    """The least logit of the class, log p/(1-p), that counts as it; null where none does."""
     area: Annotated[float, Field(examples=[0.91])]
     """Area under the curve; of precision over recall, the average precision."""
+
+
+class ClassEvaluation(View):
+    """How one of several classes is told from all others together."""
+
+    name: Annotated[str, Field(examples=["7"])]
+    """The class."""
+    rows: Annotated[int, Field(examples=[179])]
+    """Rows of this class among those that the curves are made of: all that were looked at, or evenly chosen ones where
+    rows times classes are more than 1,000,000."""
+    of_rows: Annotated[int, Field(examples=[1797])]
+    """Rows that the curves are made of."""
+    roc: ThresholdCurve
+    """The true positive rate over the false positive rate."""
+    precision_recall: ThresholdCurve
+    """The precision over the recall."""
 
 
 class Residuals(View):
@@ -79,6 +99,8 @@ class Evaluation(View):
     """Two classes: the second's true positive rate over its false positive rate; left out where one is absent."""
     precision_recall: ThresholdCurve | None = None
     """Two classes: the second's precision over its recall; left out where one is absent."""
+    by_class: list[ClassEvaluation] | None = None
+    """From 3 to 50 classes: each against the rest; those are left out of which there is no row, or no other."""
     targets: list[TargetEvaluation] | None = None
     """A regression's targets."""
 
@@ -109,6 +131,24 @@ def _classification(model: Model, found: "Evaluated") -> dict[str, object]:
     if is_binary and 0 < truth.sum() < len(truth):
         told["roc"] = _curve(roc(outputs[:, 0], truth))
         told["precision_recall"] = _curve(precision_recall(outputs[:, 0], truth))
+    if 2 < len(classes) <= MOST_CLASSES:
+        told["by_class"] = _by_class(classes, outputs, truth)
+    return told
+
+
+def _by_class(classes: list[str], outputs: "np.ndarray", truth: "np.ndarray") -> list[dict[str, object]]:
+    from shared.evaluation import CURVE_POINTS, against_the_rest, precision_recall, roc, spread
+
+    chosen = spread(len(truth), MOST_SCORES // len(classes))
+    scores, truth = against_the_rest(outputs[chosen]), truth[chosen]
+    most = min(CURVE_POINTS, CURVES_POINTS // len(classes))
+    told: list[dict[str, object]] = []
+    for code, name in enumerate(classes):
+        labels = (truth == code).astype(int)
+        rows = int(labels.sum())
+        if 0 < rows < len(labels):
+            curves = {each.__name__: _curve(each(scores[:, code], labels, most)) for each in (roc, precision_recall)}
+            told.append({"name": name, "rows": rows, "of_rows": len(labels), **curves})
     return told
 
 

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from shared.metrics import area_under_curve
 
-__all__ = ["Curve", "confusion", "histogram", "precision_recall", "roc", "spread"]
+__all__ = ["CURVE_POINTS", "Curve", "against_the_rest", "confusion", "histogram", "precision_recall", "roc", "spread"]
 
 Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 
 CURVE_POINTS = 200
 
@@ -30,15 +31,15 @@ def confusion(truth: npt.NDArray[np.int32], predicted: npt.NDArray[np.int64], cl
     return np.asarray(cells.reshape(classes, classes))
 
 
-def roc(scores: Vector, labels: npt.NDArray[np.integer]) -> Curve:
+def roc(scores: Vector, labels: npt.NDArray[np.integer], most: int = CURVE_POINTS) -> Curve:
     """The true positive rate over the false positive rate; both classes, 0 and 1, occur among the labels."""
     threshold, positive, negative = _cumulated(scores, labels)
-    points = spread(len(threshold), CURVE_POINTS)
+    points = spread(len(threshold), most)
     x, y = negative / negative[-1], positive / positive[-1]
     return Curve(x[points], y[points], threshold[points], area_under_curve(scores, labels))
 
 
-def precision_recall(scores: Vector, labels: npt.NDArray[np.integer]) -> Curve:
+def precision_recall(scores: Vector, labels: npt.NDArray[np.integer], most: int = CURVE_POINTS) -> Curve:
     """The precision over the recall; the area is the average precision, Σ (rₙ - rₙ₋₁) pₙ.
 
     At a recall of 0, where nothing counts as class 1, the precision is 1.
@@ -47,8 +48,18 @@ def precision_recall(scores: Vector, labels: npt.NDArray[np.integer]) -> Curve:
     recall = positive / positive[-1]
     precision = np.divide(positive, positive + negative, out=np.ones(len(positive)), where=positive + negative > 0)
     area = float(np.sum(np.diff(recall) * precision[1:]))
-    points = spread(len(threshold), CURVE_POINTS)
+    points = spread(len(threshold), most)
     return Curve(recall[points], precision[points], threshold[points], area)
+
+
+def against_the_rest(logits: Matrix) -> Matrix:
+    """rows × classes: the log-odds of each class against all others, log p/(1-p) of the softmax, to rank rows by.
+
+    Its logit alone cannot rank them: what a row adds to all of its logits does not change its probabilities.
+    """
+    classes = logits.shape[1]
+    others = [np.logaddexp.reduce(np.delete(logits, one, axis=1), axis=1) for one in range(classes)]
+    return np.asarray(logits - np.stack(others, axis=1))
 
 
 def _cumulated(scores: Vector, labels: npt.NDArray[np.integer]) -> tuple[Vector, Vector, Vector]:

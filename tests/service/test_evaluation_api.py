@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit
+from sklearn import metrics
 
 from service.evaluation import evaluation_of
 from shared.plan import Plan
@@ -31,6 +33,49 @@ def test_a_classification_is_judged_on_the_very_rows_that_it_was_validated_on(tr
     assert found["roc"]["area"] == pytest.approx(job["metrics"]["validation_auc"])
     assert found["precision_recall"]["x"][-1] == 1
     assert "targets" not in found
+
+
+def test_each_of_several_classes_is_judged_against_the_rest_as_scikit_learn_does(training_service: Service) -> None:
+    rows = [(a, a * a % 7, ["low", "mid", "high"][a * a % 7 % 3]) for a in range(1, 61)]
+    training_service.upload("three", b"a,b,kind\n" + b"".join(f"{a},{b},{kind}\n".encode() for a, b, kind in rows))
+    job = trained(training_service, dataset="three", target="kind", validation={"dataset": "three"})
+    found = evaluation(training_service, job)
+    sent = {"rows": [{"a": a, "b": b} for a, b, _ in rows]}
+    answers = training_service.http.post(f"/v1/jobs/{job['id']}/predict", json=sent).json()["predictions"]
+    truth = np.array([kind for *_, kind in rows])
+    assert ("roc" in found, [each["name"] for each in found["by_class"]]) == (False, found["classes"])
+    for each in found["by_class"]:
+        labels, scores = truth == each["name"], [answer["probabilities"][each["name"]] for answer in answers]
+        x, y, threshold = metrics.roc_curve(labels, scores, drop_intermediate=False)
+        told = each["roc"]
+        assert (each["rows"], each["of_rows"]) == (labels.sum(), 60)
+        np.testing.assert_allclose(told["x"], x)
+        np.testing.assert_allclose(told["y"], y)
+        np.testing.assert_allclose(expit(np.array(told["threshold"][1:])), threshold[1:], rtol=1e-5)
+        assert told["area"] == pytest.approx(metrics.roc_auc_score(labels, scores))
+        precision, recall, _ = metrics.precision_recall_curve(labels, scores)
+        np.testing.assert_allclose(each["precision_recall"]["x"], recall[::-1])
+        np.testing.assert_allclose(each["precision_recall"]["y"], precision[::-1])
+        assert each["precision_recall"]["area"] == pytest.approx(metrics.average_precision_score(labels, scores))
+
+
+def test_curves_of_many_classes_are_short_and_those_of_too_many_are_left_out(training_service: Service) -> None:
+    for classes, expected in ((50, 50), (51, None)):
+        lines = "".join(f"{a},c{a % classes}\n" for a in range(40 * classes))
+        training_service.upload(f"of {classes}", b"a,kind\n" + lines.encode())
+        job = trained(training_service, dataset=f"of {classes}", target="kind", epochs=1)
+        told = evaluation(training_service, job)
+        by_class = told.get("by_class")
+        assert (None if by_class is None else len(by_class), "confusion" in told) == (expected, expected is not None)
+        points = [len(each[curve]["x"]) for each in by_class or () for curve in ("roc", "precision_recall")]
+        assert max(points, default=0) <= 2_000 / 50
+
+
+def test_a_class_without_a_validation_row_has_no_curves(training_service: Service) -> None:
+    training_service.upload("three", b"a,kind\n" + b"".join(f"{a},{'xyz'[a % 3]}\n".encode() for a in range(30)))
+    training_service.upload("two of them", b"a,kind\n" + b"".join(f"{a},{'xy'[a % 2]}\n".encode() for a in range(10)))
+    job = trained(training_service, dataset="three", target="kind", validation={"dataset": "two of them"})
+    assert [each["name"] for each in evaluation(training_service, job)["by_class"]] == ["x", "y"]
 
 
 def test_a_regression_is_judged_in_the_targets_own_units(training_service: Service) -> None:

@@ -1,10 +1,13 @@
 """Confusion, ROC, precision and recall: compared with scikit-learn."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import metrics
 
-from shared.evaluation import confusion, histogram, precision_recall, roc, spread
+from shared.evaluation import against_the_rest, confusion, histogram, precision_recall, roc, spread
 
 RANDOM = np.random.default_rng(7)
 LABELS = (RANDOM.random(500) < 0.3).astype(np.int32)
@@ -45,6 +48,21 @@ def test_a_long_curve_keeps_its_ends_and_the_area_of_all_its_points() -> None:
     assert len(curve.x) == 200
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (0, 0, 1, 1)
     assert curve.area == pytest.approx(metrics.roc_auc_score(labels, scores), rel=1e-12)
+
+
+def test_a_class_ranks_rows_against_the_rest_as_its_probability_does() -> None:
+    logits = (
+        RANDOM.normal(size=(500, 4)) + RANDOM.normal(size=(500, 1)) * 5
+    )  # what all logits of a row share says nothing
+    truth = (logits + RANDOM.gumbel(size=(500, 4))).argmax(axis=1)
+    scores, probabilities = against_the_rest(logits), softmax(logits, axis=1)
+    np.testing.assert_allclose(scores, np.log(probabilities / (1 - probabilities)), atol=1e-9)
+    areas = [roc(scores[:, each], (truth == each).astype(np.int32)).area for each in range(4)]
+    np.testing.assert_allclose(areas, metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average=None))
+
+
+def test_scores_against_the_rest_are_finite_where_probabilities_are_0_and_1() -> None:
+    assert against_the_rest(np.array([[900.0, 0.0, 0.0]]))[0] == pytest.approx([900 - math.log(2), -900, -900])
 
 
 def test_a_histogram_counts_every_value() -> None:
