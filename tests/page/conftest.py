@@ -57,6 +57,19 @@ def classified(service: RunningService, tmp_path_factory: pytest.TempPathFactory
     return str(service.trained(**spec, name="yes or no", validation={"fraction": 0.3})["id"])
 
 
+@pytest.fixture(scope="package")
+def digits(service: RunningService) -> str:
+    """The id of a job that has learned to tell ten drawn digits apart, mostly."""
+    service.upload("digits", DATA / "digits-train.npz")
+    spec = {
+        "dataset": "digits",
+        "target": "digit",
+        "task": "classification",
+        "layers": [{"type": "dense", "units": 32}],
+    }
+    return str(service.trained(**spec, name="digits", epochs=2, validation={"fraction": 0.1})["id"])
+
+
 @pytest.fixture
 def page(browser: Browser, service: RunningService) -> Iterator[Page]:
     """At the list of jobs. What the browser complains of, or asks of anybody else, fails the test."""

@@ -142,13 +142,72 @@ def test_a_classification_is_judged_by_the_numbers_of_the_service(
         curve = told[key]
         figure = chart(page, f"{title} {curve['area']:#.4g}")
         rows = table_of(figure)
-        points = {(share(x), share(y)) for x, y in zip(curve["x"], curve["y"], strict=True)}
+        points = {
+            (share(x), share(y), threshold(logit))
+            for x, y, logit in zip(curve["x"], curve["y"], curve["threshold"], strict=True)
+        }
         assert {tuple(row) for row in rows} <= points
         assert len(rows) == min(40, len(curve["x"]))
         slider = figure.get_by_role("slider")
+        middle = min(range(1, len(curve["x"])), key=lambda index: abs(curve["threshold"][index]))
+        assert read(slider) == point(curve, middle, across, up), "at first, where both classes are as likely"
         slider.press("Home")
-        assert read(slider) == f"{across} {share(curve['x'][0])}: {up} {share(curve['y'][0])}"
+        assert read(slider) == point(curve, 0, across, up)
         expect(figure.get_by_role("list", include_hidden=True)).to_contain_text("chance")
+
+
+def threshold(logit: float | None) -> str:
+    return "none" if logit is None else share(1 / (1 + math.exp(-logit)))
+
+
+def point(curve: dict[str, Any], index: int, across: str, up: str) -> str:
+    """What the slider of a curve over thresholds says at an index."""
+    x, y, logit = (curve[name][index] for name in ("x", "y", "threshold"))
+    return f"{across} {share(x)}: {up} {share(y)}, threshold {threshold(logit)}"
+
+
+def test_a_class_is_picked_whose_curves_against_the_rest_are_drawn(
+    page: Page, service: RunningService, digits: str
+) -> None:
+    told = evaluation_of(service, digits)["by_class"]
+    page.goto(f"/#/jobs/{digits}/quality")
+    picker = page.get_by_label("Class")
+    expect(picker.get_by_role("option")).to_have_text([str(digit) for digit in range(10)])
+    for each in (told[0], told[7]):
+        picker.select_option(each["name"])
+        expect(page.get_by_role("main")).to_contain_text(f"against the rest: {each['rows']} of {each['of_rows']} rows")
+        for key, title, across, up in (
+            ("roc", "ROC, area", "false positive rate", "true positive rate"),
+            ("precision_recall", "Precision–recall, area", "recall", "precision"),
+        ):
+            slider = chart(page, f"{title} {each[key]['area']:#.4g}").get_by_role("slider")
+            slider.press("End")
+            assert read(slider) == point(each[key], -1, across, up)
+
+
+def test_the_threshold_is_told_where_the_mouse_is(page: Page, service: RunningService, classified: str) -> None:
+    roc = evaluation_of(service, classified)["roc"]
+    page.goto(f"/#/jobs/{classified}/quality")
+    figure = chart(page, "ROC")
+    figure.get_by_role("slider").scroll_into_view_if_needed()
+    box = figure.locator(".u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.999, box["y"] + 9)
+    expect(figure.get_by_role("list", include_hidden=True)).to_contain_text(
+        f"threshold {threshold(roc['threshold'][-1])}"
+    )
+
+
+def test_who_predicts_exactly_is_at_45_degrees(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/quality")
+    figure = chart(page, "quality: predicted against actual")
+    slider = figure.get_by_role("slider")
+    slider.press("Home")
+    left = dot(figure), numbers(read(slider))
+    slider.press("End")
+    right = dot(figure), numbers(read(slider))
+    across, up = (abs((right[0][axis] - left[0][axis]) / (right[1][axis] - left[1][axis])) for axis in (0, 1))
+    assert across == pytest.approx(up, rel=0.05), "a unit is as many pixels wide as it is high"
 
 
 def test_a_regression_is_read_point_by_point_and_bar_by_bar(page: Page, service: RunningService, trained: str) -> None:

@@ -147,6 +147,7 @@ export interface Evaluation {
   confusion?: number[][];
   roc?: Curve;
   precision_recall?: Curve;
+  by_class?: { name: string; rows: number; of_rows: number; roc: Curve; precision_recall: Curve }[];
   targets?: { name: string; actual: number[]; predicted: number[]; residuals: { edges: number[]; counts: number[] } }[];
 }
 
