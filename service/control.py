@@ -60,6 +60,7 @@ class ClusterState(NamedTuple):
     nodes: list[Node]
     cpus: int
     cpus_free: int
+    free_by_node: dict[str, float]
 
 
 class ControlPlane:
@@ -174,7 +175,10 @@ class ControlPlane:
             raise Unavailable(f"the cluster {self._problems.get('cluster', 'is starting')}", retry_after_s=5)
         nodes = self._cluster.nodes()
         cpus = int(sum(node.cpus for node in nodes))
-        return ClusterState(nodes, cpus, max(0, cpus - self._runners.cpus_in_use()))
+        in_use = self._runners.cpus_in_use()
+        held = {nodes[0].id: in_use} if len(nodes) == 1 else self._cluster.cpus_held()
+        free = {node.id: max(0.0, node.cpus - held.get(node.id, 0)) for node in nodes}
+        return ClusterState(nodes, cpus, max(0, cpus - in_use), free)
 
     def _snapshot(self) -> Snapshot:
         """What is so now, as far as database and cluster answer."""

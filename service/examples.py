@@ -229,6 +229,7 @@ NODE: Json = {
     "id": "3f2a9c0e5b7d48169a3c2e1f0d4b8a7c6e5f4d3c2b1a09f8e7d6c5b4",
     "address": "127.0.0.1",
     "cpus": 2.0,
+    "cpus_free": 0.0,
     "memory_bytes": 8_000_000_000,
     "blas_kernel": "SkylakeX",
 }

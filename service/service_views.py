@@ -18,6 +18,8 @@ class ClusterNode(View):
     """Where the cluster reaches it."""
     cpus: Annotated[float, Field(examples=[2.0])]
     """CPUs that it offers."""
+    cpus_free: Annotated[float, Field(examples=[0.0])]
+    """Those of them that no job holds."""
     memory_bytes: Annotated[int, Field(examples=[8_000_000_000])]
     """Memory that it offers."""
     blas_kernel: Annotated[str | None, Field(examples=["SkylakeX"])]

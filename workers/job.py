@@ -164,6 +164,9 @@ class Cluster(Protocol):
     def nodes(self) -> list[Node]:
         """The machines that are alive now. Raises Unavailable when the cluster does not answer."""
 
+    def cpus_held(self) -> dict[str, int]:
+        """CPUs that attempts hold, by node id; asked of a cluster of several nodes. Raises Unavailable."""
+
     def launch(self, job: TrainingJob) -> RunningJob:
         """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains.
         Raises NotPlaced when they are not free after all, AttemptLost when a process died on the way."""

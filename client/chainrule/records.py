@@ -301,6 +301,7 @@ class Node(Record):
     id: str
     address: str
     cpus: float
+    cpus_free: float
     memory_bytes: int
     blas_kernel: str | None
 

@@ -36,7 +36,7 @@ def get_cluster(_who: Reader, control: Control) -> ClusterInfo:
     state = control.cluster_state()
     kernels = {node.blas_kernel for node in state.nodes}
     return ClusterInfo(
-        nodes=[ClusterNode(**asdict(node)) for node in state.nodes],
+        nodes=[ClusterNode(**asdict(node), cpus_free=state.free_by_node[node.id]) for node in state.nodes],
         cpus=state.cpus,
         cpus_free=state.cpus_free,
         blas_kernel=kernels.pop() if len(kernels) == 1 else None,

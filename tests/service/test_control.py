@@ -17,7 +17,7 @@ from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
 from support.service_in_process import Service, Start
 from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, loss_by
-from workers.job import NotPlaced, TrainingJob
+from workers.job import Node, NotPlaced, TrainingJob
 
 DIGEST = "d" * 64
 DONE = {"fraction": 1.0, "step": 8, "steps": 8, "epoch": 2, "epochs": 2, "eta_s": 0.0}
@@ -59,7 +59,8 @@ def test_jobs_that_wait_start_in_order_as_cpus_become_free(service: Service) -> 
     late = service.submit(priority=0, workers=2)["id"]
     early = service.submit(priority=5)["id"]
     assert "CPU" in service.job(late)["reason"]
-    assert service.http.get("/v1/cluster").json()["cpus_free"] == 0
+    cluster = service.http.get("/v1/cluster").json()
+    assert (cluster["cpus_free"], [node["cpus_free"] for node in cluster["nodes"]]) == (0, [0])
     succeed(attempt)
     service.until(first, "succeeded")
     launched = [service.cluster.next_job().job for _ in range(2)]  # each by a thread of its own, in either order
@@ -436,6 +437,24 @@ def test_a_service_is_not_ready_before_its_cluster_has_started_but_takes_jobs(tm
     finally:
         may_start.set()
         service.cluster.let_go()
+        service.stop()
+
+
+def test_the_cpus_that_are_free_are_told_by_node(tmp_path: Any) -> None:
+    class TwoNodes(ScriptedCluster):
+        def nodes(self) -> list[Node]:
+            return [Node(f"node {number}", "127.0.0.1", 2.0, 2**30, "Haswell") for number in range(2)]
+
+        def cpus_held(self) -> dict[str, int]:
+            return {"node 1": 2, "a node that is lost": 1}
+
+    service = Service(Settings(data_dir=tmp_path / "data"), TwoNodes())
+    try:
+        while service.http.get("/readyz").status_code != 200:
+            threading.Event().wait(0.01)
+        nodes = service.http.get("/v1/cluster").json()["nodes"]
+        assert [(node["id"], node["cpus_free"]) for node in nodes] == [("node 0", 2.0), ("node 1", 0.0)]
+    finally:
         service.stop()
 
 

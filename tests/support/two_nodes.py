@@ -25,13 +25,14 @@ def main(folder: Path, transport: str) -> None:
         while not told or told[-1].type != "ended":
             told += running.reports(last, 10)
             last = told[-1].number if told else 0
+        held = sorted(chosen.cpus_held().values())
         processes = running.process_ids()  # type: ignore[attr-defined]
         running.close()
     finally:
         chosen.stop()
         nodes.shutdown()
     started = next(report.data for report in told if report.type == "started")
-    print(json.dumps({**told[-1].data, "environment": started["environment"], "processes": processes}))
+    print(json.dumps({**told[-1].data, "environment": started["environment"], "processes": processes, "held": held}))
 
 
 if __name__ == "__main__":

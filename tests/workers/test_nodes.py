@@ -43,6 +43,7 @@ def test_workers_on_two_nodes_give_the_bits_of_one_process(tmp_path: Path, trans
     end = on_two_nodes("support.two_nodes", str(tmp_path / "job"), transport)
     assert end["parameters_sha256"] == digest_of(run(job_of(tmp_path / "alone")))
     assert "note" not in end["environment"]
+    assert end["held"] == [1, 2], "CPUs of each node"
     processes = {name: len(ids) for name, ids in end["processes"].items()}
     expected = {
         "direct": {"coordinator": 1, "workers": 2},

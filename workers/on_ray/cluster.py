@@ -98,6 +98,12 @@ class RayCluster:
             for node in alive
         ]
 
+    def cpus_held(self) -> dict[str, int]:
+        try:
+            return seats.held()
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise Unavailable("the cluster does not answer", retry_after_s=5) from error
+
     def launch(self, job: TrainingJob) -> RayRunningJob:
         attempt = f"{job.id}.{job.attempt}.{job.epoch}.{uuid.uuid4().hex[:8]}"
         taken = GroupedSeats(attempt) if self._only_node is None else OnlyNode(self._only_node)

@@ -1,6 +1,7 @@
 """The CPUs that a job holds: a seat is one CPU on some node, for one of its processes."""
 
 import contextlib
+from collections import Counter
 from typing import Any, Protocol
 
 from ray.util.placement_group import (
@@ -12,7 +13,7 @@ from ray.util.placement_group import (
 
 from workers.job import NotPlaced
 
-__all__ = ["GroupedSeats", "OnlyNode", "Seats", "groups", "remove"]
+__all__ = ["GroupedSeats", "OnlyNode", "Seats", "groups", "held", "remove"]
 
 PLACED_WITHIN_S = 60.0
 
@@ -126,6 +127,13 @@ def groups() -> dict[str, str]:
     table = placement_group_table().values()
     names = [group["name"] for group in table if group["state"] != "REMOVED" and "/" in group["name"]]
     return {name: name.rpartition("/")[0] for name in names}
+
+
+def held() -> dict[str, int]:
+    """How many seats attempts have on each node, by its id."""
+    table = placement_group_table().values()
+    placed = [group for group in table if group["state"] == "CREATED" and "/" in group["name"]]
+    return Counter(node_id for group in placed for node_id in group["bundles_to_node_id"].values())
 
 
 def remove(name: str) -> None:

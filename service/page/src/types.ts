@@ -128,7 +128,7 @@ export interface Plan {
 }
 
 export interface Cluster {
-  nodes: { id: string; address: string; cpus: number; memory_bytes: number; blas_kernel: string | null }[];
+  nodes: { id: string; address: string; cpus: number; cpus_free: number; memory_bytes: number; blas_kernel: string | null }[];
   cpus: number;
   cpus_free: number;
   blas_kernel: string | null;
