@@ -350,7 +350,7 @@ def test_a_relay_whose_key_was_not_handed_round_is_not_let_in(tmp_path: Path) ->
 
 
 def test_a_cancel_is_heeded_while_a_worker_hangs(tmp_path: Path) -> None:
-    job, staff = job_of(tmp_path / "job", epochs=1000), Processes()
+    job, staff = job_of(tmp_path / "job", attempt=2, epochs=1000), Processes()
     run(job_of(tmp_path / "job", epochs=1000, max_runtime_s=0.01))  # prepares the data
     transport = direct(job.plan, [2], staff)
     coordinator = Coordinator(job, transport)
