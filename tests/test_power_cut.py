@@ -9,7 +9,7 @@ import pytest
 from service.data_folder import DataFolder
 from service.datasets import ReadOptions, ingest
 from support.checkpoints import at, same, write
-from support.power_cut import RecordingDisk, cuts, lay_out
+from support.power_cut import RecordingDisk, RecordingPieces, cuts, lay_out
 from support.training import digest_of, job_of, run
 from workers.checkpoint import newest
 from workers.disk import write_atomically
@@ -17,11 +17,13 @@ from workers.storage import Folder
 
 STEPS = (1, 2, 3, 4)
 CARELESS = ["flush", "flush_folder"]
+writers = pytest.mark.parametrize("kind", [RecordingDisk, RecordingPieces])
+"""The coordinator's, and that of the process that writes beside the steps."""
 
 
 # ---------------------------------------------------------------- checkpoints
-def record_of_checkpoints(root: Path, forgets: str = "") -> RecordingDisk:
-    disk = RecordingDisk(root, forgets)
+def record_of_checkpoints(root: Path, kind: type[RecordingDisk], forgets: str = "") -> RecordingDisk:
+    disk = kind(root, forgets)
     storage = Folder(root / "job" / "checkpoints", disk)
     for step in STEPS:
         write(storage, at(step))
@@ -42,14 +44,20 @@ def lost_checkpoints(disk: RecordingDisk) -> Iterator[str]:
             yield f"step {last} was promised, {found.step} found"
 
 
-def test_a_power_cut_leaves_the_last_checkpoint_or_the_one_being_written(tmp_path: Path) -> None:
-    disk = record_of_checkpoints(tmp_path)
+@writers
+def test_a_power_cut_leaves_the_last_checkpoint_or_the_one_being_written(
+    tmp_path: Path, kind: type[RecordingDisk]
+) -> None:
+    disk = record_of_checkpoints(tmp_path, kind)
+    flushed = [path for what, path, *_ in disk.record if what == "flush"]
+    assert (len(flushed) > len(set(flushed))) == (kind is RecordingPieces), "some are flushed in pieces"
     assert list(lost_checkpoints(disk)) == []
 
 
+@writers
 @pytest.mark.parametrize("forgets", CARELESS)
-def test_a_writer_that_forgets_to_flush_is_caught(tmp_path: Path, forgets: str) -> None:
-    assert next(lost_checkpoints(record_of_checkpoints(tmp_path, forgets)), None) is not None
+def test_a_writer_that_forgets_to_flush_is_caught(tmp_path: Path, kind: type[RecordingDisk], forgets: str) -> None:
+    assert next(lost_checkpoints(record_of_checkpoints(tmp_path, kind, forgets)), None) is not None
 
 
 # ---------------------------------------------------------------- files that take the place of others

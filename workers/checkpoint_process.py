@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,8 @@ class Pieces(Sequence[memoryview]):
 class FlushingDisk(Disk):
     """Leaves the kernel no more than PIECE_BYTES to write out at once."""
 
+    piece_bytes = PIECE_BYTES
+
     def write(self, path: Path, parts: Parts) -> None:
         unflushed = 0
         with path.open("wb", buffering=0) as file:
@@ -222,9 +225,13 @@ class FlushingDisk(Disk):
                     written = file.write(rest)
                     rest = rest[written:]
                     unflushed += written
-                if unflushed >= PIECE_BYTES:
-                    os.fdatasync(file.fileno())
+                if unflushed >= self.piece_bytes:
+                    self.flush_piece(file)
                     unflushed = 0
+
+    def flush_piece(self, file: FileIO) -> None:
+        """Waits until what has been written to an open file is on disk."""
+        os.fdatasync(file.fileno())
 
 
 def _die_with_parent() -> None:

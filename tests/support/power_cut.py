@@ -7,10 +7,12 @@ itself; of a file, nothing, all, a part, or its length alone, filled with zeros.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from itertools import chain, combinations, product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from workers.checkpoint_process import FlushingDisk
 from workers.disk import Disk, Parts
 
 TORN_AT = (0, 1, 8, 100)  # bytes; and one less than all, all of them, and zeros
@@ -72,6 +74,18 @@ class RecordingDisk(Disk):
     def _note(self, what: str, *arguments: Any) -> None:
         within = [PurePosixPath(each.relative_to(self._root)) if isinstance(each, Path) else each for each in arguments]
         self.record.append((what, *within))
+
+
+class RecordingPieces(RecordingDisk, FlushingDisk):
+    """The same of the disk that flushes a file piece by piece, and of small pieces."""
+
+    piece_bytes = 50
+
+    def flush_piece(self, file: FileIO) -> None:
+        path = Path(file.name)
+        self._note_content(path)
+        super().flush_piece(file)
+        self._note("flush", path)
 
 
 @dataclass(eq=False)
