@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from workers.job import (
     OutOfMemory,
     Report,
     RunningJob,
+    Sought,
     StopRequest,
     TrainingJob,
 )
@@ -435,12 +436,13 @@ class Runners:
                 self._runners.remove(runner)
             raise
 
-    def find(self, attempt: Attempt) -> RunningJob | None:
-        """The attempt, if its processes still run though nobody follows it. If they do not answer, they are refused."""
-        found = self._cluster.find(self._job_of(attempt))
-        if found is None:
-            self._refuse(attempt.job_id, attempt.epoch)
-        return found
+    def find(self, attempts: Sequence[Attempt]) -> Mapping[str, RunningJob]:
+        """Those whose processes still run though nobody follows them, by job."""
+        return self._cluster.find([Sought(each.job_id, each.number, each.epoch) for each in attempts])
+
+    def refuse(self, attempt: Attempt) -> None:
+        """Has one that was not found work no more, wherever its processes may still run."""
+        self._refuse(attempt.job_id, attempt.epoch)
 
     def now(self) -> list[Runner]:
         """All whose attempts have not been closed."""

@@ -2,16 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from service.jobs import JobState, after_interruption
 from service.leases import Lease, Watched, watch
 from service.log import about
 from service.runner import Attempt, Runners
 from service.store import Store
+from workers.job import RunningJob
 
 __all__ = ["Takeover"]
 
+AT_ONCE = 50  # jobs that are taken in a row: the last must be followed before the lease on the first has ended
 INTERRUPTED = "the service was interrupted; resumes from its checkpoint"
 
 log = logging.getLogger("chainrule")
@@ -39,37 +41,53 @@ class Takeover:
         here = [runner.attempt.job_id for runner in self._runners.now()]
         leases = self._store.owner.leases(here)
         self._watched, over = watch(self._watched, leases, self._clock())
-        for lease in leases if self._at_once else over:
-            try:
-                self._take(lease)
-            except Exception:  # the lease that we have now ends too, and then it is tried again
-                log.exception("%s could not be taken over", lease.job_id)
+        taken = [self._taken(lease) for lease in (leases if self._at_once else over[:AT_ONCE])]
         self._at_once = False
+        if attempts := [attempt for attempt in taken if attempt is not None]:
+            try:
+                self._go_on(attempts)
+            except Exception:  # the leases that we have now end too, and then it is tried again
+                log.exception("%d jobs that were taken over could not be looked for", len(attempts))
 
-    def _take(self, lease: Lease) -> None:
-        """Of several who try, one becomes the owner. Only then are the attempt's processes looked for."""
-        epoch = self._store.owner.claim(lease)
-        if epoch is None:
-            return
-        self._runners.telemetry.taken_over()
-        attempt = Attempt.at(self._store.any_job(lease.job_id))
-        if attempt.epoch != epoch:  # we were slow, and somebody else has claimed it since: it is not ours to follow
-            return
-        with about(**attempt.for_log):
-            self._follow_or_queue(attempt, epoch)
+    def _taken(self, lease: Lease) -> Attempt | None:
+        """The attempt that the job is at. Of several who try, one becomes the owner."""
+        try:
+            epoch = self._store.owner.claim(lease)
+            if epoch is None:
+                return None
+            self._runners.telemetry.taken_over()
+            attempt = Attempt.at(self._store.any_job(lease.job_id))
+        except Exception:
+            log.exception("%s could not be taken over", lease.job_id)
+            return None
+        return attempt if attempt.epoch == epoch else None  # else we were slow, and it is not ours to follow
 
-    def _follow_or_queue(self, attempt: Attempt, epoch: int) -> None:
-        running = self._runners.find(attempt)
-        if not self._store.owner.renew([(attempt.job_id, epoch)])[0]:  # it took longer than a lease
-            if running is not None:
-                running.leave()
-            return
+    def _go_on(self, attempts: Sequence[Attempt]) -> None:
+        """Once they are ours, their processes are looked for, of all at once: some may take long to be given up."""
+        found = self._runners.find(attempts)
+        held, _ = self._store.owner.renew([(attempt.job_id, attempt.epoch) for attempt in attempts])
+        for attempt in attempts:
+            running = found.get(attempt.job_id)
+            with about(**attempt.for_log):
+                try:
+                    if (attempt.job_id, attempt.epoch) in held:
+                        self._follow_or_queue(attempt, running)
+                    elif running is not None:  # it took longer than a lease
+                        running.leave()
+                except Exception:
+                    log.exception("%s could not be taken over", attempt.job_id)
+
+    def _follow_or_queue(self, attempt: Attempt, running: RunningJob | None) -> None:
         if running is not None:
             log.info("%s: attempt %d runs still, and is followed from here", attempt.job_id, attempt.number)
             self._runners.launch(attempt, running)
             return
+        self._runners.refuse(attempt)
         job = self._store.move(
-            attempt.job_id, epoch, JobState.RUNNING, lambda requested: after_interruption(requested, INTERRUPTED)
+            attempt.job_id,
+            attempt.epoch,
+            JobState.RUNNING,
+            lambda requested: after_interruption(requested, INTERRUPTED),
         )
         if job is not None and JobState(job.state).is_terminal:
             self._on_terminal(attempt.job_id, JobState(job.state))

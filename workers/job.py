@@ -1,9 +1,9 @@
 """One training job as the control plane hands it to the engine, and what the engine tells back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from shared.plan import Plan
 from shared.table import TableFile
@@ -17,6 +17,7 @@ __all__ = [
     "OutOfMemory",
     "Report",
     "RunningJob",
+    "Sought",
     "StopRequest",
     "Superseded",
     "TrainingJob",
@@ -47,6 +48,14 @@ class TrainingJob:
     checkpoints: str | None = None
     epoch: int = 0
     """The job's when the attempt began, or was looked for: it counts all who had the job."""
+
+
+class Sought(NamedTuple):
+    """An attempt at a job that is looked for, by who has the job at that epoch."""
+
+    job_id: str
+    attempt: int
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,6 @@ class Cluster(Protocol):
         """Starts an attempt on `job.workers` CPUs that the caller knows to be free; returns before it trains.
         Raises NotPlaced when they are not free after all, AttemptLost when a process died on the way."""
 
-    def find(self, job: TrainingJob) -> RunningJob | None:
-        """An attempt that was launched by a control plane that is gone, if its processes still run; else None, and
-        none of them does. Raises AttemptLost if they die just now."""
+    def find(self, sought: Sequence[Sought]) -> Mapping[str, RunningJob]:
+        """Of attempts that were launched by a control plane that is gone those whose processes still run, by job. Of
+        the others none does, or none that answers. However many are sought, and silent, that is waited for once."""

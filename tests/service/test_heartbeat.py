@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT, new_job, with_a_dataset
 from support.service_in_process import WITHIN_S
-from workers.job import TrainingJob
+from workers.job import Sought, TrainingJob
 
 
 class ControlPlane:
@@ -348,7 +348,7 @@ def test_a_job_that_could_not_be_looked_for_is_not_started_twice_but_tried_again
     plane: ControlPlane, other: ControlPlane, database: Database
 ) -> None:
     class Silent(ScriptedCluster):
-        def find(self, job: TrainingJob) -> ScriptedJob | None:
+        def find(self, sought: Sequence[Sought]) -> Mapping[str, ScriptedJob]:
             raise ConnectionError("the cluster does not answer")
 
     attempt = plane.run()
@@ -359,6 +359,46 @@ def test_a_job_that_could_not_be_looked_for_is_not_started_twice_but_tried_again
     expire(database)
     other.take_over()
     assert history(plane, attempt.job.id) == ["queued", "running", "queued"]
+
+
+def test_however_many_jobs_an_owner_leaves_their_attempts_are_looked_for_at_once(
+    plane: ControlPlane, database: Database
+) -> None:
+    """As those that do not answer are waited for: once, not as often as there are jobs."""
+    looks: list[int] = []
+
+    class Silent(ScriptedCluster):
+        def find(self, sought: Sequence[Sought]) -> Mapping[str, ScriptedJob]:
+            looks.append(len(sought))
+            return super().find(sought)
+
+    attempts = [plane.run() for _ in range(5)]
+    heir = ControlPlane(database, plane.catalog, Silent())
+    heir.cluster.left[attempts[2].job.id] = attempts[2]
+    expire(database)
+    heir.take_over()
+    assert looks == [5]
+    states = [heir.store.any_job(attempt.job.id).state for attempt in attempts]
+    assert states == ["queued", "queued", "running", "queued", "queued"]
+    attempts[2].end("succeeded")
+    heir.until_ended()
+
+
+def test_a_job_that_cannot_be_refused_keeps_no_other_from_being_taken_over(
+    plane: ControlPlane, database: Database
+) -> None:
+    first, second = plane.run().job.id, plane.run().job.id
+    heir = ControlPlane(database, plane.catalog, ScriptedCluster())
+
+    def refuse(job_id: str, _epoch: int) -> None:
+        if job_id == first:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    heir.runners = Runners(heir.store, heir.cluster, heir._job_of, heir.ended.set, heir._is_over, refuse=refuse)
+    heir.takeover = Takeover(heir.store, heir.runners, heir._is_over, at_once=False, clock=lambda: heir.now)
+    expire(database)
+    heir.take_over()
+    assert [heir.store.any_job(job_id).state for job_id in (first, second)] == ["running", "queued"]
 
 
 def test_a_job_of_ones_own_that_nobody_follows_any_more_is_taken_over_too(

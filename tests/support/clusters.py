@@ -2,10 +2,11 @@
 
 import queue
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.coordinator import Coordinator
-from workers.job import AttemptLost, Node, Report, StopRequest, TrainingJob
+from workers.job import AttemptLost, Node, Report, Sought, StopRequest, TrainingJob
 from workers.transport import LocalTransport
 
 WITHIN_S = 10.0
@@ -127,10 +128,9 @@ class ScriptedCluster:
         self._launched.put(launched)
         return launched
 
-    def find(self, job: TrainingJob) -> ScriptedJob | None:
-        found = self.left.pop(job.id, None)
-        if found is not None:
-            self._jobs.append(found)
+    def find(self, sought: Sequence[Sought]) -> Mapping[str, ScriptedJob]:
+        found = {each.job_id: self.left.pop(each.job_id) for each in sought if each.job_id in self.left}
+        self._jobs += found.values()
         return found
 
 

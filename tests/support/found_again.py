@@ -12,10 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.training import job_of
-from workers.job import TrainingJob
+from workers.job import Sought, TrainingJob
 from workers.ray_environment import ray_cluster
 
 LONG_ENOUGH = {"epochs": 1_200, "validation": None}  # for the second to find it training
@@ -34,6 +36,22 @@ def leave_alone(folder: Path, address: str) -> None:
         continue
     (folder / "coordinator").write_text(str(running.process_ids()["coordinator"][0]))  # type: ignore[attr-defined]
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def a_silent_stranger() -> Iterator[None]:
+    """A process that is asked for its attempt and does not answer."""
+    import ray
+
+    class Silent:
+        def attempt(self) -> None:
+            time.sleep(3600.0)
+
+    silent = ray.remote(Silent).options(name="silent", num_cpus=0).remote()
+    try:
+        yield
+    finally:
+        ray.kill(silent)
 
 
 def until_nobody_elses_spares_are_left() -> None:
@@ -66,14 +84,18 @@ def main(folder: Path) -> None:
         job = job_in(folder)
         os.kill(coordinator, signal.SIGSTOP)
         threading.Timer(1.5 * ANSWERS_WITHIN_S, os.kill, (coordinator, signal.SIGCONT)).start()
-        running = chosen.find(job)
-        assert running is not None
+        sought = [Sought(job.id, job.attempt, job.epoch)]
+        running = chosen.find(sought)[job.id]
+        with a_silent_stranger():
+            began = time.monotonic()
+            chosen.find(sought)[job.id].leave()
+            took_s = time.monotonic() - began
         last, told = 0, []
         while not told or told[-1].type != "ended":
             told += running.reports(last, 10)
             last = told[-1].number if told else 0
         running.close()
-        assert chosen.find(job) is None, "an attempt that was closed is not found"
+        assert chosen.find(sought) == {}, "an attempt that was closed is not found"
         from workers.on_ray.seats import groups
 
         left = groups()
@@ -81,7 +103,17 @@ def main(folder: Path) -> None:
         chosen.stop()
     finally:
         nodes.shutdown()
-    print(json.dumps({**told[-1].data, "first": told[0].number, "left": left}))
+    print(
+        json.dumps(
+            {
+                **told[-1].data,
+                "first": told[0].number,
+                "left": left,
+                "found_in_s": took_s,
+                "silence_s": ANSWERS_WITHIN_S,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ memory. There may be two control planes, which take turns.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ from shared.spec import JobSpec
 from shared.table import Column, TableFile
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
-from workers.job import Node, NotPlaced, TrainingJob
+from workers.job import Node, NotPlaced, Sought, TrainingJob
 
 TENANTS = (TENANT, "blue", "green")
 BEGAN_AT = "2026-11-24T00:00:00.000000Z"
@@ -137,9 +137,9 @@ class SimulatedCluster(ScriptedCluster):
         self.attempts.append(SimulatedJob(job))
         return self.attempts[-1]
 
-    def find(self, job: TrainingJob) -> SimulatedJob | None:
-        found = [each for each in self.open() if (each.job.id, each.job.attempt) == (job.id, job.attempt)]
-        return found[0] if found and self.keeps_attempts else None
+    def find(self, sought: Sequence[Sought]) -> Mapping[str, SimulatedJob]:
+        wanted = {(each.job_id, each.attempt) for each in sought if self.keeps_attempts}
+        return {each.job.id: each for each in self.open() if (each.job.id, each.job.attempt) in wanted}
 
     def open(self) -> list[SimulatedJob]:
         return [attempt for attempt in self.attempts if not attempt.closed.is_set()]

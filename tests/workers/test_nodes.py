@@ -57,3 +57,4 @@ def test_an_attempt_whose_control_plane_was_killed_is_found_and_followed_to_its_
     assert end["parameters_sha256"] == digest_of(run(job_of(tmp_path / "alone", **LONG_ENOUGH)))
     assert end["first"] == 1, "nothing that it told is lost"
     assert end["left"] == {}, "its CPUs are free again"
+    assert end["found_in_s"] < end["silence_s"], "whoever else does not answer is not waited for"

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import uuid
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shared.errors import Unavailable
 from workers.blas import ASKED_FOR, kernel_in_use
-from workers.job import Node, TrainingJob, TransportName
+from workers.job import AttemptLost, Node, Sought, TrainingJob, TransportName
 from workers.on_ray import seats
 from workers.on_ray.keeper import ANSWERS_WITHIN_S, Keeper, attempts
 from workers.on_ray.running_job import RayRunningJob
@@ -109,24 +110,35 @@ class RayCluster:
         taken = GroupedSeats(attempt) if self._only_node is None else OnlyNode(self._only_node)
         return RayRunningJob.begun(attempt, job, self._spares, self._transport, taken)
 
-    def find(self, job: TrainingJob) -> RayRunningJob | None:
-        """One that holds CPUs but does not answer is waited for a little longer, though not as long as a lease lasts;
+    def find(self, sought: Sequence[Sought]) -> dict[str, RayRunningJob]:
+        """Those that hold CPUs but do not answer are waited for a little longer, though not as long as a lease lasts;
         then they are taken back. Whoever begins next, or gives the job up, has it refused (`workers/fence.py`)."""
+        found: dict[str, RayRunningJob] = {}
         if not self.keeps_attempts:
-            return None
+            return found
+        holding = seats.groups()
         for within_s in (ANSWERS_WITHIN_S, HANGS_AFTER_S):
-            running = attempts(within_s)
-            if mine := [attempt for attempt in running if _is_of(attempt, job, job.attempt)]:
-                newest = max(mine, key=_epoch_of)
-                held = GroupedSeats.found(newest)
-                return RayRunningJob.found(newest, running[newest], self._spares, self._transport, held)
-            holding = [name for name, attempt in seats.groups().items() if _is_of(attempt, job)]
-            if not holding:
-                return None
-        log.warning("attempt %d of %s does not answer: its CPUs are given back", job.attempt, job.id)
-        for name in holding:
-            seats.remove(name)
-        return None
+            wanted = {_newest(holding.values(), each) for each in sought}  # None if one has no CPUs: then all is heard
+            running = attempts(within_s, wanted.issubset)
+            for each in sought:
+                if (name := _newest(running, each)) is not None:
+                    self._follow(each, name, running[name], found)
+            holding = seats.groups()
+            sought = [each for each in sought if each.job_id not in found and _holds(each, holding)]
+            if not sought:
+                break
+        for each in sought:
+            log.warning("attempt %d of %s does not answer: its CPUs are given back", each.attempt, each.job_id)
+            for group in _holds(each, holding):
+                seats.remove(group)
+        return found
+
+    def _follow(self, sought: Sought, name: str, coordinator: Any, found: dict[str, RayRunningJob]) -> None:
+        try:
+            held = GroupedSeats.found(name)
+            found[sought.job_id] = RayRunningJob.found(name, coordinator, self._spares, self._transport, held)
+        except AttemptLost as error:
+            log.warning("attempt %d of %s ended when it was found: %s", sought.attempt, sought.job_id, error)
 
     def _kernel(self, node_id: str) -> str | None:
         """The BLAS kernel of a node; of one that came later, None until the probe that is sent there has answered."""
@@ -144,15 +156,21 @@ class RayCluster:
         return known if isinstance(known, str) else None
 
 
-def _is_of(attempt: str, job: TrainingJob, number: int | None = None) -> bool:
-    """Whether that is the name of an attempt at the job, of that number if one is given, which somebody began who had
-    the job no later than we."""
-    of, its_number, epoch, _ = attempt.split(".")
-    return of == job.id and int(epoch) <= job.epoch and number in (None, int(its_number))
+def _newest(names: Iterable[str], sought: Sought) -> str | None:
+    """Of the names of attempts that of the one that is sought, as it was begun last."""
+    mine = [name for name in names if _is_of(name, sought) and int(name.split(".")[1]) == sought.attempt]
+    return max(mine, key=lambda name: int(name.split(".")[2]), default=None)
 
 
-def _epoch_of(attempt: str) -> int:
-    return int(attempt.split(".")[2])
+def _holds(sought: Sought, groups: dict[str, str]) -> list[str]:
+    """The placement groups of any attempt at the job."""
+    return [group for group, name in groups.items() if _is_of(name, sought)]
+
+
+def _is_of(name: str, sought: Sought) -> bool:
+    """Whether that is the name of an attempt at the job which somebody began who had it no later than we."""
+    job_id, _, epoch, _ = name.split(".")
+    return job_id == sought.job_id and int(epoch) <= sought.epoch
 
 
 @ray.remote(num_cpus=0, max_retries=0)

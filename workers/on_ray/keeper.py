@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
@@ -16,13 +17,16 @@ __all__ = ["Keeper", "attempts"]
 GREETS_EVERY_S = 3.0
 LOOKS_EVERY_S = 60.0
 ANSWERS_WITHIN_S = 5.0
+LISTENS_S = 0.1  # between two looks at who has answered
 
 log = logging.getLogger(__name__)
 
 
-def attempts(within_s: float = ANSWERS_WITHIN_S) -> dict[str, Any]:
+def attempts(
+    within_s: float = ANSWERS_WITHIN_S, enough: Callable[[Iterable[str]], bool] = lambda names: False
+) -> dict[str, Any]:
     """The attempts that run, or have ended without anybody's notice: the coordinator of each that answers, by its
-    name."""
+    name. Others are not waited for once those that have answered are `enough`."""
     asked: dict[Any, Any] = {}
     for name in ray.util.list_named_actors():
         try:
@@ -30,17 +34,17 @@ def attempts(within_s: float = ANSWERS_WITHIN_S) -> dict[str, Any]:
         except ValueError:  # it has just died
             continue
         asked[process.attempt.remote()] = process
-    if not asked:
-        return {}
-    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=within_s)
-    found = {}
-    for answer in ready:
-        try:
-            attempt = ray.get(answer)
-        except ray.exceptions.RayError:
-            continue
-        if attempt is not None:
-            found[attempt] = asked[answer]
+    found: dict[str, Any] = {}
+    silent, until = list(asked), time.monotonic() + within_s
+    while silent and not enough(found) and time.monotonic() < until:
+        ready, silent = ray.wait(silent, num_returns=len(silent), timeout=LISTENS_S)
+        for answer in ready:
+            try:
+                attempt = ray.get(answer)
+            except ray.exceptions.RayError:
+                continue
+            if attempt is not None:
+                found[attempt] = asked[answer]
     return found
 
 
