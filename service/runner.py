@@ -306,6 +306,7 @@ class Runner:
 
     def _end_by(self, error: Exception) -> Callable[[], End]:
         """What it means that following the attempt ended with `error`, which is no news when we closed it ourselves."""
+        self._see_whose_it_is()
         if self._abandoned.is_set():
             return self._interrupted
         if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -320,6 +321,19 @@ class Runner:
             loss = AttemptLost(f"the service could not follow the attempt ({type(error).__name__})")
         self._ended_as = next((end for kind, end in ENDED_AS.items() if isinstance(loss, kind)), "lost")
         return lambda: self._lost(loss)
+
+    def _see_whose_it_is(self) -> None:
+        """Before an attempt is closed that others could follow, for it is silent perhaps because we were cut off from
+        all, the database too, and it has been taken over meanwhile. Else nobody takes it now."""
+        if self._abandoned.is_set() or not self._cluster.keeps_attempts:
+            return
+        held = [(self.attempt.job_id, self.attempt.epoch)]
+        try:
+            is_ours = bool(self._insist(lambda: self._store.owner.renew(held)[0], self._abandoned))
+        except (*AWAY, Unavailable):  # abandoned while it was away
+            return
+        if not is_ours:
+            self.abandon(TAKEN)
 
     def _take_in(self, reports: list[Report]) -> None:
         """Writes the reports, in one transaction."""

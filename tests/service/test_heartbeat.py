@@ -215,6 +215,18 @@ def test_a_stale_owner_leaves_the_attempt_that_the_new_one_may_follow(plane: Con
     assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (True, False)
 
 
+def test_a_stale_owner_to_whom_the_attempt_is_silent_leaves_it_too(plane: ControlPlane, other: ControlPlane) -> None:
+    """It was alone, and cut off from database and cluster while another one started and took the job over."""
+    plane.cluster.keeps_attempts = True
+    attempt = plane.run()
+    (lease,) = other.store.owner.leases()
+    other.store.owner.claim(lease)
+    attempt.lose("the job's coordinator has not answered for 12 s")
+    plane.until_ended()
+    assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (True, False)
+    assert history(other, attempt.job.id) == ["queued", "running"]
+
+
 def test_a_job_pauses_and_says_why_where_there_is_no_room_for_its_folder(database: Database, catalog: Catalog) -> None:
     class Full(ControlPlane):
         def _job_of(self, attempt: Attempt) -> TrainingJob:
