@@ -106,7 +106,8 @@ class Catalog:
         each = found.order_by(datasets.c.number.desc()).limit(limit).subquery()
         so_far = sa.func.sum(each.c.profile_bytes).over(order_by=each.c.number.desc()) - each.c.profile_bytes
         page = sa.select(each, so_far.label("so_far")).subquery()
-        query = sa.select(*LISTED, page.c.profile_bytes).join(page, page.c.number == datasets.c.number)
+        listed: sa.Select[Any] = sa.select(*LISTED, page.c.profile_bytes)
+        query = listed.join(page, page.c.number == datasets.c.number)
         query = query.where(page.c.so_far < PAGE_BYTES).order_by(datasets.c.number.desc())
         with self._database.reading() as connection:
             return connection.execute(query).all()
