@@ -17,6 +17,7 @@ __all__ = ["LOOK_S", "Deliverer"]
 
 LOOK_S = 0.5  # what another control plane wrote, and this one too, is seen as late as that
 PRUNE_S = 600.0
+GIVE_UP_S = 10.0
 SETTLES_AGAIN_S = 2.0
 SETTLES_TIMES = 10
 OTHER_SECRET = (
@@ -39,7 +40,7 @@ class Deliverer:
         self._flying: dict[tuple[int, int], Claimed] = {}
         self._threads: set[threading.Thread] = set()
         self._changed, self._stopping = threading.Event(), threading.Event()
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._gave_up_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
@@ -68,6 +69,9 @@ class Deliverer:
             self._changed.clear()
             try:
                 self.step()
+                if time.monotonic() - self._gave_up_at >= GIVE_UP_S:
+                    self._gave_up_at = time.monotonic()
+                    self._outbox.give_up()
                 if time.monotonic() - self._pruned_at >= PRUNE_S:
                     self._pruned_at = time.monotonic()
                     self._outbox.prune()

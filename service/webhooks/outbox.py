@@ -28,6 +28,7 @@ __all__ = [
     "LEASE_S",
     "LOOK_AHEAD",
     "MOST_BY_HAND",
+    "MOST_WAIT",
     "PENDING",
     "PER_HOST",
     "PER_TENANT",
@@ -42,10 +43,12 @@ __all__ = [
 ]
 
 PENDING, SUCCEEDED, FAILED = "pending", "succeeded", "failed"
+ENDED = deliveries.c.state != PENDING
 LEASE_S = 90.0  # longer than an attempt, with a name that resolves slowly and a database that is away for a while
 AT_ONCE, PER_TENANT, PER_HOST = 64, 8, 2
 LOOK_AHEAD = 200  # webhooks
 MOST_BY_HAND = 100  # pings and deliveries sent again that wait, a webhook
+MOST_WAIT = 10_000  # events of a webhook, of which the newest are the ones that are still of use
 KEEPS_S = 30 * 24 * 3600
 KEEPS = 1_000  # of those that have ended, a webhook
 
@@ -260,18 +263,9 @@ class Outbox:
     # ------------------------------------------------------------ what is no longer needed
     def prune(self) -> int:
         """Removes what has ended, where it is old, or more than is kept of one webhook; tells how many."""
-        newer = deliveries.alias()
-        beyond = (
-            sa.select(newer.c.number)
-            .where(newer.c.webhook_number == webhooks.c.number)
-            .order_by(newer.c.number.desc())
-            .offset(KEEPS)
-            .limit(1)
-            .scalar_subquery()
-        )
         with self._database.reading() as connection:
             oldest_kept = since_1970(connection.execute(sa.select(self._time)).scalar_one() - KEEPS_S)
-            bounds = connection.execute(sa.select(webhooks.c.number, beyond.label("last"))).all()
+            bounds = connection.execute(sa.select(webhooks.c.number, _beyond(KEEPS, ENDED).label("last"))).all()
         removed = 0
         for webhook in bounds:
             old = sa.and_(deliveries.c.created_at < oldest_kept, deliveries.c.webhook_number == webhook.number)
@@ -280,6 +274,33 @@ class Outbox:
                 gone = sa.delete(deliveries).where(deliveries.c.state != PENDING, sa.or_(old, many))
                 removed += connection.execute(gone).rowcount
         return removed
+
+    def give_up(self) -> int:
+        """Gives up the oldest of those that wait, where they are more than may wait for one webhook; tells how many.
+        Moves do not look how many there are: to be counted for each webhook by each move takes too long."""
+        surplus = _beyond(MOST_WAIT, deliveries.c.state == PENDING).label("last")
+        with self._database.reading() as connection:
+            found = connection.execute(sa.select(webhooks.c.number, surplus)).all()
+        given_up = 0
+        for webhook in found:
+            if webhook.last is None:
+                continue
+            of_webhook = deliveries.c.webhook_number == webhook.number
+            oldest = of_webhook, deliveries.c.state == PENDING, deliveries.c.number <= webhook.last
+            told = {"state": FAILED, "error": f"given up: {MOST_WAIT:,} newer events wait for this webhook"}
+            ended = sa.select(deliveries.c.number).where(of_webhook, ENDED).order_by(deliveries.c.number.desc())
+            with self._database.writing() as connection:
+                given_up += connection.execute(sa.update(deliveries).where(*oldest).values(told)).rowcount
+                last = connection.scalar(ended.offset(KEEPS).limit(1)) or 0
+                connection.execute(sa.delete(deliveries).where(of_webhook, ENDED, deliveries.c.number <= last))
+        return given_up
+
+
+def _beyond(most: int, which: ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+    """Of a webhook's deliveries of that sort, the number of the newest beyond the `most` newest; null where there is
+    none."""
+    found = sa.select(deliveries.c.number).where(deliveries.c.webhook_number == webhooks.c.number, which)
+    return found.order_by(deliveries.c.number.desc()).offset(most).limit(1).scalar_subquery()
 
 
 def disable(connection: Connection, webhook_number: int, why: str) -> None:

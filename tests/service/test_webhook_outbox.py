@@ -22,6 +22,7 @@ from service.webhooks.outbox import (
     KEEPS_S,
     LEASE_S,
     MOST_BY_HAND,
+    MOST_WAIT,
     PER_HOST,
     PER_TENANT,
     Claimed,
@@ -377,3 +378,29 @@ def test_the_log_is_kept_for_so_long_and_so_many_and_what_waits_is_kept(kept: Wo
         left = connection.execute(sa.select(deliveries.c.id).where(deliveries.c.webhook_number == numbers[busy])).all()
     assert len(left) == KEEPS + 1
     assert (waits.id,) in left
+
+
+def test_of_too_many_that_wait_the_oldest_are_given_up_and_the_log_says_so(kept: World) -> None:
+    dead, well = kept.webhook("dead.example"), kept.webhook("well.example")
+    waits = {"event": "job.failed", "payload": "{}", "state": "pending", "due_at": 0.0, "attempts": 1, "retries": True}
+    with kept.database.writing() as connection:
+        numbers = {row.id: row.number for row in connection.execute(sa.select(webhooks))}
+        many = [
+            {"id": f"dlv_{id_}_{each}", "webhook_number": numbers[id_], "created_at": since_1970(kept.now), **waits}
+            for id_, count in {dead: MOST_WAIT + KEEPS + 5, well: 3}.items()
+            for each in range(count)
+        ]
+        connection.execute(sa.insert(deliveries), many)
+    assert kept.outbox.give_up() == KEEPS + 5
+    assert kept.outbox.give_up() == 0
+    counts = sa.select(deliveries.c.webhook_number, deliveries.c.state, sa.func.count())
+    oldest = sa.select(deliveries).where(deliveries.c.webhook_number == numbers[dead]).order_by(deliveries.c.number)
+    with kept.database.reading() as connection:
+        left = connection.execute(counts.group_by(deliveries.c.webhook_number, deliveries.c.state)).all()
+        first = connection.execute(oldest.limit(1)).one()
+    of_dead = {
+        (numbers[dead], "pending", MOST_WAIT),
+        (numbers[dead], "failed", KEEPS),
+    }
+    assert set(map(tuple, left)) == of_dead | {(numbers[well], "pending", 3)}
+    assert (first.id, first.error) == (f"dlv_{dead}_5", "given up: 10,000 newer events wait for this webhook")
