@@ -24,6 +24,7 @@ MAY_IMPORT = {
 }
 SERVE = "client/chainrule/commands/serve.py"  # `chainrule serve`, on a machine that has the service
 ESTIMATORS = "client/chainrule/sklearn.py"  # which are scikit-learn's, for those who have it
+SECRETS = ("DB_PASSWORD", "GRAFANA_PASSWORD", "RAY_TOKEN")
 MATHEMATICS = {"numba", "numpy", "pydantic", "pydantic_core"}
 INPUT_AND_OUTPUT = {
     *("asyncio", "concurrent", "ctypes", "fcntl", "glob", "gzip", "http", "importlib", "io", "logging", "mmap"),
@@ -229,6 +230,25 @@ def test_compose_publishes_nothing_beyond_this_machine_unless_told_to() -> None:
     ports = [str(port) for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith(("127.0.0.1:", "${CHAINRULE_FRONT_ADDRESS:-127.0.0.1}:")) for port in ports)
+
+
+def test_compose_has_no_secret_of_its_own() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    found = re.findall(r"\$\{(CHAINRULE_\w*(?:PASSWORD|TOKEN|SECRET))(:[?-])?([^}]*)\}", text)
+    assert {name for name, _, _ in found} == {f"CHAINRULE_{name}" for name in SECRETS}
+    without = {name for name, kind, said in found if kind != ":?" or f"write {name} into .env" not in said}
+    assert without == {"CHAINRULE_GRAFANA_PASSWORD"}  # Grafana's own, asked for when it starts
+    assert "${CHAINRULE_GRAFANA_PASSWORD:-}" in text
+    assert "${GF_SECURITY_ADMIN_PASSWORD:?" in text
+
+
+def test_in_compose_only_the_control_plane_reaches_nodes_and_database() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    joined = {name: set(service["networks"]) for name, service in services.items()}
+    assert {name for name, networks in joined.items() if "database" in networks} == {"postgres", "control-plane"}
+    nodes = {"ray-head", "ray-worker", "control-plane"}
+    assert {name for name, networks in joined.items() if "cluster" in networks} == nodes
+    assert joined["postgres"] | joined["ray-head"] | joined["ray-worker"] == {"database", "cluster"}
 
 
 def test_the_image_does_not_run_as_root() -> None:
