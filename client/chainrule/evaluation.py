@@ -1,11 +1,16 @@
 """How good a model is on rows that it was not trained on, as typed objects."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from chainrule.records import Json, Record
 
-__all__ = ["Evaluation", "Residuals", "TargetEvaluation", "ThresholdCurve"]
+__all__ = ["ClassEvaluation", "Evaluation", "Residuals", "TargetEvaluation", "ThresholdCurve"]
+
+CURVES = ("roc", "precision_recall")
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,25 @@ class ThresholdCurve(Record):
     """The least output of the network, a logit, that counts as the second class; None where none does."""
     area: float
     """Area under the curve; of precision over recall, the average precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEvaluation(Record):
+    """How one of several classes is told from all others together."""
+
+    name: str
+    rows: int
+    """Rows of this class among those that the curves are made of."""
+    of_rows: int
+    """Rows that the curves are made of: all that were looked at, or evenly chosen ones."""
+    roc: ThresholdCurve
+    """The true positive rate over the false positive rate."""
+    precision_recall: ThresholdCurve
+    """The precision over the recall."""
+
+    @classmethod
+    def of(cls, json: Json) -> Self:
+        return cls._of(json, **{name: ThresholdCurve.of(json[name]) for name in CURVES})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +90,21 @@ class Evaluation(Record):
     """Two classes: the second's true positive rate over its false positive rate; None where one is absent."""
     precision_recall: ThresholdCurve | None
     """Two classes: the second's precision over its recall; None where one is absent."""
+    by_class: tuple[ClassEvaluation, ...] | None
+    """From 3 to 50 classes: each against the rest; without those of which there is no row, or no other."""
     targets: tuple[TargetEvaluation, ...] | None
     """A regression's targets."""
 
     @classmethod
     def of(cls, json: Json) -> Self:
-        curves = {name: ThresholdCurve.of(json[name]) for name in ("roc", "precision_recall") if json.get(name)}
-        targets = None if json.get("targets") is None else tuple(map(TargetEvaluation.of, json["targets"]))
-        return cls._of(json, targets=targets, **curves)
+        curves = {name: ThresholdCurve.of(json[name]) for name in CURVES if json.get(name)}
+        return cls._of(
+            json,
+            by_class=_each(ClassEvaluation.of, json.get("by_class")),
+            targets=_each(TargetEvaluation.of, json.get("targets")),
+            **curves,
+        )
+
+
+def _each(read: Callable[[Json], Part], told: Iterable[Json] | None) -> tuple[Part, ...] | None:
+    return None if told is None else tuple(map(read, told))

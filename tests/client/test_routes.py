@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from chainrule import Client
-from chainrule.evaluation import Evaluation, Residuals, TargetEvaluation, ThresholdCurve
+from chainrule.evaluation import ClassEvaluation, Evaluation, Residuals, TargetEvaluation, ThresholdCurve
 from chainrule.records import (
     Checkpoint,
     Cluster,
@@ -111,8 +111,11 @@ def test_what_a_route_takes_in_its_query_is_an_argument(route: str) -> None:
 
 RECORDS: dict[str, type[Any]] = {
     **{record.__name__: record for record in (Column, Dataset, Histogram, LogLine, Prediction, Progress, QueuePlace)},
-    **{record.__name__: record for record in (Evaluation, Residuals, TargetEvaluation, ThresholdCurve)},
+    **{
+        record.__name__: record for record in (ClassEvaluation, Evaluation, Residuals, TargetEvaluation, ThresholdCurve)
+    },
     **{record.__name__: record for record in (Key, SigninLink, OwnQuota, Tenant, Delivery, Webhook)},
+    "Evaluation": Evaluation,
     "Job": JobRecord,
     "DryRun": Plan,
     "HistoryItem": Move,
@@ -147,6 +150,22 @@ def test_a_model_is_judged(service: FakeService, client: Client) -> None:
     assert evaluation.confusion == [[2301, 171], [322, 462]]
     assert (evaluation.roc.area, evaluation.precision_recall.threshold) == (0.86, [None, 0.0, -6.2])
     assert evaluation.targets is None
+
+
+def test_several_classes_are_judged_each_against_the_rest() -> None:
+    curve = {"x": [0.0, 1.0], "y": [0.0, 1.0], "threshold": [None, 0.5]}
+    told = {
+        "name": "7",
+        "rows": 3,
+        "of_rows": 9,
+        "roc": curve | {"area": 0.75},
+        "precision_recall": curve | {"area": 0.5},
+    }
+    evaluation = Evaluation.of({"task": "classification", "rows": 9, "of_rows": 9, "by_class": [told]})
+    assert evaluation.by_class is not None
+    (seven,) = evaluation.by_class
+    assert (seven.name, seven.roc.area, seven.precision_recall.area) == ("7", 0.75, 0.5)
+    assert (evaluation.roc, evaluation.targets) == (None, None)
 
 
 def test_a_regression_is_judged_by_target() -> None:
