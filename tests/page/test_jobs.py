@@ -48,12 +48,34 @@ def test_a_job_from_the_form_is_watched_paused_resumed_and_cancelled(page: Page)
 
 def test_a_mistake_stands_at_its_field_before_anything_is_submitted(page: Page) -> None:
     page.goto("/#/new")
-    page.get_by_label("batch_size", exact=True).fill("-3")
+    page.get_by_label("batch size", exact=True).fill("-3")
     expect(page.get_by_text("expected an integer from 1 to 1,000,000")).to_be_visible()
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
     page.get_by_label("As YAML").fill("dataset: wine\ntarget: quality\nbatch_size: 64\n")
-    expect(page.get_by_label("batch_size", exact=True)).to_have_value("64")
+    expect(page.get_by_label("batch size", exact=True)).to_have_value("64")
     expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+
+
+def test_several_targets_and_any_of_many_columns_are_chosen_in_the_form(
+    page: Page, service: RunningService, tmp_path: Path
+) -> None:
+    file = tmp_path / "wide.csv"
+    rows = [",".join(str((row * 7 + column) % 11) for column in range(99)) for row in range(30)]
+    file.write_text("\n".join([",".join(f"c{column}" for column in range(99)), *rows]))
+    service.upload("wide", file)
+    page.goto("/#/new?dataset=wide")
+    yaml = page.get_by_label("As YAML")
+    page.get_by_role("button", name="Several").click()
+    targets, features = (page.get_by_role("list", name=name, exact=True) for name in ("target", "features"))
+    page.get_by_label("Search columns for target").fill("c9")
+    targets.get_by_role("button", name="c97", exact=True).click()
+    expect(yaml).to_have_value(re.compile("target:\n  - c98\n  - c97\n"))
+    expect(page.get_by_text("60 of 97 columns are shown, 97 are chosen.")).to_be_visible()
+    page.get_by_label("Search columns for features").fill("C96")
+    features.get_by_role("button", name="c96", exact=True).click()
+    expect(page.get_by_text("1 of 97 columns are shown, 96 are chosen.")).to_be_visible()
+    targets.get_by_role("button", name="Only one").click()
+    expect(yaml).to_have_value(re.compile("target: c98$", re.MULTILINE))
 
 
 def test_a_mistake_within_a_field_is_told_at_it(page: Page) -> None:
@@ -82,7 +104,7 @@ def test_what_is_typed_is_what_is_sent(page: Page) -> None:
     expect(units).to_have_value("")
     units.press_sequentially("128")
     expect(page.get_by_label("As YAML")).to_have_value(re.compile("units: 128$", re.MULTILINE))
-    rate = page.get_by_label("learning_rate", exact=True)
+    rate = page.get_by_label("learning rate", exact=True)
     rate.press_sequentially("1e-05")
     expect(rate).to_have_value("1e-05")
     expect(page.get_by_label("As YAML")).to_have_value(re.compile("learning_rate: 0.00001$", re.MULTILINE))

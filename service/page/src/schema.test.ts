@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 
 import { expect, test } from "vitest";
 
-import { fieldsOf, isForForms, isWithin, linesOf, mistakeOf, type Field } from "./schema";
+import { emptyOf, fieldsOf, isForForms, isWithin, labelOf, linesOf, mistakeOf, type Field } from "./schema";
 import { asCurl, differences, stagesOf } from "./specs";
 
 const { schemas } = JSON.parse(readFileSync(new URL("../../../docs/openapi.json", import.meta.url), "utf8")).components;
@@ -65,6 +65,20 @@ test("early stopping as it is by default is itself no default", () => {
     ["early_stopping.patience", true],
     ["early_stopping.min_delta", true],
   ]);
+});
+
+test("a number that is chosen begins with one that is taken", () => {
+  const numbers = fields.flatMap(({ name, shape }) =>
+    shape.kind === "variants" ? shape.variants.filter((each) => each.shape?.kind === "number").map((each) => [name, each.value]) : [],
+  );
+  expect(Object.fromEntries(numbers)).toEqual({ clip_norm: 1, workers: 1, max_runtime_s: 3600, max_wait_s: 3600 });
+  expect(emptyOf({ kind: "number", integer: false, above: 0 })).toBeGreaterThan(0);
+});
+
+test("kinds and fields are called by words", () => {
+  const kinds = (name: string): string[] => (field(name).shape as { variants: { name: string }[] }).variants.map((each) => each.name);
+  expect([kinds("workers"), kinds("early_stopping")]).toEqual([["a number", "min and max"], ["on", "none"]]);
+  expect(["batch_size", "max_wait_s", "l1"].map(labelOf)).toEqual(["batch size", "max wait (s)", "l1"]);
 });
 
 test("a mistake is within the fields above it, and in no other", () => {

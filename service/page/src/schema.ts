@@ -4,7 +4,7 @@ import type { FieldProblem, Json, JsonObject } from "./types";
 
 export type Shape =
   | { kind: "text" }
-  | { kind: "number"; integer: boolean; min?: number; max?: number }
+  | { kind: "number"; integer: boolean; min?: number; above?: number; max?: number }
   | { kind: "flag" }
   | { kind: "choice"; options: string[] }
   | { kind: "record"; fields: Field[] }
@@ -38,6 +38,7 @@ interface Schema {
   const?: Json;
   enum?: string[];
   minimum?: number;
+  exclusiveMinimum?: number;
   maximum?: number;
   properties?: Record<string, Schema>;
   patternProperties?: Record<string, Schema>;
@@ -69,8 +70,14 @@ export function fieldsOf(schema: Schema, schemas: Schemas): Field[] {
     description: property.description ?? resolved(property, schemas).description ?? "",
     required: required.has(name),
     ...("default" in property ? { default: property.default! } : {}),
-    shape: shapeOf(property, schemas),
+    shape: begun(shapeOf(property, schemas), FIRST[name]),
   }));
+}
+
+/** The shape, with the number that people mostly begin with where a number may be chosen. */
+function begun(shape: Shape, first: Json | undefined): Shape {
+  if (shape.kind !== "variants" || first === undefined) return shape;
+  return { kind: "variants", variants: shape.variants.map((each) => (each.shape?.kind === "number" ? { ...each, value: first } : each)) };
 }
 
 function resolved(schema: Schema, schemas: Schemas): Schema {
@@ -84,8 +91,8 @@ function shapeOf(given: Schema, schemas: Schemas): Shape {
   if (schema.enum) return { kind: "choice", options: schema.enum };
   if (schema.type === "boolean") return { kind: "flag" };
   if (schema.type === "integer" || schema.type === "number") {
-    const bounds = { ...(schema.minimum === undefined ? {} : { min: schema.minimum }), ...(schema.maximum === undefined ? {} : { max: schema.maximum }) };
-    return { kind: "number", integer: schema.type === "integer", ...bounds };
+    const { minimum: min, exclusiveMinimum: above, maximum: max } = schema;
+    return { kind: "number", integer: schema.type === "integer", ...JSON.parse(JSON.stringify({ min, above, max })) };
   }
   if (schema.type === "array") {
     const isNested = resolved(schema.items ?? {}, schemas).type === "array";
@@ -117,7 +124,7 @@ function variantOf(schema: Schema, schemas: Schemas): Variant {
   const known = Object.keys(schema.properties ?? {});
   const fits = (value: Json): boolean =>
     isObject(value) && (type === undefined ? Object.keys(value).every((key) => known.includes(key)) : value.type === type);
-  const name = type ?? (known.length === 1 ? known[0]! : "set");
+  const name = type ?? (known.length <= 2 ? known.join(" and ") : "on");
   return { name, description, shape, value: { ...(type ? { type } : {}), ...(emptyOf(shape) as JsonObject) }, fits };
 }
 
@@ -127,7 +134,7 @@ export function emptyOf(shape: Shape): Json {
     const needed = shape.fields.filter((field) => field.required);
     return Object.fromEntries(needed.map((field) => [field.name, FIRST[field.name] ?? emptyOf(field.shape)]));
   }
-  if (shape.kind === "number") return shape.min ?? 0;
+  if (shape.kind === "number") return shape.min ?? (shape.above === undefined ? 0 : shape.above + 1);
   if (shape.kind === "list") return [];
   if (shape.kind === "flag") return false;
   if (shape.kind === "choice") return shape.options[0] ?? "";
@@ -143,7 +150,7 @@ export function isForForms(shape: Shape): boolean {
 }
 
 /** What people mostly begin with where the document has no default. */
-const FIRST: Record<string, Json> = { units: 64, rate: 0.2, fraction: 0.1, every_epochs: 10, decay: 0.95 };
+const FIRST: Record<string, Json> = { units: 64, rate: 0.2, fraction: 0.1, every_epochs: 10, decay: 0.95, clip_norm: 1, max_runtime_s: 3600, max_wait_s: 3600 };
 
 export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -207,6 +214,11 @@ const MOST_TOLD = 80; // characters
 export function mistakeOf({ got, expected }: FieldProblem): string {
   const told = JSON.stringify(got) ?? "nothing";
   return `got ${told.length > MOST_TOLD ? `${told.slice(0, MOST_TOLD)}…` : told}, expected ${expected}`;
+}
+
+/** A field's name in words. */
+export function labelOf(name: string): string {
+  return name.replace(/_s$/, " (s)").replaceAll("_", " ");
 }
 
 /** A value on one line. */
