@@ -574,15 +574,6 @@ def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(page:
     expect(page.get_by_text("line 5000 ")).to_be_in_viewport()
 
 
-def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:
-    page.goto(f"/#/jobs/{trained}/try")
-    value = page.get_by_role("region", name="Prediction").locator(".value")
-    expect(value).to_have_text(re.compile(r"[\d.]+"))
-    before = value.inner_text()
-    page.get_by_label("alcohol").fill("14")
-    expect(value).not_to_have_text(before)
-
-
 def test_an_address_of_nothing_says_so(page: Page) -> None:
     page.goto("/#/jobs/job_00000000000000000000000000")
     page.get_by_text("There is no such job").wait_for()

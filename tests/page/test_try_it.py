@@ -1,0 +1,100 @@
+"""A model that is tried in the page: it predicts what the service does, as one types or draws."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from support.running_service import RunningService
+
+pytestmark = [pytest.mark.page, pytest.mark.ray]
+
+
+def prediction(page: Page) -> Locator:
+    return page.get_by_role("region", name="Prediction")
+
+
+def shares(page: Page) -> dict[str, str]:
+    """What is drawn of the probabilities: the share in words, by class."""
+    found = {}
+    for line in prediction(page).get_by_role("listitem").all():
+        name, share = line.inner_text().split("\n")
+        drawn = line.locator("i").evaluate("bar => new DOMMatrix(bar.style.transform).a")
+        assert drawn * 100 == pytest.approx(float(share.removesuffix(" %")), abs=0.06)
+        found[name] = share
+    return found
+
+
+def probabilities(service: RunningService, job_id: str, row: dict[str, Any]) -> dict[str, float]:
+    answer = service.http.post(f"/v1/jobs/{job_id}/predict", json={"rows": [row]}).json()
+    return dict(answer["predictions"][0]["probabilities"])
+
+
+def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/try")
+    value = prediction(page).locator(".value")
+    value.wait_for()
+    expect(value).to_have_text(re.compile(r"[\d.]+"))
+    before = value.inner_text()
+    page.get_by_label("alcohol").fill("14")
+    expect(value).not_to_have_text(before)
+
+
+def test_what_a_row_has_is_told_until_the_row_is_changed(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/try")
+    told = prediction(page).get_by_text("of the data set has")
+    expect(told).to_have_text(re.compile(r"^Row 1 of the data set has \d\.$"))
+    page.get_by_label("alcohol").fill("14")
+    expect(told).to_have_count(0)
+    page.get_by_role("button", name="Next row").click()
+    expect(told).to_have_text(re.compile("^Row 2 "))
+    page.get_by_label("alcohol").fill("")
+    expect(told).to_have_count(0)
+
+
+def test_probabilities_are_drawn_as_the_service_tells_them_and_change_as_one_types(
+    page: Page, service: RunningService, classified: str
+) -> None:
+    page.goto(f"/#/jobs/{classified}/try")
+    seen = []
+    for a in (-2.0, 3.0):
+        page.get_by_label("a", exact=True).fill(str(a))
+        page.get_by_label("b", exact=True).fill("0.5")
+        expected = probabilities(service, classified, {"a": a, "b": 0.5})
+        seen.append(max(expected, key=lambda name: expected[name]))
+        expect(prediction(page).locator(".value")).to_have_text(seen[-1])
+        expect(prediction(page).get_by_role("listitem").first).to_contain_text(f"{100 * expected[seen[-1]]:.1f} %")
+        assert shares(page) == {name: f"{100 * share:.1f} %" for name, share in expected.items()}
+    assert seen == ["no", "yes"], "else this shows nothing"
+
+
+def test_a_digit_is_drawn_by_keyboard_alone(page: Page, service: RunningService, digits: str) -> None:
+    page.goto(f"/#/jobs/{digits}/try")
+    pad = page.get_by_role("application", name="arrow keys move the pen, Space draws")
+    page.get_by_role("button", name="Clear").press("Enter")
+    likeliest = max(probabilities(service, digits, {"image": [[0] * 28] * 28}).values())
+    expect(prediction(page).get_by_role("listitem").first).to_contain_text(f"{100 * likeliest:.1f} %")
+    pad.focus()
+    for key, times in (("ArrowRight", 14), ("ArrowDown", 5), ("Space", 1), ("Shift+ArrowDown", 17)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    expect(page.get_by_role("status").filter(has_text="row 23, column 15: ink 255")).to_have_count(1)
+    expect(prediction(page).locator(".value")).to_have_text("1")
+    drawn = pad.locator("canvas").evaluate("pad => [...pad.getContext('2d').getImageData(0, 0, 28, 28).data]")
+    dark = {(at // 28, at % 28) for at, grey in enumerate(drawn[::4]) if grey == 0}
+    assert dark >= {(row, 14) for row in range(5, 23)}
+    assert {column for _, column in dark} <= {13, 14, 15}
+
+
+def test_a_digit_is_drawn_with_the_mouse(page: Page, digits: str) -> None:
+    page.goto(f"/#/jobs/{digits}/try")
+    page.get_by_role("button", name="Clear").click()
+    pad = page.get_by_role("application", name="draw")
+    box = pad.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.8, steps=30)
+    page.mouse.up()
+    expect(prediction(page).locator(".value")).to_have_text("1")
