@@ -240,10 +240,15 @@ class Store:
     def end_late(self, limit: int) -> Sequence[str]:
         """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
         with self._database.reading() as connection:
-            now = self._patience.now(connection)
-            late = sa.select(jobs).where(jobs.c.wait_until <= now)  # each move clears that of its job
-            if connection.execute(late.limit(1)).first() is None:
+            have_it = jobs.c.wait_until.is_not(None)  # each move clears that of its job
+            first = connection.scalar(sa.select(sa.func.min(jobs.c.wait_until)).where(have_it))
+            if first is None:
+                self._patience.begin(connection)
                 return []
+            now = self._patience.now(connection)
+            if first > now:
+                return []
+        late = sa.select(jobs).where(jobs.c.wait_until <= now)
         with self._database.writing() as connection:
             rows = connection.execute(late.order_by(jobs.c.wait_until).limit(limit).with_for_update()).all()
             for job in rows:

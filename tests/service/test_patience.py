@@ -68,6 +68,17 @@ def test_a_clock_that_is_set_back_cuts_nobody_short_and_is_believed_again_once_i
     assert clocks.is_late(after)
 
 
+@pytest.mark.parametrize("set_by_s", [DAY_S, -DAY_S])
+def test_a_clock_that_was_set_while_nobody_waited_makes_nobody_wait_longer(clocks: Clocks, set_by_s: float) -> None:
+    clocks.database += set_by_s
+    clocks.patience.begin(NOBODY)
+    until = clocks.patience.until(NOBODY, HOUR_S)
+    clocks.pass_(HOUR_S - 1)
+    assert not clocks.is_late(until)
+    clocks.pass_(1)
+    assert clocks.is_late(until)
+
+
 @pytest.mark.parametrize("set_by_s", [DAY_S, -DAY_S], ids=["as one that slept sees it", "set back"])
 def test_a_job_that_one_process_let_wait_is_not_cut_short_by_another(clocks: Clocks, set_by_s: float) -> None:
     clocks.database += set_by_s

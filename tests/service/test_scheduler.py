@@ -228,6 +228,20 @@ def test_a_job_that_has_not_started_in_time_fails_and_says_so(world: World) -> N
     world.check()
 
 
+def test_a_job_waits_no_longer_for_a_clock_that_was_set_while_nobody_waited(world: World) -> None:
+    started(world, 4, 4)
+    world.scheduler.step()
+    world.wall_offset_s += DAY_S
+    world.scheduler.step()
+    late = world.submit(1, 1, 0, max_wait_s=60)
+    world.clock += 59.9
+    world.scheduler.step()
+    assert world.store.any_job(late).state == "queued"
+    world.clock += 0.2
+    world.scheduler.step()
+    assert world.store.any_job(late).state == "failed"
+
+
 def test_a_deadline_is_kept_also_while_the_cluster_is_away(world: World) -> None:
     world.cluster.is_away = True
     late = world.submit(1, 1, 0, max_wait_s=1)
