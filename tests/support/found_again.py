@@ -12,8 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from support.training import job_of
@@ -36,22 +34,6 @@ def leave_alone(folder: Path, address: str) -> None:
         continue
     (folder / "coordinator").write_text(str(running.process_ids()["coordinator"][0]))  # type: ignore[attr-defined]
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@contextmanager
-def a_silent_stranger() -> Iterator[None]:
-    """A process that is asked for its attempt and does not answer."""
-    import ray
-
-    class Silent:
-        def attempt(self) -> None:
-            time.sleep(3600.0)
-
-    silent = ray.remote(Silent).options(name="silent", num_cpus=0).remote()
-    try:
-        yield
-    finally:
-        ray.kill(silent)
 
 
 def until_nobody_elses_spares_are_left() -> None:
@@ -86,10 +68,6 @@ def main(folder: Path) -> None:
         threading.Timer(1.5 * ANSWERS_WITHIN_S, os.kill, (coordinator, signal.SIGCONT)).start()
         sought = [Sought(job.id, job.attempt, job.epoch)]
         running = chosen.find(sought)[job.id]
-        with a_silent_stranger():
-            began = time.monotonic()
-            chosen.find(sought)[job.id].leave()
-            took_s = time.monotonic() - began
         last, told = 0, []
         while not told or told[-1].type != "ended":
             told += running.reports(last, 10)
@@ -103,17 +81,7 @@ def main(folder: Path) -> None:
         chosen.stop()
     finally:
         nodes.shutdown()
-    print(
-        json.dumps(
-            {
-                **told[-1].data,
-                "first": told[0].number,
-                "left": left,
-                "found_in_s": took_s,
-                "silence_s": ANSWERS_WITHIN_S,
-            }
-        )
-    )
+    print(json.dumps({**told[-1].data, "first": told[0].number, "left": left}))
 
 
 if __name__ == "__main__":

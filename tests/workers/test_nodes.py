@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.found_again import LONG_ENOUGH
+from support.silent_processes import ANSWERS, ANSWERS_TOO, SILENT
 from support.training import digest_of, job_of, run
 
 pytestmark = pytest.mark.ray
@@ -57,4 +58,12 @@ def test_an_attempt_whose_control_plane_was_killed_is_found_and_followed_to_its_
     assert end["parameters_sha256"] == digest_of(run(job_of(tmp_path / "alone", **LONG_ENOUGH)))
     assert end["first"] == 1, "nothing that it told is lost"
     assert end["left"] == {}, "its CPUs are free again"
-    assert end["found_in_s"] < end["silence_s"], "whoever else does not answer is not waited for"
+
+
+def test_whoever_does_not_answer_is_waited_for_once_and_not_at_all_where_all_that_is_sought_has(tmp_path: Path) -> None:
+    answer, gone, one_silent = on_two_nodes("support.silent_processes", str(tmp_path))["looks"]
+    assert (answer["found"], gone["found"], one_silent["found"]) == ([ANSWERS, ANSWERS_TOO], [], [ANSWERS, ANSWERS_TOO])
+    assert answer["took"] < 1.0 <= gone["took"], "it may be any that is silent"
+    assert gone["held"] == [ANSWERS, ANSWERS_TOO, SILENT]
+    assert 2.0 <= one_silent["took"] < 3.0
+    assert one_silent["held"] == [ANSWERS, ANSWERS_TOO], "its CPUs are given back"
