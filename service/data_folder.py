@@ -106,21 +106,19 @@ class DataFolder:
         """What is in a small file of the folder, which is made of `content` if it is not there yet."""
         path = self.path / name
         if not path.exists():
-            self._make_once(path, content)
+            with (self.path / "making").open("a") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                if not path.exists():  # nor made meanwhile, by another service that shares the folder
+                    self._make(path, content)
         return path.read_bytes()
 
-    def _make_once(self, path: Path, content: bytes) -> None:
+    def _make(self, path: Path, content: bytes) -> None:
         partial = self.path / f".{path.name}.{ULID()}"
         partial.touch(mode=0o600)
         try:
             self._disk.write(partial, [content])
             self._disk.flush(partial)
-            try:
-                path.hardlink_to(partial)
-            except FileExistsError:  # by another service that shares the folder: all of them take that one
-                pass
-            except OSError:  # a file system without such links
-                self._disk.rename(partial, path)
+            self._disk.rename(partial, path)
         finally:
             self._disk.remove(partial)
         self._disk.flush_folder(self.path)

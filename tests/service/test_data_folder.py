@@ -1,6 +1,8 @@
 """The data folder: what is left of a job when it has ended, and of one that is removed."""
 
+import errno
 import fcntl
+import os
 import threading
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from service.data_folder import DataFolder
 from service.jobs import JobState
 from support.buckets import URL, bucket_server
 from support.checkpoints import at, write
+from support.races import race
 from workers.bucket import Bucket
 from workers.storage import Folder
 
@@ -46,6 +49,22 @@ def test_checkpoints_in_a_bucket_go_with_their_job_and_a_bucket_that_is_away_kee
         assert [key.split("/")[1] for key in server.objects()] == ["job_3"]
         server.go_away()
         folder.remove_job("job_3")
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["with hard links", "without"])
+def test_all_who_start_at_once_in_a_new_folder_take_the_same_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))  # as FAT and some network file systems do
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        ids = race(1, *[lambda _: DataFolder(folder).id()] * 8)[0]  # noqa: B023  (called before the next turn)
+        assert set(ids) == {DataFolder(folder).id()}
 
 
 def test_of_services_that_share_a_folder_and_start_at_once_the_second_waits_for_the_first(tmp_path: Path) -> None:
