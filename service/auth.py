@@ -43,8 +43,11 @@ Admin = Annotated[Principal, Depends(Needs(Scope.ADMIN))]
 
 
 async def authorize(request: Request) -> None:
-    """A dependency of all routes, which comes before all others. Raises Unauthorized, Forbidden."""
+    """A dependency of all routes, which comes before all others, also of the open ones: what refuses a parameter later
+    repeats it. Raises Unauthorized, Forbidden."""
     request.state.principal = None
+    if holds_key(request.scope["path"]) or holds_key(unquote(request.scope["query_string"].decode("latin-1"))):
+        raise Unauthorized("got a key in the URL, where logs keep it: revoke it, and send keys in Authorization only")
     needed = scope_of(request.scope["route"])
     if needed is not None:
         request.state.principal = await authenticate(request)
@@ -105,9 +108,6 @@ class Shown(NamedTuple):
 
 
 def _shown(request: Request) -> Shown:
-    query = request.scope["query_string"].decode("latin-1")
-    if holds_key(request.scope["path"]) or holds_key(unquote(query)):
-        raise Unauthorized("got a key in the URL, where logs keep it: revoke it, and send keys in Authorization only")
     given = request.headers.get("authorization")
     if given is not None:
         scheme, _, key = given.partition(" ")

@@ -69,7 +69,7 @@ SECURITY: Json = {
 
 MEANINGS = {
     400: "The body cannot be read as what it claims to be.",
-    401: "There is no key, or it is unknown, revoked, or expired; a session may be over.",
+    401: "There is no key, or it is unknown, revoked, expired, or in the address; a session may be over.",
     403: "The key may not do this, or a page of another site asks for it.",
     404: "There is no such thing.",
     409: "It is impossible in the present state.",
@@ -149,7 +149,7 @@ def document(app: FastAPI) -> Json:
 def _say_scope(operation: Json, verb: str, scope: Scope | None) -> None:
     """Adds what a route needs, and what it answers without."""
     operation["security"] = [] if scope is None else [{scheme: [scope]} for scheme in SECURITY]
-    refusals = [] if scope is None else [401] if scope == Scope.READ and verb == "get" else [401, 403]
+    refusals = [401] if scope is None or (scope == Scope.READ and verb == "get") else [401, 403]
     answers = operation["responses"] | {str(status): answer for status, answer in errors(*refusals).items()}
     operation["responses"] = dict(sorted(answers.items()))
 

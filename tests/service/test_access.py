@@ -215,6 +215,13 @@ def test_a_key_in_the_url_opens_nothing_and_is_said_to_be_spoilt(unchanged: Serv
                 answer = http.get(request)
             assert answer.status_code == 401
             assert "got a key in the URL" in answer.json()["detail"]
+    for path in OPEN - {"POST /v1/session"}:
+        with client(unchanged) as http:
+            answer = http.get(path, params={"k": unchanged.key})
+        assert (path, answer.status_code, unchanged.key in answer.text) == (path, 401, False)
+    with client(unchanged) as http:
+        answer = http.post("/v1/session", params={"k": unchanged.key}, json={"code": "a"})
+        assert (answer.status_code, unchanged.key in answer.text) == (401, False)
     with client(unchanged) as http:
         basic = http.get("/v1/jobs", auth=("user", unchanged.key))
     assert (basic.status_code, basic.json()["detail"]) == (
