@@ -1,23 +1,19 @@
 """How fast jobs may be submitted: tokens for each key and each tenant, counted in this process alone.
 
 A key has `burst` tokens, a tenant as many as it may submit a minute; both are filled up at the rate of the tenant's
-quota. Each submit takes one of both, but not the repetition of one that was let through a while ago.
+quota. Each submit takes one of both; a repetition, of which the job is there, is given it back.
 """
 
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
 
 from shared.errors import TooManyRequests
 
 __all__ = ["Pace"]
 
-MOST = 10_000  # keys, and repetitions, that are remembered
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+MOST = 10_000  # keys and tenants that are remembered
 
 
 class Bucket:
@@ -36,6 +32,10 @@ class Bucket:
         """Takes one that is there."""
         self._tokens -= 1.0
 
+    def give(self) -> None:
+        """Gives one back; what is more than there may be is not counted."""
+        self._tokens += 1.0
+
 
 class Pace:
     """Lets submits through, or says when to come again. Used by one thread, that of the event loop."""
@@ -43,15 +43,15 @@ class Pace:
     def __init__(self, burst: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._monotonic = burst, monotonic
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def let_through(self, tenant: str, key_id: str, per_minute: int | None, idempotency_key: str | None) -> None:
+    def let_through(self, tenant: str, key_id: str, per_minute: int | None) -> None:
         """Counts a submit. Raises TooManyRequests, and counts nothing, where it comes too soon."""
-        if per_minute is None or self._is_repeated(tenant, idempotency_key):
+        if per_minute is None:
             return
         now, per_s = self._monotonic(), per_minute / 60
-        whose = {key_id: min(self._burst, per_minute), f"tenant {tenant}": per_minute}
-        buckets = [(self._bucket(name, capacity, now), capacity) for name, capacity in whose.items()]
+        capacities = min(self._burst, per_minute), per_minute
+        whose = zip(_names(tenant, key_id), capacities, strict=True)
+        buckets = [(self._bucket(name, capacity, now), capacity) for name, capacity in whose]
         missing_s = max(bucket.missing_s(capacity, per_s, now) for bucket, capacity in buckets)
         if missing_s > 0:
             raise TooManyRequests(
@@ -61,22 +61,22 @@ class Pace:
             )
         for bucket, _ in buckets:
             bucket.take()
-        if idempotency_key is not None:
-            _remember(self._seen, (tenant, idempotency_key), None)
 
-    def _is_repeated(self, tenant: str, idempotency_key: str | None) -> bool:
-        return idempotency_key is not None and (tenant, idempotency_key) in self._seen
+    def give_back(self, tenant: str, key_id: str) -> None:
+        """What was counted was a repetition."""
+        for name in _names(tenant, key_id):
+            if name in self._buckets:
+                self._buckets[name].give()
 
     def _bucket(self, name: str, capacity: float, now: float) -> Bucket:
         if name in self._buckets:
             self._buckets.move_to_end(name)  # who is forgotten is who has not submitted for the longest time
             return self._buckets[name]
-        return _remember(self._buckets, name, Bucket(capacity, now))
+        bucket = self._buckets[name] = Bucket(capacity, now)
+        if len(self._buckets) > MOST:
+            self._buckets.popitem(last=False)
+        return bucket
 
 
-def _remember(known: "OrderedDict[Key, Value]", key: Key, value: Value) -> Value:
-    """Keeps the newest."""
-    known[key] = value
-    if len(known) > MOST:
-        known.popitem(last=False)
-    return value
+def _names(tenant: str, key_id: str) -> tuple[str, str]:
+    return key_id, f"tenant {tenant}"

@@ -89,11 +89,10 @@ async def submit_job(
     if dry_run:
         return await run_in_threadpool(_dry_run, control, who, data)
     new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
-    request.state.job_id = new.id  # for the log: no other line says which request made which job
-    if not isinstance(new, NewJob):
-        return _shown(control, new).answer()
-    job, is_new = await control.store.submit(new)
-    request.state.job_id = job.id
+    job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
+    request.state.job_id = job.id  # for the log: no other line says which request made which job
+    if not is_new and refused is None:
+        control.pace.give_back(who.tenant, who.key_id)
     control.wake()
     return _shown(control, job).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
 
@@ -107,12 +106,16 @@ def _new_job(
     control: ControlPlane, who: Principal, data: Any, idempotency_key: str | None, refused: TooManyRequests | None
 ) -> NewJob | JobRow:
     """The job to be queued, or the one that the key made before. Raises `refused` unless there is that one."""
-    spec = validated(JobSpec, data)
-    sent = "" if idempotency_key is None else _digest(spec)
-    if idempotency_key is not None:
-        known = control.store.known_for(who.tenant, idempotency_key, sent)
-        if known is not None:
-            return known
+    try:
+        spec = validated(JobSpec, data)
+        sent = "" if idempotency_key is None else _digest(spec)
+        known = None if idempotency_key is None else control.store.known_for(who.tenant, idempotency_key, sent)
+    except InvalidInput:
+        if refused is not None:
+            raise refused from None
+        raise
+    if known is not None:
+        return known
     if refused is not None:
         raise refused
     training, validation, plan = _planned(control, who.tenant, spec)

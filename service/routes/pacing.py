@@ -35,9 +35,9 @@ async def too_fast(control: ControlPlane, who: Principal, idempotency_key: str |
         quotas = await run_in_threadpool(tenants.quotas)
     per_minute = quotas.get(who.tenant, tenants.default).submits_per_minute
     try:
-        control.pace.let_through(who.tenant, who.key_id, per_minute, idempotency_key)
+        control.pace.let_through(who.tenant, who.key_id, per_minute)
     except TooManyRequests as refused:
-        if idempotency_key is None:
+        if idempotency_key is None or not KEY.fullmatch(idempotency_key):
             raise
         return refused
     return None

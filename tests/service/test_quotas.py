@@ -154,6 +154,18 @@ def test_a_known_submit_is_answered_whatever_the_pace_also_after_a_restart(servi
     assert again.json()["id"] == first.json()["id"]
 
 
+def test_an_idempotency_key_frees_of_the_pace_only_where_its_job_is_there(tenant: Member) -> None:
+    tenant.limit(submits_per_minute=2)
+    job_id = tenant.submit("once").json()["id"]
+    assert [tenant.submit("once").status_code for _ in range(5)] == [200] * 5
+    tenant.http.post(f"/v1/jobs/{job_id}/cancel")
+    with tenant.http.stream("GET", f"/v1/jobs/{job_id}/events") as events:
+        assert '"to": "cancelled"' in events.read().decode()
+    assert tenant.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert [tenant.submit("once", epochs=-1).status_code for _ in range(3)] == [422, 429, 429]
+    assert tenant.submit("once").status_code == 429
+
+
 def test_more_jobs_than_may_wait_are_refused(tenant: Member) -> None:
     tenant.limit(queued_jobs=2, running_jobs=0)
     assert [tenant.submit("a").status_code, tenant.submit().status_code] == [202, 202]
