@@ -19,12 +19,13 @@ from service.database import DEFAULT_TENANT, Database, keys, sessions, signin_co
 from service.keys import Principal, Scope, digest, id_of, make_key
 from shared.errors import Conflict, NotFound, Unauthorized
 
-__all__ = ["SESSION_S", "Credentials", "KeyRow", "NewKeyRow", "Ticket"]
+__all__ = ["MOST_TICKETS", "SESSION_S", "Credentials", "KeyRow", "NewKeyRow", "Ticket"]
 
 REMEMBERED_S = 0.5
 MAX_REMEMBERED = 10_000
 SESSION_S = 12 * 3600
 CODE_S = 600
+MOST_TICKETS = 100  # sessions, and codes, of a key: whoever has it can open as many as they like
 WRONG_KEY = "the key is not known: got one that was never made, or another service's"
 
 KeyRow = Row[Any]
@@ -202,6 +203,10 @@ class Credentials:
     def _insert_ticket(self, connection: Connection, tickets: sa.Table, key_number: int, lasts_s: float) -> Ticket:
         moment = self._clock()
         connection.execute(sa.delete(tickets).where(tickets.c.expires_at <= moment))
+        ours = tickets.c.key_number == key_number
+        newest = sa.select(tickets.c.sha256).where(ours).order_by(tickets.c.expires_at.desc())
+        too_many = newest.offset(MOST_TICKETS - 1).scalar_subquery()
+        connection.execute(sa.delete(tickets).where(tickets.c.sha256.in_(too_many)))
         ticket = Ticket(secrets.token_urlsafe(32), later(moment, lasts_s))
         values = {"sha256": digest(ticket.secret), "key_number": key_number, "expires_at": ticket.expires_at}
         connection.execute(sa.insert(tickets).values(values))

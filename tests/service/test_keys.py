@@ -5,7 +5,7 @@ import re
 import pytest
 import sqlalchemy as sa
 
-from service.credentials import REMEMBERED_S, Credentials, NewKeyRow
+from service.credentials import MOST_TICKETS, REMEMBERED_S, Credentials, NewKeyRow
 from service.database import Database, keys, sessions, signin_codes
 from service.keys import Principal, Scope, digest, holds_key, id_of, make_key
 from shared.errors import Conflict, Forbidden, NotFound, Unauthorized
@@ -217,3 +217,24 @@ def test_what_has_expired_is_not_kept(credentials: Credentials, clock: Clock, da
     credentials.signin_code(key_id)
     with database.reading() as connection:
         assert [len(connection.execute(sa.select(table)).all()) for table in (sessions, signin_codes)] == [1, 1]
+
+
+def test_of_a_keys_many_sessions_and_codes_the_oldest_end(
+    credentials: Credentials, clock: Clock, database: Database
+) -> None:
+    (key_id, _), (other, _) = made(credentials), made(credentials)
+    theirs = credentials.open_session(other)
+    tickets = []
+    for second in range(MOST_TICKETS + 1):
+        clock.moment = f"2026-11-24T12:{second // 60:02}:{second % 60:02}.000000Z"
+        tickets.append((credentials.open_session(key_id), credentials.signin_code(key_id)))
+    with database.reading() as connection:
+        kept = [connection.scalar(sa.select(sa.func.count()).select_from(each)) for each in (sessions, signin_codes)]
+    assert kept == [MOST_TICKETS + 1, MOST_TICKETS]
+    for session, code in tickets[:1]:
+        with pytest.raises(Unauthorized):
+            credentials.holder_of_session(session.secret)
+        with pytest.raises(Unauthorized):
+            credentials.redeem(code.secret)
+    assert credentials.holder_of_session(tickets[1][0].secret).key_id == key_id
+    assert credentials.holder_of_session(theirs.secret).key_id == other
