@@ -323,6 +323,29 @@ def test_a_session_that_is_over_leads_to_the_sign_in(
         context.close()
 
 
+def test_a_link_of_somebody_else_moves_nobody_who_is_signed_in_unasked(page: Page, service: RunningService) -> None:
+    asked = {"name": "a stranger", "tenant": "strangers", "scopes": ["submit"]}
+    key = service.http.post("/v1/keys", json=asked).json()["key"]
+    link = service.http.post("/v1/signin-links", headers={"Authorization": f"Bearer {key}"}).json()["path"]
+    who = page.locator("p.who")
+
+    def open_link() -> None:
+        page.goto("about:blank")
+        page.goto(link)
+        expect(page.get_by_role("button", name="Stay as I am")).to_be_focused()
+
+    for answer in ("Enter", "Escape"):
+        open_link()
+        assert "signin" not in page.url, "the code is nobody's to bookmark"
+        assert violations(page) == []
+        page.keyboard.press(answer)
+        expect(who).to_contain_text("default")
+    open_link()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(who).to_contain_text("a stranger · strangers")
+
+
 def test_a_link_signs_in_once_and_a_key_does_it_too(browser: Browser, service: RunningService) -> None:
     link = service.http.post("/v1/signin-links").json()["path"]
     context = browser.new_context(base_url=str(service.http.base_url))

@@ -7,27 +7,50 @@ export interface Who {
 }
 
 interface Session {
-  state: "opening" | "open" | "signed out";
+  state: "opening" | "open" | "signed out" | "asked";
   who: Who | null;
   why: string;
 }
 
 export const session: Session = $state({ state: "opening", who: null, why: "" });
 
+/** The code of a link that was opened by somebody who is signed in. */
+let offered = "";
+
 const PATH = "/v1/session";
 const USED_UP = "This link was used already, or is too old. Ask for a new one, or sign in with a key.";
 
-/** Takes in the code of a `#signin=CODE` link, if the address has one, and asks who is signed in. */
+/**
+ * Takes in the code of a `#signin=CODE` link, if the address has one, and asks who is signed in. Who is so already is asked
+ * first: else any key's holder could send a link that moves others to a tenant of theirs.
+ */
 export async function openSession(): Promise<void> {
   const code = /^#signin=(.+)$/.exec(location.hash)?.[1];
   if (code !== undefined) {
     history.replaceState(null, "", `${location.pathname}#/jobs`); // the code is nobody's to see or to bookmark
     dispatchEvent(new HashChangeEvent("hashchange"));
-    const body = JSON.stringify({ code: decodeURIComponent(code) });
-    const answer = await ask("POST", { headers: { "Content-Type": "application/json" }, body });
-    if (answer?.status === 401) session.why = USED_UP;
+    const answer = await ask("GET", {});
+    if (answer?.ok) {
+      session.who = (await answer.json()) as Who;
+      session.state = "asked";
+      offered = code;
+      return;
+    }
+    await redeem(code);
   }
   await look();
+}
+
+/** Signs in by the link after all; says why not where that fails, and asks again. */
+export async function followLink(): Promise<void> {
+  await redeem(offered);
+  if (session.why === "") await look();
+}
+
+/** Stays signed in as before; the link's code is good for whoever has it, until it is too old. */
+export function leaveLink(): void {
+  offered = session.why = "";
+  session.state = "open";
 }
 
 /** Signs in with a key; says why not where that fails. */
@@ -52,6 +75,12 @@ export async function signOut(): Promise<void> {
 export function signedOut(): void {
   session.state = "signed out";
   session.who = null;
+}
+
+async function redeem(code: string): Promise<void> {
+  const body = JSON.stringify({ code: decodeURIComponent(code) });
+  const answer = await ask("POST", { headers: { "Content-Type": "application/json" }, body });
+  session.why = answer?.status === 401 ? USED_UP : "";
 }
 
 async function look(): Promise<void> {
