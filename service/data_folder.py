@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import IO
@@ -47,12 +48,13 @@ class DataFolder:
         """Makes what is missing, locks the folder, and, where nobody else uses it, clears what a killed service left
         half done.
 
-        Repeating is harmless. Raises Unavailable when another service has it, or it cannot be written to.
+        Repeating is harmless. Raises Unavailable when another service has it, or nobody or everybody can write to it.
         """
         if self._lock is not None:
             return
         try:
             self._disk.make_folder(self.path)
+            self._check_mode()
             lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
@@ -75,6 +77,15 @@ class DataFolder:
             self._disk.make_folder(folder)
         if alone and self._shared:
             fcntl.flock(lock, fcntl.LOCK_SH)
+
+    def _check_mode(self) -> None:
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if mode & stat.S_IWOTH:  # whoever may write to a folder may put files of theirs in the place of any in it
+            raise Unavailable(
+                f"every user of this machine may write to the data folder {self.path}, and replace its keys and its "
+                f"database: got mode {mode:04o}, expected one that lets others write nothing, such as 0700; "
+                f"run chmod o-w {self.path}"
+            )
 
     def close(self) -> None:
         """Lets go of the lock. Repeating is harmless."""

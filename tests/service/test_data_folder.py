@@ -10,6 +10,7 @@ import pytest
 
 from service.data_folder import DataFolder
 from service.jobs import JobState
+from shared.errors import Unavailable
 from support.buckets import URL, bucket_server
 from support.checkpoints import at, write
 from support.races import race
@@ -65,6 +66,20 @@ def test_all_who_start_at_once_in_a_new_folder_take_the_same_id(
         folder.mkdir()
         ids = race(1, *[lambda _: DataFolder(folder).id()] * 8)[0]  # noqa: B023  (called before the next turn)
         assert set(ids) == {DataFolder(folder).id()}
+
+
+def test_a_folder_that_everybody_may_write_to_is_refused_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.mkdir()
+    for mode in (0o777, 0o1777, 0o702):
+        path.chmod(mode)
+        with pytest.raises(Unavailable, match=f"got mode {mode:04o}, expected .* such as 0700"):
+            DataFolder(path).open()
+        assert list(path.iterdir()) == []
+    path.chmod(0o775)  # a group's, such as that of a volume which is mounted for it
+    folder = DataFolder(path)
+    folder.open()
+    folder.close()
 
 
 def test_of_services_that_share_a_folder_and_start_at_once_the_second_waits_for_the_first(tmp_path: Path) -> None:
