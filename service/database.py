@@ -67,7 +67,7 @@ Time = sa.String(27)  # RFC 3339 in UTC with microseconds, which sorts as text
 
 
 IF_IT_WAITS = "CASE WHEN state = 'queued' OR (state = 'paused' AND requested = 'resume') THEN 1 END"
-QUOTAS = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute")
+QUOTAS = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute", "max_priority")
 
 
 def _tenant(*, primary_key: bool = False) -> sa.Column[str]:

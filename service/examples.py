@@ -250,6 +250,7 @@ LIMITS: Json = {
     "queued_jobs": 100_000,
     "stored_bytes": 50_000_000_000,
     "submits_per_minute": 3_000,
+    "max_priority": 0,
     "share": 2.0,
 }
 USED: Json = {"running_jobs": 1, "cpus": 2, "queued_jobs": 3, "stored_bytes": 3_566_788}

@@ -20,6 +20,8 @@ class Quota:
     stored_bytes: int | None = None
     """Bytes of its data sets, as they were uploaded, of its models, also of those to come, and of its jobs' plans."""
     submits_per_minute: int | None = None
+    max_priority: int | None = None
+    """The highest that a job may be submitted with."""
     share: float = 1.0
     """How many times the CPUs of others it gets while others wait too."""
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.quota import Quota, Usage
 from service.tenants import TenantRow
 from service.views import NextCursor, Time, View
+from shared.spec import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 __all__ = ["OwnQuota", "QuotaRequest", "Tenant", "TenantPage"]
 
@@ -32,6 +33,8 @@ class QuotaRequest(BaseModel):
     they stream, and jobs with 409."""
     submits_per_minute: Annotated[int | None, Field(ge=1, le=MOST, examples=[600])] = None
     """Jobs that may be submitted a minute, at each control plane; further ones are refused with 429."""
+    max_priority: Annotated[int | None, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, examples=[0])] = None
+    """The highest priority of jobs; a submit with a higher one is refused with 422. Jobs that are there keep theirs."""
     share: Annotated[float | None, Field(gt=0, le=1_000_000, examples=[2.0])] = None
     """How many times the CPUs of other tenants its jobs get while others of the same priority wait; 1 by default."""
 
@@ -49,6 +52,8 @@ class Limits(View):
     """Bytes of data sets, as uploaded, of models, and of jobs' plans."""
     submits_per_minute: Annotated[int | None, Field(examples=[3_000])]
     """Jobs that may be submitted a minute, at each control plane."""
+    max_priority: Annotated[int | None, Field(examples=[0])]
+    """The highest priority that a job may be submitted with."""
     share: Annotated[float, Field(examples=[1.0])]
     """How many times the CPUs of other tenants it gets while others wait."""
 

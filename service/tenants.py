@@ -7,16 +7,17 @@ number of jobs that wait, to which it adds those that it takes in itself. So a s
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Row
 
-from service.database import WAITS, Database, datasets, jobs, tenants
+from service.database import DEFAULT_TENANT, WAITS, Database, datasets, jobs, tenants
 from service.jobs import JobState
 from service.quota import Quota, Usage
 from service.uploads import MAX_BYTES, Limit
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound
 
 __all__ = ["TenantRow", "Tenants"]
 
@@ -55,11 +56,15 @@ class Tenants:
 
     def quota_of(self, tenant: str) -> Quota:
         """What is in effect for one."""
-        return self.quotas().get(tenant, self.default)
+        return self.quotas().get(tenant, self._default_of(tenant))
 
     def in_effect(self, row: TenantRow) -> Quota:
         """What is in effect for the tenant of that row."""
-        return Quota.of(row).over(self.default)
+        return Quota.of(row).over(self._default_of(row.name))
+
+    def _default_of(self, tenant: str) -> Quota:
+        # Priorities are for all tenants; that of whoever runs the service had any before there were others.
+        return replace(self.default, max_priority=None) if tenant == DEFAULT_TENANT else self.default
 
     def set_quota(self, name: str, quota: Mapping[str, int | float | None]) -> TenantRow:
         """Sets all of a tenant's quota; None means the default. Raises NotFound."""
@@ -101,9 +106,21 @@ class Tenants:
             return int(uploaded) + int(connection.scalar(sa.select(of_jobs).where(jobs.c.tenant == tenant)) or 0)
 
     # ------------------------------------------------------------ what is refused
+<<<<<<< HEAD
     def check_submit(self, tenant: str, size_bytes: int) -> None:
         """Raises Conflict where another job of the tenant, or its model and its plan, would be more than it may have;
         counts the job."""
+=======
+    def check_priority(self, tenant: str, priority: int) -> None:
+        """Raises InvalidInput where the tenant's jobs may have no such priority."""
+        most = self.quota_of(tenant).max_priority
+        if most is not None and priority > most:
+            raise InvalidInput.of("priority", priority, f"at most {most:,}, the max_priority of the tenant's quota")
+
+    def check_submit(self, tenant: str, model_bytes: int) -> None:
+        """Raises Conflict where another job of the tenant, or its model, would be more than it may have; counts the
+        job."""
+>>>>>>> 53c8e91 (Quota: how high a tenant's priorities may be, 0 unless an admin lets it)
         quota = self.quota_of(tenant)
         if quota.stored_bytes is not None:
             stored = self.stored_bytes(tenant)

@@ -47,6 +47,7 @@ MAX_LAYERS = 100
 MAX_EPOCHS = 1_000_000
 MAX_BATCH = 1_000_000
 MAX_SHARDS = 64
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -1_000_000, 1_000_000
 MAX_WORKERS = 1_024
 
 
@@ -389,7 +390,7 @@ class JobSpec(Record):
     """The numbers that parameters, activations and gradients are kept in."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """What all randomness follows from."""
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    priority: Annotated[int, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)] = 0
     """Higher starts first; running jobs of lower priority shrink or pause for it."""
     checkpoint: Checkpoint = Checkpoint()
     """How often checkpoints are written."""

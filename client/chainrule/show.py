@@ -278,6 +278,7 @@ QUANTITIES = {
     "queued_jobs": "queued",
     "stored_bytes": "stored",
     "submits_per_minute": "per minute",
+    "max_priority": "priority",
     "share": "share",
 }
 """What a quota limits, and what a column of it is called."""
@@ -292,7 +293,7 @@ def quota_details(tenant: str, limits: Limits, usage: Mapping[str, int]) -> Rend
 def quotas_table(tenants: Iterable[Tenant]) -> RenderableType:
     """One line a tenant: what it has of what it may have."""
     numbers = list(QUANTITIES.values())
-    table = _Table("tenant", *numbers, right=numbers, cut={"tenant": 10}, spare=("share", "per minute"))
+    table = _Table("tenant", *numbers, right=numbers, cut={"tenant": 10}, spare=("priority", "share", "per minute"))
     for each in tenants:
         table.add_row(plain(each.name), *(_quota_text(name, each.limits, each.usage, "∞") for name in QUANTITIES))
     return table

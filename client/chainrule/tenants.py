@@ -18,7 +18,7 @@ class OwnQuota(Record):
 
     tenant: str
     limits: Limits
-    """`running_jobs`, `cpus`, `queued_jobs`, `stored_bytes`, `submits_per_minute`, `share`."""
+    """`running_jobs`, `cpus`, `queued_jobs`, `stored_bytes`, `submits_per_minute`, `max_priority`, `share`."""
     usage: Mapping[str, int]
     """`running_jobs`, `cpus`, `queued_jobs`, `stored_bytes`."""
 

@@ -151,6 +151,7 @@ def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[TableFi
             expected = "the id or the name of a data set; GET /v1/datasets lists them"
             raise InvalidInput.of(field, name, expected)
         tables.append(table)
+    control.tenants.check_priority(tenant, spec.priority)
     training, validation = tables[0], tables[1] if len(tables) > 1 else None
     return training, validation, plan(spec, training, validation)
 

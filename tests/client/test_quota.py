@@ -37,6 +37,8 @@ def test_what_is_not_named_of_a_quota_stays(service: FakeService) -> None:
         "share": 3.0,
     }
     assert "risk" in run(service, "list")[1]
+    assert run(service, "set", "risk", "--max-priority", "-3")[0] == 0
+    assert service.quotas["risk"]["max_priority"] == -3
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,7 @@ def test_what_is_not_named_of_a_quota_stays(service: FakeService) -> None:
     [
         (("--cpus", "-1"), ExitCode.REFUSED, "expected a whole number"),
         (("--stored-bytes", "2GiB"), ExitCode.REFUSED, "expected a whole number"),
+        (("--max-priority", "1.5"), ExitCode.REFUSED, "expected a whole number"),
         (("--share", "x"), ExitCode.REFUSED, "expected a number"),
         (("--cpus", "1"), ExitCode.NOT_FOUND, "there is no tenant nobody"),
     ],

@@ -16,10 +16,14 @@ from service.quota import plan_bytes
 from service.settings import Settings
 from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
+from support.problems import errors_of
 from support.service_in_process import CSV, SPEC, WITHIN_S, Service
 
 BURST = 6
-NONE = {"running_jobs": None, "cpus": None, "queued_jobs": 100_000, "stored_bytes": None, "share": 1.0}
+NONE = {
+    **{"running_jobs": None, "cpus": None, "queued_jobs": 100_000, "stored_bytes": None},
+    **{"max_priority": 0, "share": 1.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,17 @@ def test_what_is_not_set_is_the_services_default(service: Service, tenant: Membe
     assert service.http.get(f"/v1/tenants/{tenant.name}").json()["limits"] == tenant.own()["limits"]
 
 
+def test_a_tenants_jobs_have_no_higher_priority_than_its_quota_allows(service: Service, tenant: Member) -> None:
+    refused = tenant.submit(priority=1)
+    assert errors_of(refused) == [("priority", 1)]
+    assert refused.json()["errors"][0]["expected"] == "at most 0, the max_priority of the tenant's quota"
+    assert tenant.http.post("/v1/jobs?dry_run=true", json={**SPEC, "priority": 1}).status_code == 422
+    assert tenant.http.get("/v1/jobs").json()["items"] == []
+    tenant.limit(max_priority=10)
+    assert [tenant.submit(priority=priority).status_code for priority in (10, -1, 11)] == [202, 202, 422]
+    assert service.http.get("/v1/quota").json()["limits"]["max_priority"] is None  # the tenant `default`
+
+
 def test_tenants_are_listed_by_name(service: Service, tenant: Member) -> None:
     names, cursor = [], None
     while True:
@@ -113,6 +128,7 @@ def test_tenants_are_listed_by_name(service: Service, tenant: Member) -> None:
         ({"cpus": True}, "cpus"),
         ({"stored_bytes": 1.5}, "stored_bytes"),
         ({"submits_per_minute": 0}, "submits_per_minute"),
+        ({"max_priority": 1_000_001}, "max_priority"),
         ({"share": 0}, "share"),
         ({"jobs": 1}, "jobs"),
     ],

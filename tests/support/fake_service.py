@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import httpx
 
 CREATED = "2026-11-23T10:00:00Z"
-NO_QUOTA = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute", "share")
+NO_QUOTA = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute", "max_priority", "share")
 FEATURES = [{"name": "age", "type": "integer"}, {"name": "workclass", "type": "category"}]
 
 
@@ -337,7 +337,7 @@ class FakeService:
 
     def quota_of(self, name: str) -> dict[str, Any]:
         defaults = {"running_jobs": None, "cpus": None, "queued_jobs": 1_000, "stored_bytes": 50_000_000_000}
-        defaults |= {"submits_per_minute": 600, "share": 1.0}
+        defaults |= {"submits_per_minute": 600, "max_priority": 0, "share": 1.0}
         limits = defaults | {key: value for key, value in self.quotas[name].items() if value is not None}
         usage = {"running_jobs": 1, "cpus": 2, "queued_jobs": 3, "stored_bytes": 3_551_168}
         return {"name": name, "created_at": CREATED, "quota": self.quotas[name], "limits": limits, "usage": usage}

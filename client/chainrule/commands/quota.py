@@ -14,13 +14,19 @@ quota = typer.Typer(
 
 DEFAULT = "default"
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-NAMES = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute", "share")
+NAMES = ("running_jobs", "cpus", "queued_jobs", "stored_bytes", "submits_per_minute", "max_priority", "share")
 
 
 def _limit(text: str) -> str:
     """Checks what is given for a limit."""
     if text != DEFAULT and not re.fullmatch(r"[0-9]{1,15}[kMGT]?", text):
         raise typer.BadParameter(f"got {text!r}, expected a whole number such as 8, 600 or 50G, or {DEFAULT!r}")
+    return text
+
+
+def _priority(text: str) -> str:
+    if text != DEFAULT and not re.fullmatch(r"-?[0-9]{1,7}", text):
+        raise typer.BadParameter(f"got {text!r}, expected a whole number such as 0 or 10, or {DEFAULT!r}")
     return text
 
 
@@ -33,7 +39,7 @@ def _share(text: str) -> str:
 def _number(text: str) -> float | int | None:
     if text == DEFAULT:
         return None
-    return float(text) if "." in text else int(text.rstrip("kMGT")) * UNITS[text.lstrip("0123456789")]
+    return float(text) if "." in text else int(text.rstrip("kMGT")) * UNITS[text.lstrip("-0123456789")]
 
 
 def _option(what: str) -> Any:
@@ -83,6 +89,10 @@ def set_quota(
     queued_jobs: Annotated[str | None, _option("Jobs that may wait.")] = None,
     stored_bytes: Annotated[str | None, _option("Bytes of data sets and models: 50G.")] = None,
     submits_per_minute: Annotated[str | None, _option("Jobs that may be submitted a minute.")] = None,
+    max_priority: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", parser=_priority, help="The highest priority that jobs may be submitted with."),
+    ] = None,
     share: Annotated[
         str | None,
         typer.Option(metavar="NUMBER", parser=_share, help="How many times the CPUs of others it gets."),
@@ -90,7 +100,7 @@ def set_quota(
     as_json: Json = False,
 ) -> None:
     """Set what a tenant may have; what is not named stays, `default` is the service's. Needs the scope admin."""
-    given = (running_jobs, cpus, queued_jobs, stored_bytes, submits_per_minute, share)
+    given = (running_jobs, cpus, queued_jobs, stored_bytes, submits_per_minute, max_priority, share)
     changes = {name: _number(text) for name, text in zip(NAMES, given, strict=True) if text is not None}
     session = ctx.ensure_object(Session)
     with session.client() as client:

@@ -70,6 +70,15 @@ def serve(
     quota_submits_per_minute: Annotated[
         int | None, _quota("Jobs that a tenant may submit a minute.", "CHAINRULE_QUOTA_SUBMITS_PER_MINUTE; 3000", 1)
     ] = None,
+    quota_max_priority: Annotated[
+        int | None,
+        typer.Option(
+            min=-1_000_000,
+            max=1_000_000,
+            help="The highest priority that a tenant's jobs may be submitted with, but for the tenant default. "
+            "[env: CHAINRULE_QUOTA_MAX_PRIORITY; 0]",
+        ),
+    ] = None,
     submit_burst: Annotated[
         int | None, _quota("Jobs that may be submitted with one key at once.", "CHAINRULE_SUBMIT_BURST; 100", 1)
     ] = None,
@@ -113,6 +122,7 @@ def serve(
         "quota_queued_jobs": quota_queued_jobs,
         "quota_stored_bytes": quota_stored_bytes,
         "quota_submits_per_minute": quota_submits_per_minute,
+        "quota_max_priority": quota_max_priority,
         "submit_burst": submit_burst,
         "webhook_hosts": webhook_hosts,
         "webhook_private": webhook_private,
