@@ -13,11 +13,11 @@ STATES = (JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.F
 LABELS = 20  # values of the label `team`, each of one job of so many
 
 
-def fill(url: str, like: str, up_to: int, queued: int) -> None:
+def fill(url: str, like: str, up_to: int, queued: int, cpus: int = 10_000) -> None:
     """Adds copies of the job `like`, which has ended, with its events and a label, until there are `up_to` jobs.
 
-    Of the new ones, the newest `queued` wait, and need more CPUs than any cluster has; the others have ended as STATES
-    says, by turns.
+    Of the new ones, the newest `queued` wait for so many CPUs, by default more than any cluster has; the others have
+    ended as STATES says, by turns.
     """
     database = Database(url)
     with database.writing() as connection:
@@ -28,7 +28,7 @@ def fill(url: str, like: str, up_to: int, queued: int) -> None:
         first, end = last + 1, last + up_to - count
         numbers = _numbers(first, end)
         waits = numbers.c.n > end - queued
-        changed = _changed(numbers.c.n, waits, kind)
+        changed = _changed(numbers.c.n, waits, kind, cpus)
         names = [column.name for column in jobs.c if column.computed is None]
         copied = sa.select(*(changed.get(name, jobs.c[name]) for name in names)).where(jobs.c.number == one.number)
         connection.execute(sa.insert(jobs).from_select(names, copied.join_from(jobs, numbers, sa.true())))
@@ -53,7 +53,7 @@ def _numbers(first: int, last: int) -> sa.CTE:
     return found.union_all(sa.select(found.c.n + 1).where(found.c.n < last))
 
 
-def _changed(number: Any, waits: Any, kind: str) -> dict[str, Any]:
+def _changed(number: Any, waits: Any, kind: str, cpus: int) -> dict[str, Any]:
     """The columns in which a copy differs."""
     digits = sa.cast(number, sa.String)
     padded = sa.func.lpad(digits, 26, "0") if kind == "postgresql" else sa.func.printf("%026d", number)
@@ -69,8 +69,8 @@ def _changed(number: Any, waits: Any, kind: str) -> dict[str, Any]:
         "id": sa.literal("job_") + padded,
         "name": sa.literal("job ") + digits,
         "state": sa.case((waits, JobState.QUEUED), else_=state),
-        "cpus_min": sa.case((waits, 10_000), else_=jobs.c.cpus_min),
-        "cpus_max": sa.case((waits, 10_000), else_=jobs.c.cpus_max),
+        "cpus_min": sa.case((waits, cpus), else_=jobs.c.cpus_min),
+        "cpus_max": sa.case((waits, cpus), else_=jobs.c.cpus_max),
         "last_event": unless_waits(jobs.c.last_event, 1),
         "started_at": unless_waits(jobs.c.started_at),
         "finished_at": unless_waits(jobs.c.finished_at),

@@ -12,6 +12,7 @@ from benchmarks import (
     job_memory,
     lists,
     page,
+    queue,
     sgemm,
     shards,
     start,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Measure] = {
     "page": page.measure,
     "submits": submits.measure,
     "lists": lists.measure,
+    "queue": queue.measure,
     "streams": streams.measure,
     "whole_load": whole_load.measure,
 }
