@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -384,3 +385,11 @@ def test_ready_is_a_yes_or_a_no(service: FakeService, client: Client) -> None:
     assert client.ready()
     service.answers = [problem(503, "Service Unavailable", "Ray is starting")]
     assert not client.ready()
+
+
+@pytest.mark.parametrize(("url", "checks"), [("http://127.0.0.1:8400", False), ("https://service", True)])
+def test_certificates_are_loaded_and_checked_where_there_are_any(url: str, checks: bool) -> None:
+    with Client(url) as client:
+        tls = client._http._transport._pool._ssl_context  # type: ignore[attr-defined]
+        assert (tls.verify_mode == ssl.CERT_REQUIRED, tls.check_hostname) == (checks, checks)
+        assert (tls.cert_store_stats()["x509_ca"] > 0) == checks
