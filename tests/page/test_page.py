@@ -34,7 +34,7 @@ def test_axe_finds_nothing_in_any_view(
         f"#/jobs/{trained}/try": "alcohol",
         "#/datasets": "wine",
         "#/datasets/wine": "fixed_acidity",
-        "#/new": "training rows",
+        "#/new": "validation rows",
         f"#/compare?jobs={trained}": "What differs",
         "#/cluster": "Who uses them",
         "#/learn": "Take the step",
