@@ -346,6 +346,30 @@ def test_a_link_of_somebody_else_moves_nobody_who_is_signed_in_unasked(page: Pag
     expect(who).to_contain_text("a stranger · strangers")
 
 
+def test_who_may_only_read_is_told_so_by_what_changes_something(
+    browser: Browser, service: RunningService, trained: str, tmp_path: Path
+) -> None:
+    key = service.http.post("/v1/keys", json={"name": "onlooker", "scopes": ["read"]}).json()["key"]
+    context = browser.new_context(base_url=str(service.http.base_url))
+    assert context.request.post("/v1/session", headers={"Authorization": f"Bearer {key}"}).ok
+    page = context.new_page()
+    file = tmp_path / "never.csv"
+    file.write_text("a,b\n1,2\n")
+    for view, name in (
+        (f"jobs/{trained}", "Delete"),
+        ("datasets/wine", "Delete"),
+        ("new", "Submit"),
+        ("datasets", "Upload"),
+    ):
+        page.goto(f"/#/{view}")
+        if view == "datasets":
+            page.locator("input[type=file]").set_input_files(file)
+        button = page.get_by_role("button", name=name)
+        expect(button).to_be_disabled()
+        expect(button).to_have_attribute("title", re.compile("^The key onlooker may only read"))
+    context.close()
+
+
 def test_a_link_signs_in_once_and_a_key_does_it_too(browser: Browser, service: RunningService) -> None:
     link = service.http.post("/v1/signin-links").json()["path"]
     context = browser.new_context(base_url=str(service.http.base_url))

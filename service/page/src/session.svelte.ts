@@ -71,6 +71,12 @@ export async function signOut(): Promise<void> {
   signedOut();
 }
 
+/** Why whoever is signed in may change nothing; nothing where they may. */
+export function whyNot(): string {
+  const { who } = session;
+  return !who || who.scopes.includes("submit") ? "" : `The key ${who.key.name} may only read: it has not the scope submit.`;
+}
+
 /** A request was refused for want of a session. */
 export function signedOut(): void {
   session.state = "signed out";
