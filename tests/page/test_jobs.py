@@ -131,6 +131,18 @@ def test_copying_the_form_as_curl_submits_nothing(page: Page, service: RunningSe
     assert service.http.get("/v1/jobs", params={"name": "only copied"}).json()["items"] == []
 
 
+def test_what_the_browser_does_not_copy_is_shown_selected(page: Page, trained: str) -> None:
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.goto(f"/#/jobs/{trained}")
+    page.reload()
+    page.get_by_role("button", name="Copy as curl").click()
+    shown = page.get_by_role("dialog").get_by_role("textbox")
+    expect(shown).to_have_value(re.compile("^curl -X POST"))
+    assert shown.evaluate("box => box.selectionEnd - box.selectionStart") > 100
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(page: Page) -> None:
     page.route("**/v1/jobs?dry_run=true", lambda route: route.fulfill(status=409, body="{}"), times=1)
     page.goto("/#/new")
