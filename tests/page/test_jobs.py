@@ -480,7 +480,7 @@ def test_compared_jobs_are_live_and_one_that_is_gone_is_left_out(
 def test_as_many_jobs_as_are_ticked_are_compared(page: Page, service: RunningService, trained: str) -> None:
     listed(page, copies(service.job(trained), range(1, 10)))
     page.reload()
-    for number in range(1, 10):
+    for number in range(1, 8):
         page.get_by_role("checkbox", name=f"Compare job {number}", exact=True).check()
     link = page.get_by_role("link", name=re.compile(r"^Compare \d+$"))
     ticked = int(link.inner_text().split()[-1])
