@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     """Bytes of data sets and models that a tenant may keep; no limit by default."""
     quota_submits_per_minute: int | None = Field(default=3_000, ge=1)
     """Jobs that a tenant may submit a minute, at each control plane."""
-    quota_max_priority: int = Field(default=0, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)
-    """The highest priority that a tenant's jobs may be submitted with; those of the tenant `default`, which is there
-    from the beginning, with any unless that is set for it."""
+    quota_max_priority: int | None = Field(default=None, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)
+    """The highest priority that a tenant's jobs may be submitted with, none by default; those of the tenant `default`,
+    which is there from the beginning, with any unless that is set for it."""
     submit_burst: int = Field(default=100, ge=1)
     """Jobs that may be submitted with one key at once, before the rate of a minute counts."""
 

@@ -106,21 +106,15 @@ class Tenants:
             return int(uploaded) + int(connection.scalar(sa.select(of_jobs).where(jobs.c.tenant == tenant)) or 0)
 
     # ------------------------------------------------------------ what is refused
-<<<<<<< HEAD
-    def check_submit(self, tenant: str, size_bytes: int) -> None:
-        """Raises Conflict where another job of the tenant, or its model and its plan, would be more than it may have;
-        counts the job."""
-=======
     def check_priority(self, tenant: str, priority: int) -> None:
         """Raises InvalidInput where the tenant's jobs may have no such priority."""
         most = self.quota_of(tenant).max_priority
         if most is not None and priority > most:
             raise InvalidInput.of("priority", priority, f"at most {most:,}, the max_priority of the tenant's quota")
 
-    def check_submit(self, tenant: str, model_bytes: int) -> None:
-        """Raises Conflict where another job of the tenant, or its model, would be more than it may have; counts the
-        job."""
->>>>>>> 53c8e91 (Quota: how high a tenant's priorities may be, 0 unless an admin lets it)
+    def check_submit(self, tenant: str, size_bytes: int) -> None:
+        """Raises Conflict where another job of the tenant, or its model and its plan, would be more than it may have;
+        counts the job."""
         quota = self.quota_of(tenant)
         if quota.stored_bytes is not None:
             stored = self.stored_bytes(tenant)

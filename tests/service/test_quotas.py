@@ -30,7 +30,9 @@ NONE = {
 def service() -> Iterator[Service]:
     """For all tests here, each of which has a tenant of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data_dir=Path(folder), submit_burst=BURST, quota_submits_per_minute=60)
+        settings = Settings(
+            data_dir=Path(folder), submit_burst=BURST, quota_submits_per_minute=60, quota_max_priority=0
+        )
         service = Service(settings, ScriptedCluster(cpus=2))
         assert service.control.ready.wait(WITHIN_S)
         yield service

@@ -457,8 +457,8 @@ class AsyncClient(AsyncConnection):
     async def set_quota(self, name: str, **quota: float | None) -> Tenant:
         """Sets all of a tenant's quota; what is left out, or None, is the service's default. Needs `admin`.
 
-        `running_jobs`, `cpus`, `queued_jobs`, `stored_bytes`, `submits_per_minute` and `max_priority` are limits; `share`
-        is how many times the CPUs of others its jobs get while others wait.
+        `running_jobs`, `cpus`, `queued_jobs`, `stored_bytes`, `submits_per_minute` and `max_priority` are limits;
+        `share` is how many times the CPUs of others its jobs get while others wait.
         """
         path = f"/v1/tenants/{segment(name)}/quota"
         return Tenant.of((await self._repeatable("PUT", path, **json_body(quota))).json())

@@ -76,7 +76,7 @@ def serve(
             min=-1_000_000,
             max=1_000_000,
             help="The highest priority that a tenant's jobs may be submitted with, but for the tenant default. "
-            "[env: CHAINRULE_QUOTA_MAX_PRIORITY; 0]",
+            "[env: CHAINRULE_QUOTA_MAX_PRIORITY; no limit]",
         ),
     ] = None,
     submit_burst: Annotated[
