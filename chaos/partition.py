@@ -1,6 +1,7 @@
-"""The link between two nodes is cut, while both sides live; it is mended once the job goes on.
+"""A node of two is cut off from all others, while both sides live; the link is mended once the job goes on.
 
-The job continues on one side within 30 s, the other is fenced: it writes nothing that counts; the same bits.
+As chance has it, the coordinator runs on that node, and a new attempt resumes beside one that lives, or another worker
+does. The job continues on one side within 30 s, the other is fenced: it writes nothing that counts; the same bits.
 """
 
 import os
@@ -8,51 +9,52 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from chaos.disturbances import Disturbed, disturb, is_spread
-from chaos.ray_nodes import RayNodes, ray_nodes
+from chaos.processes import of_job
+from chaos.ray_nodes import Node, RayNodes, ray_nodes
 from chaos.records import Finding, Skipped
 from chaos.run import Run
 from chaos.service import Service, running
 from chaos.tally import Tally
+from chaos.watch import Hung
 
 __all__ = ["measure"]
 
+SETTLES_WITHIN_S = 60.0  # after which a coordinator that was given up has ended
 
-class _Link:
-    """A network namespace, and the pair of interfaces that joins it with this one."""
 
-    def __init__(self) -> None:
-        number = os.getpid()
-        self.namespace, self._here, self._there = f"chaos-{number}", f"ch{number}", f"ct{number}"
-        network = f"198.18.{number % 256}"  # of the addresses that are set apart for tests of networks, RFC 2544
-        self.here, self.there = f"{network}.1", f"{network}.2"
-        self.inside = ("ip", "netns", "exec", self.namespace)
+class _Island:
+    """A network namespace, and the link that joins it with the bridge."""
 
-    def make(self) -> None:
-        """Raises Skipped where that is not allowed."""
-        try:
-            _ip("netns", "add", self.namespace)
-            _ip("link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self.namespace)
-            _ip("address", "add", f"{self.here}/30", "dev", self._here)
-            _ip("-n", self.namespace, "address", "add", f"{self.there}/30", "dev", self._there)
-            _ip("-n", self.namespace, "link", "set", "lo", "up")
-            _ip("link", "set", self._here, "up")
-            self.mend()
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error.strerror
-            raise Skipped(f"a network namespace cannot be made: {said}") from error
+    def __init__(self, name: str, address: str) -> None:
+        self.address, self._namespace = address, f"chaos-{name}"
+        self._here, self._there = f"ch{name}", f"ct{name}"  # the ends of the link
+        self.inside = ("ip", "netns", "exec", self._namespace)
+
+    def make(self, bridge: str) -> None:
+        _ip("netns", "add", self._namespace)
+        _ip("link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self._namespace)
+        _ip("link", "set", self._here, "master", bridge, "up")
+        _ip("-n", self._namespace, "address", "add", f"{self.address}/24", "dev", self._there)
+        _ip("-n", self._namespace, "link", "set", "lo", "up")
+        self.mend()
 
     def cut(self) -> None:
         """What is sent is lost, and nobody is told."""
-        _ip("-n", self.namespace, "link", "set", self._there, "down")
+        _ip("-n", self._namespace, "link", "set", self._there, "down")
 
     def mend(self) -> None:
-        _ip("-n", self.namespace, "link", "set", self._there, "up")
+        _ip("-n", self._namespace, "link", "set", self._there, "up")
+
+    def holds(self, process_id: int) -> bool:
+        """Whether that process, which lives, is there."""
+        return Path("/run/netns", self._namespace).stat().st_ino == Path(f"/proc/{process_id}/ns/net").stat().st_ino
 
     def remove(self) -> None:
-        """Its interfaces go with the namespace."""
-        subprocess.run(["ip", "netns", "delete", self.namespace], check=False, capture_output=True)
+        """Its link goes with the namespace."""
+        subprocess.run(["ip", "netns", "delete", self._namespace], check=False, capture_output=True)
 
 
 def _ip(*arguments: str) -> None:
@@ -60,39 +62,75 @@ def _ip(*arguments: str) -> None:
 
 
 @contextmanager
-def _linked() -> Iterator[_Link]:
-    link = _Link()
+def _islands() -> Iterator[tuple[str, list[_Island]]]:
+    """Our address, and two islands. Raises Skipped where they may not be made."""
+    number = os.getpid()
+    bridge, network = f"cb{number}", f"198.18.{number % 256}"  # set apart for tests of networks by RFC 2544
+    here, islands = f"{network}.1", [_Island(f"{number}{each}", f"{network}.{each}") for each in (2, 3)]
     try:
-        link.make()
-        yield link
+        try:
+            _ip("link", "add", bridge, "type", "bridge")
+            _ip("address", "add", f"{here}/24", "dev", bridge)
+            _ip("link", "set", bridge, "up")
+            for island in islands:
+                island.make(bridge)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error.strerror
+            raise Skipped(f"a network namespace cannot be made: {said}") from error
+        yield here, islands
     finally:
-        link.remove()
+        for island in islands:
+            island.remove()
+        subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
 
 
 def measure(run: Run) -> Finding:
     with (
-        _linked() as link,
-        ray_nodes(run, cpus=[1], ip=link.here) as cluster,
+        _islands() as (here, islands),
+        ray_nodes(run, cpus=[], ip=here) as cluster,
         running(run, "--ray-address", cluster.address) as service,
     ):
-        cluster.add(1, link.there, link.inside)
-        tally = Tally(service, "cuts", run.amount(100, quick=1))
+        nodes = {island: cluster.add(1, island.address, island.inside) for island in islands}
+        tally = Tally(service, "cuts", run.amount(100, quick=2))
+        of_coordinators = 0
 
         def cut(job_id: str) -> Disturbed | None:
-            _rejoin(service, cluster, link)
-            if not is_spread(service, job_id, 2):
+            nonlocal of_coordinators
+            _rejoin(service, cluster, nodes)
+            if not is_spread(service, job_id, 2) or (home := _home(service, job_id, islands)) is None:
                 return None
+            chosen = run.draw.choice(islands)
+            of_coordinators += chosen is home
             cut_at = time.monotonic()
-            link.cut()
-            return Disturbed(cut_at, cut_at, link.mend)
+            chosen.cut()
+            return Disturbed(cut_at, cut_at, chosen.mend)
 
         disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=1000))
-        link.mend()
-        return tally.finding(within_s=30.0)
+        for island in islands:
+            island.mend()
+        return tally.finding(within_s=30.0, notes=[f"{of_coordinators} of the cuts took the coordinator's node"])
 
 
-def _rejoin(service: Service, cluster: RayNodes, link: _Link) -> None:
-    """Starts the far node anew where Ray has given it up, after which it ends itself."""
-    if sum(node.cpus for node in service.client.cluster().nodes) < 2:
-        cluster.lose(cluster.nodes[-1])
-        cluster.add(1, link.there, link.inside)
+def _home(service: Service, job_id: str, islands: list[_Island]) -> _Island | None:
+    """Where the job's coordinator runs, once there is but one; None when the job ended before. Raises Hung."""
+    deadline = time.monotonic() + SETTLES_WITHIN_S
+    while not service.client.job(job_id).is_over:
+        try:
+            homes = [isle for each in of_job(service.run, job_id).coordinators for isle in islands if isle.holds(each)]
+        except FileNotFoundError:  # it has ended just now
+            continue
+        if len(homes) == 1:
+            return homes[0]
+        if time.monotonic() > deadline:
+            raise Hung(f"{job_id} has {len(homes)} coordinators")
+        time.sleep(0.1)
+    return None
+
+
+def _rejoin(service: Service, cluster: RayNodes, nodes: dict[_Island, Node]) -> None:
+    """Starts a node anew where Ray has given it up, after which it ends itself."""
+    there = {node.address for node in service.client.cluster().nodes if node.cpus}
+    for island, node in nodes.items():
+        if island.address not in there:
+            cluster.lose(node)
+            nodes[island] = cluster.add(1, island.address, island.inside)
