@@ -238,13 +238,3 @@ def test_a_regression_is_read_point_by_point_and_bar_by_bar(page: Page, service:
     page.mouse.move(box["x"] + box["width"] * (bar + 0.5) / len(counts), box["y"] + 9)
     told = f"predicted minus actual {edges[bar]:#.4g} to {edges[bar + 1]:#.4g}: rows {counts[bar]}"
     expect(figure.get_by_role("slider")).to_have_attribute("aria-valuetext", told)
-
-
-def test_the_drawn_network_of_learn_says_what_joins_what(page: Page) -> None:
-    page.goto("/#/learn")
-    network = page.get_by_role("group", name="Network with its values")
-    expect(network.get_by_role("button", name="Weight w7 from u1 to o1: 2", exact=True)).to_be_visible()
-    expect(network.get_by_role("img", name="Hidden neuron u2: not known yet, bias −1")).to_be_visible()
-    page.get_by_role("slider", name="Step").fill("22")
-    expect(network.get_by_role("button", name="Weight w6 from x2 to u3: 3, derivative of the loss 212")).to_be_visible()
-    expect(network.get_by_role("img", name=re.compile(r"^Loss L: \d+"))).to_be_visible()

@@ -167,17 +167,6 @@ def test_the_first_load_is_small(page: Page) -> None:
     assert sum(loaded) <= MAX_BYTES, loaded
 
 
-def test_the_lecture_s_numbers_are_what_the_page_shows(page: Page) -> None:
-    page.goto("/#/learn")
-    step = page.get_by_role("region", name="Step")
-    page.get_by_role("slider", name="Step").fill("22")
-    expect(step).to_contain_text("∂L/∂w6 = 212")
-    change = page.get_by_role("region", name="Change it")
-    expect(change).to_contain_text("loss 260.0")
-    page.get_by_label("Value of w7").fill("3")
-    expect(change).not_to_contain_text("loss 260.0")
-
-
 def test_colours_are_those_of_the_system_until_somebody_chooses(page: Page) -> None:
     root = page.locator("html")
     expect(root).to_have_attribute("data-theme", "light")

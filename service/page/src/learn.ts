@@ -153,7 +153,7 @@ function lossStep({ y }: Sample, found: Passes): Step {
     numbers: `½ · (${found.outputs.map((value, k) => `(${shown(value)} − ${signed(y[k]!)})²`).join(" + ")})`,
     result: `L = ${shown(found.loss)}`,
     why: "The mean of the squared errors over the two outputs. This is what is to become small.",
-    focus: ["L", "o1", "o2"],
+    focus: ["L", "o1", "o2", "y1", "y2"],
   };
 }
 
@@ -165,7 +165,7 @@ function backwardSteps(sample: Sample, parameters: Parameters, found: Passes): S
     numbers: `${shown(found.outputs[k]!)} − ${signed(sample.y[k]!)}`,
     result: `∂L/∂o${k + 1} = ${shown(slope)}`,
     why: "The derivative of the square, 2 · (o − y), times the ½ of the mean. It is that of the bias, too.",
-    focus: ["L", `o${k + 1}`, `b${k + 4}`],
+    focus: ["L", `o${k + 1}`, `y${k + 1}`, `b${k + 4}`],
   }));
   const hidden = byHidden.map((slope, j): Step => {
     const out = PLACES.filter((place) => place.layer === 1 && place.from === j);
@@ -174,7 +174,7 @@ function backwardSteps(sample: Sample, parameters: Parameters, found: Passes): S
       rule: `∂L/∂u${j + 1} = ${out.map((place) => `∂L/∂o${place.to + 1} · ${place.name}`).join(" + ")}`,
       numbers: out.map((place) => `${signed(byOutput[place.to]!)} · ${signed(valueAt(parameters, place))}`).join(" + "),
       result: `∂L/∂u${j + 1} = ${shown(slope)}`,
-      why: "The chain rule: a neuron is to blame by every way on which it reached the loss, and the ways add up.",
+      why: "The chain rule: a neuron is to blame by every way on which it reached the loss, and the ways add up. It is that of the bias, too.",
       focus: [`u${j + 1}`, "o1", "o2", ...out.map((place) => place.name), `b${j + 1}`],
     };
   });
