@@ -198,6 +198,14 @@ def test_the_threshold_is_told_where_the_mouse_is(page: Page, service: RunningSe
     )
 
 
+def test_a_histogram_says_how_many_rows_each_bar_has(page: Page, service: RunningService) -> None:
+    told = {each["column"]: each["counts"] for each in service.http.get("/v1/datasets/wine/histograms").json()["items"]}
+    page.goto("/#/datasets/wine")
+    bars = page.get_by_role("region", name="Columns").get_by_role("row").filter(has_text="alcohol").get_by_role("img")
+    said = bars.get_attribute("aria-label") or ""
+    assert [int(rows.replace(",", "")) for rows in re.findall(r": ([\d,]+)(?:;|$)", said)] == told["alcohol"]
+
+
 def test_who_predicts_exactly_is_at_45_degrees(page: Page, trained: str) -> None:
     page.goto(f"/#/jobs/{trained}/quality")
     figure = chart(page, "quality: predicted against actual")

@@ -198,6 +198,16 @@ def test_colours_can_be_chosen_where_the_browser_keeps_nothing(browser: Browser,
     context.close()
 
 
+def test_a_field_of_the_spec_is_explained_by_keyboard(page: Page, service: RunningService, trained: str) -> None:
+    schemas = service.http.get("/openapi.json").json()["components"]["schemas"]
+    described = schemas["JobSpec"]["properties"]["batch_size"]["description"]
+    page.goto(f"/#/jobs/{trained}/network")
+    field = page.get_by_role("rowheader").filter(has=page.get_by_text("batch_size", exact=True))
+    expect(field.get_by_role("paragraph")).to_be_hidden()
+    field.locator("summary").press("Enter")
+    expect(field.get_by_role("paragraph")).to_have_text(described)
+
+
 def test_nothing_is_wider_than_a_phone(
     browser: Browser, service: RunningService, trained: str, classified: str
 ) -> None:
