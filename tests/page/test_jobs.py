@@ -532,7 +532,7 @@ def test_everything_to_submit_a_job_can_be_reached_by_keyboard(page: Page) -> No
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.get_by_text("/ job_").wait_for()
+    page.wait_for_url(re.compile("#/jobs/job_"))
 
 
 def test_a_chart_is_read_and_zoomed_by_keyboard(page: Page, trained: str) -> None:
@@ -567,7 +567,9 @@ def test_a_log_is_filtered_searched_and_saved(page: Page, trained: str) -> None:
     expect(log).to_have_text("No line is like that.")
 
 
-def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(page: Page, trained: str) -> None:
+def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(
+    page: Page, service: RunningService, trained: str
+) -> None:
     def line(seq: int) -> str:
         told = {"seq": seq, "at": "2026-11-27T10:00:00.000000Z", "level": "info", "source": "coordinator"}
         data = json.dumps({**told, "message": f"line {seq} {'of many words ' * (seq % 9)}", "attempt": 1})
@@ -575,6 +577,8 @@ def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(page:
 
     body = "".join(map(line, range(1, 5001)))
     page.route("**/logs/stream?*", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    running = {**service.job(trained), "state": "running"}
+    page.route(f"**/v1/jobs/{trained}", lambda route: route.fulfill(json=running))
     page.goto(f"/#/jobs/{trained}/logs")
     page.get_by_text("5,000 lines").wait_for()
     page.get_by_role("log").scroll_into_view_if_needed()
@@ -587,7 +591,24 @@ def test_a_log_of_thousands_of_lines_is_followed_until_somebody_scrolls_up(page:
     page.get_by_role("log").evaluate("box => box.scrollTop = 0")
     expect(page.get_by_text("line 1 ", exact=False).first).to_be_in_viewport()
     follow.click()
-    expect(page.get_by_text("line 5000 ")).to_be_in_viewport()
+    expect(page.get_by_text("line 5000 ")).to_be_in_viewport(timeout=15_000)
+
+
+def test_a_log_that_has_ended_is_read_from_its_beginning_and_takes_no_more_room_than_it_needs(
+    page: Page, trained: str
+) -> None:
+    page.goto(f"/#/jobs/{trained}/logs")
+    lines = page.get_by_role("log")
+    lines.get_by_text("succeeded:").wait_for()
+    expect(page.get_by_role("button", name="Follow")).to_have_count(0)
+    assert lines.evaluate("box => box.scrollTop") == 0
+    assert lines.evaluate("box => box.clientHeight - box.firstElementChild.clientHeight") <= 20, "nothing but padding"
+
+
+def test_two_charts_of_a_job_are_in_sight_at_once(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    for title in ("Loss", "validation RMSE"):
+        expect(page.get_by_role("slider", name=f"{title} by step")).to_be_in_viewport(ratio=1)
 
 
 def test_an_address_of_nothing_says_so(page: Page) -> None:

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { ago, bytes, duration, measured, metricName, ordinal, placeInQueue, plain, shortCount } from "./format";
+import { ago, bytes, duration, measured, metricName, ordinal, placeInQueue, plain, shortCount, ticks } from "./format";
 import { joined, nearest, spread } from "./chart/series";
 import { sorted } from "./ordering";
 import type { Job } from "./types";
@@ -67,4 +67,11 @@ test("files are known by their names", () => {
   expect(kindOf("adult.CSV.gz")).toEqual({ mediaType: "text/csv", gzip: true });
   expect(kindOf("picture.png")).toBeNull();
   expect([nameOf("adult-train.csv.gz"), nameOf(".csv")]).toEqual(["adult-train", "data"]);
+});
+
+test("the ticks of an axis have one unit", () => {
+  expect(ticks([0, 500, 1000, 1500])).toEqual(["0", "500", "1,000", "1,500"]);
+  expect(ticks([0, 5000, 10_000])).toEqual(["0", "5 k", "10 k"]);
+  expect(ticks([0, 500_000, null, 20_000_000])).toEqual(["0", "0.5 M", "", "20 M"]);
+  expect(ticks([0, 0.0005, 0.001])).toEqual(["0", "5e-4", "0.001"]);
 });

@@ -14,6 +14,17 @@ export function shortCount(value: number): string {
   return whole.format(value);
 }
 
+/** The ticks of one axis, all in the same unit: 500, 1,000; or 5 k, 10 k. */
+export function ticks(splits: (number | null)[]): string[] {
+  const most = Math.max(...splits.map((split) => Math.abs(split ?? 0)));
+  const [unit, size] = ([["G", 1e9], ["M", 1e6], ["k", 1e3]] as const).find(([, each]) => most >= each * 10) ?? ["", 1];
+  return splits.map((split) => {
+    if (split === null) return "";
+    if (!unit) return split !== 0 && Math.abs(split) < 0.001 ? split.toExponential(0) : plain(split);
+    return split === 0 ? "0" : `${plain(split / size)} ${unit}`;
+  });
+}
+
 /** A measured value: four significant digits, in powers of ten where it is very small or large. */
 export function measured(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
