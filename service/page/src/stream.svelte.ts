@@ -1,12 +1,13 @@
 // One job as it happens: the job itself, and all its events from the first on, by the service's event stream.
 import { get } from "./api";
 import { poll, whileVisible } from "./live.svelte";
-import type { Job, Metric, Move, Progress, WorkersChange } from "./types";
+import type { Job, Metric, Move, Page, Progress, WorkersChange } from "./types";
 import { isEnded } from "./types";
 
 const LOOK_EVERY_S = 2;
 const SHOW_EVERY_MS = 120;
 const AGAIN_MS = 3000;
+const POINTS = 1000;
 
 export class JobStream {
   job: Job | null = $state.raw(null);
@@ -23,6 +24,7 @@ export class JobStream {
   #last = 0; // the number of the newest event that was told
   #progress: (Progress & { metrics: Job["metrics"] }) | null = null;
   #hasEnded = false;
+  #sketchedTo = 0; // the step as far as there are thinned metrics to show until the stream is there
 
   constructor(id: string) {
     this.#id = id;
@@ -30,6 +32,7 @@ export class JobStream {
 
   /** Follows the job until the returned function is called. */
   open(): () => void {
+    void this.#sketch();
     const stop = poll((signal) => this.look(signal), LOOK_EVERY_S, (error) => (this.trouble = error));
     const close = whileVisible((over) => {
       if (this.#hasEnded) over();
@@ -50,6 +53,15 @@ export class JobStream {
   async look(signal?: AbortSignal): Promise<void> {
     if (this.job && isEnded(this.job.state)) return;
     this.job = await get<Job>(`/v1/jobs/${this.#id}`, signal);
+  }
+
+  /** Shows thinned metrics at once: a stream that begins with the first of 100,000 takes seconds to the last. */
+  async #sketch(): Promise<void> {
+    const address = `/v1/jobs/${this.#id}/metrics?points=${POINTS}`;
+    const thinned = await get<Page<Metric>>(address).catch(() => null); // the stream tells all of them anyway
+    if (!thinned?.items.length || this.metrics.length) return;
+    this.metrics = thinned.items;
+    this.#sketchedTo = thinned.items.at(-1)!.step;
   }
 
   #listen(over: () => void): void {
@@ -87,7 +99,8 @@ export class JobStream {
   #show(): void {
     this.#showing = undefined;
     const { metrics, moves, workers } = this.#told;
-    if (metrics.length !== this.metrics.length) this.metrics = [...metrics];
+    const isThere = (metrics.at(-1)?.step ?? 0) >= this.#sketchedTo;
+    if (isThere && metrics.length && this.metrics.at(-1) !== metrics.at(-1)) this.metrics = [...metrics];
     if (workers.length !== this.workers.length) this.workers = [...workers];
     const progress = this.#progress;
     if (this.job && !isEnded(this.job.state) && progress && progress.step >= this.job.progress.step) {

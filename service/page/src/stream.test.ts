@@ -1,4 +1,4 @@
-import { expect, test, vi } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 
 import { JobStream } from "./stream.svelte";
 import type { Job } from "./types";
@@ -29,15 +29,22 @@ class Source extends EventTarget {
 }
 
 const JOB = { id: "job_1", state: "running", progress: { step: 0 } } as Job;
-const moved = (to: string): object => ({ from: "queued", to, at: "2026-11-27T10:00:00Z", reason: "", attempt: 1 });
-const metric = (step: number): object => ({ step, epoch: step, elapsed_s: step, train_loss: 1 / step });
+let thinned: object[] = [];
+const answer = (url: string): object => (url.includes("/metrics") ? { items: thinned, next_cursor: null } : JOB);
 
-test("what a new connection tells again is skipped, and what is new is not", async () => {
+beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("document", Object.assign(new EventTarget(), { hidden: false }));
   vi.stubGlobal("navigator", {}); // without locks: nobody takes turns
   vi.stubGlobal("EventSource", Object.assign(Source, { CLOSED: 2 }));
-  vi.stubGlobal("fetch", async () => Response.json(JOB));
+  vi.stubGlobal("fetch", async (url: string) => Response.json(answer(url)));
+  [Source.all, thinned] = [[], []];
+});
+
+const moved = (to: string): object => ({ from: "queued", to, at: "2026-11-27T10:00:00Z", reason: "", attempt: 1 });
+const metric = (step: number): object => ({ step, epoch: step, elapsed_s: step, train_loss: 1 / step });
+
+test("what a new connection tells again is skipped, and what is new is not", async () => {
   const stream = new JobStream("job_1");
   const stop = stream.open();
   await vi.advanceTimersByTimeAsync(200);
@@ -60,5 +67,23 @@ test("what a new connection tells again is skipped, and what is new is not", asy
   await vi.advanceTimersByTimeAsync(5_000);
   expect(second.readyState, "a job that has ended has no stream").toBe(2);
   expect(Source.all).toHaveLength(2);
+  stop();
+});
+
+test("thinned metrics are shown until the stream has told as much", async () => {
+  thinned = [metric(1), metric(3)];
+  const stream = new JobStream("job_1");
+  const stop = stream.open();
+  await vi.advanceTimersByTimeAsync(200);
+  const steps = (): number[] => stream.metrics.map(({ step }) => step);
+  expect(steps()).toEqual([1, 3]);
+  const source = Source.all.at(-1)!;
+  source.tell("metrics", 1, metric(1));
+  source.tell("metrics", 2, metric(2));
+  await vi.advanceTimersByTimeAsync(200);
+  expect(steps()).toEqual([1, 3]);
+  source.tell("metrics", 3, metric(3));
+  await vi.advanceTimersByTimeAsync(200);
+  expect(steps()).toEqual([1, 2, 3]);
   stop();
 });
