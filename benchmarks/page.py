@@ -24,6 +24,7 @@ __all__ = ["measure"]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 POINTS, ROWS, FRAMES = 100_000, 1_000, 120
+THINNED = 1_000  # points that the page asks for at first
 MAX_KB, INTERACTIVE_MS, DRAWN_MS, FRAME_MS = 300.0, 1_000.0, 200.0, 34.0
 
 LOADED_KB = """performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation"))
@@ -33,6 +34,16 @@ AXIS_CHANGED_MS = """([name]) => new Promise((resolve) => {
     const began = performance.now();
     button.click();
     requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - began)));
+})"""
+OPENED_MS = """([address, last]) => new Promise((resolve) => {
+    const began = performance.now();
+    location.hash = address;
+    const look = () => {
+        const chart = document.querySelector("[aria-label='Loss by step']");
+        if (Number(chart?.ariaValueMax) >= last) setTimeout(() => resolve(performance.now() - began));
+        else requestAnimationFrame(look);
+    };
+    look();
 })"""
 SCROLLED_MS = """([frames]) => new Promise((resolve) => {
     const took = [];
@@ -61,6 +72,9 @@ def measure(run: Run) -> Outcome:
         loads = [_first_load(browser, client) for _ in range(run.rounds)]
         run.say(f"{POINTS:,} points")
         drawn = Spread.of(_drawn_ms(browser, client, trained, run.rounds))
+        opened, complete = (
+            Spread.of(_opened_ms(browser, client, trained, last, run.rounds)) for last in (THINNED - 1, POINTS - 1)
+        )
         run.say(f"{ROWS:,} rows")
         frames = Spread.of(_frames_ms(browser, client, trained), 0.95)
         browser.close()
@@ -69,6 +83,8 @@ def measure(run: Run) -> Outcome:
         Figure("first load", "compressed", "kB", kilobytes),
         Figure("first load", "until jobs are listed", "ms", interactive),
         Figure(f"{POINTS:,} points", "all charts of the job drawn anew", "ms", drawn),
+        Figure(f"{POINTS:,} points", "from the list of jobs until the curves are drawn, thinned", "ms", opened),
+        Figure(f"{POINTS:,} points", "from the list of jobs until all points are drawn", "ms", complete),
         Figure(f"{ROWS:,} jobs", "a frame while scrolling, p95", "ms", frames),
     ]
     goals = [
@@ -116,19 +132,36 @@ def _drawn_ms(browser: "Browser", client: Client, trained: dict[str, Any], round
     return took
 
 
+def _opened_ms(browser: "Browser", client: Client, trained: dict[str, Any], last: int, rounds: int) -> list[float]:
+    """From the list of jobs until the job's loss is drawn as far as the point of that index."""
+    page = _signed_in(browser, client).new_page()
+    events, thinned = _events(), [_metric(n) for n in range(POINTS // THINNED, POINTS + 1, POINTS // THINNED)]
+    page.route("**/events?*", lambda route: route.fulfill(body=events, content_type="text/event-stream"))
+    page.route(re.compile(rf"/{trained['id']}/metrics\?"), lambda route: _answer(route, thinned))
+    took = []
+    for _ in range(rounds):
+        page.goto("/")
+        page.get_by_role("row").nth(1).wait_for()
+        took.append(float(page.evaluate(OPENED_MS, [f"#/jobs/{trained['id']}", last])))
+        page.goto("about:blank")
+    page.close()
+    return took
+
+
+def _metric(n: int) -> dict[str, float]:
+    return {
+        "step": n,
+        "epoch": n,
+        "elapsed_s": n / 10,
+        "train_loss": 1 / n,
+        "learning_rate": 0.1,
+        "samples_per_s": 9.0 * n,
+    }
+
+
 def _events() -> str:
     """A stream of so many metrics, and the end."""
-    metrics = (
-        {
-            "step": n,
-            "epoch": n,
-            "elapsed_s": n / 10,
-            "train_loss": 1 / n,
-            "learning_rate": 0.1,
-            "samples_per_s": 9.0 * n,
-        }
-        for n in range(1, POINTS + 1)
-    )
+    metrics = (_metric(n) for n in range(1, POINTS + 1))
     lines = [f"id: {item['step']}\nevent: metrics\ndata: {json.dumps(item)}\n\n" for item in metrics]
     end = {"from": "running", "to": "succeeded", "reason": "done", "attempt": 1, "at": "2026-11-24T00:00:00Z"}
     return "".join(lines) + f"id: {POINTS + 1}\nevent: state\ndata: {json.dumps(end)}\n\n"
