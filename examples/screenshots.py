@@ -3,8 +3,12 @@
 Needs Chromium and what `make setup` installs. Run as `make screenshots`.
 """
 
+import os
 import shutil
+import signal
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZE = {"width": 1280, "height": 800}
-TALL = {"width": 1280, "height": 860}  # for views that show more than fits above
 PHONE = {"width": 390, "height": 800}
+MOST_PX = 2_000  # of a picture's height
 SETTLES_MS = 1500  # until what slides and fades has come to rest
 WIDE: list[dict[str, Any]] = [
     {"type": "dense", "units": 256, "activation": "relu"},
@@ -38,6 +42,8 @@ def main() -> int:
     with ServiceProcess() as service, Client(service.url) as client, sync_playwright() as playwright:
         service.wait_until_ready()
         jobs = fill(client)
+        lose_a_worker(service, jobs["live"])
+        until(client, jobs["live"], "workers", "workers", 2)  # again, as another has replaced it
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         for scheme in ("light", "dark"):
             take(browser, client, scheme, jobs, folder)
@@ -79,8 +85,19 @@ def fill(admin: Client) -> dict[str, str]:
 def until(client: Client, job_id: str, kind: str, name: str, value: Any) -> None:
     """Waits for an event of a job that has this value."""
     for event in client.events(job_id):
-        if event.type == kind and event.data[name] == value:
+        if event.type == kind and event.data.get(name) == value:
             break
+
+
+def lose_a_worker(service: ServiceProcess, job_id: str) -> None:
+    """Kills a gradient worker of a job, as a machine that has no memory left would."""
+    for process_id in service.processes():
+        process = Path(f"/proc/{process_id}")
+        with suppress(OSError):  # it has ended
+            trains = f"/{job_id}/prepared/" in (process / "maps").read_text(errors="replace")
+            if trains and ".serve" in (process / "cmdline").read_text(errors="replace"):
+                os.kill(process_id, signal.SIGKILL)
+                return
 
 
 def member(admin: Client, name: str) -> Client:
@@ -113,6 +130,7 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
         "regression": f"jobs/{jobs['wider']}/quality",
         "network": f"jobs/{jobs['adult']}/network",
         "history": f"jobs/{jobs['wine']}/history",
+        "crew": f"jobs/{jobs['live']}/history",
         "logs": f"jobs/{jobs['wine']}/logs",
         "try-it": f"jobs/{jobs['digits']}/try",
         "compare": f"compare?jobs={jobs['wine']},{jobs['wider']},{jobs['sgd']}",
@@ -123,13 +141,31 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
         "learn": "learn",
     }
     for name, address in views.items():
-        page.set_viewport_size(TALL if name in ("quality", "regression", "learn") else SIZE)
         page.goto(f"/#/{address}")
         page.get_by_role("heading", level=1).wait_for()
         if name == "learn":
             page.get_by_role("slider", name="Step").fill("14")
             page.get_by_role("slider", name="Step").blur()
         picture(page, folder / f"{name}-{scheme}.png")
+    page.goto("/#/new?dataset=wine")
+    page.get_by_label("batch_size", exact=True).fill("-3")
+    page.get_by_text("expected an integer").first.wait_for()
+    picture(page, folder / f"form-error-{scheme}.png")
+    page.goto("/#/datasets")
+    with tempfile.TemporaryDirectory() as bad:
+        file = Path(bad) / "prices.csv"
+        file.write_text("area,price\n60,210000\n75\n")
+        page.locator("input[type=file]").set_input_files(file)
+        page.get_by_role("button", name="Upload").click()
+        page.get_by_role("alert").first.wait_for()
+    picture(page, folder / f"bad-file-{scheme}.png")
+    newcomer = browser.new_context(base_url=client.url, color_scheme=scheme, viewport=SIZE)
+    key = client.add_key("newcomer", tenant="newcomers", scopes=["read", "submit"]).key
+    newcomer.request.post("/v1/session", headers={"Authorization": f"Bearer {key}"})
+    empty = newcomer.new_page()
+    empty.goto("/")
+    picture(empty, folder / f"empty-{scheme}.png")
+    newcomer.close()
     phone = browser.new_context(
         base_url=client.url, color_scheme=scheme, viewport=PHONE, is_mobile=True, storage_state=context.storage_state()
     )
@@ -142,11 +178,17 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
 
 
 def picture(page: Page, path: Path) -> None:
-    """The view as it is once it has come to rest."""
+    """The whole view once it has come to rest; the window is made as high, so that what fills its height still does."""
+    size = page.viewport_size
+    assert size is not None
     page.wait_for_load_state()
     page.get_by_role("status", name="Loading").first.wait_for(state="detached")
     page.wait_for_timeout(SETTLES_MS)
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": max(size["height"], min(height, MOST_PX))})
+    page.wait_for_timeout(SETTLES_MS)
     page.screenshot(path=path)
+    page.set_viewport_size(size)
 
 
 if __name__ == "__main__":
