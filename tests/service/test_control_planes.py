@@ -102,6 +102,20 @@ def test_cpus_that_another_control_plane_gave_out_are_not_free(group: Group) -> 
     assert group.cluster.nothing_launched()
 
 
+def test_a_job_gets_the_cpus_of_all_lower_ones_whichever_control_planes_follow_them(group: Group) -> None:
+    lows = []
+    for service in group.services:
+        service.submit()
+        lows.append(group.cluster.next_job())
+    high = group.services[0].submit(priority=5, workers={"min": 2, "max": 2})["id"]
+    assert [low.asked() for low in lows] == ["pause", "pause"]
+    for low in lows:
+        low.end("paused")
+    assert group.cluster.next_job().job.id == high
+    for low in lows:
+        assert group.services[1].until(low.job.id, "paused")["reason"].startswith(f"preempted by {high}")
+
+
 def test_a_job_of_a_control_plane_that_stops_goes_on_at_another(group: Group) -> None:
     attempt, follower, other = group.run()
     attempt.obeys.set()
