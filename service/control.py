@@ -29,6 +29,7 @@ from service.store import JobRow, Store
 from service.takeover import Takeover
 from service.telemetry import Snapshot, Telemetry
 from service.tenants import Tenants
+from service.turns import Turns
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.outbox import Outbox
 from service.webhooks.registry import Webhooks
@@ -87,6 +88,7 @@ class ControlPlane:
         self.telemetry.show(self._snapshot)
         self.models = Models()
         self.evaluations = Evaluations()
+        self.turns = Turns()
         self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""

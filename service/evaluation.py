@@ -2,6 +2,8 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -177,18 +179,31 @@ def _regression(model: Model, found: "Evaluated") -> dict[str, object]:
 
 
 class Evaluations:
-    """Evaluations by job, those asked last kept in memory; one is computed at a time."""
+    """Evaluations by job, those asked last kept in memory; one is computed at a time, and waited for by those who ask
+    for it, or for another one that is not known yet."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, Evaluation] = OrderedDict()
+    def __init__(self, compute: Callable[[Model, JobSpec, TableFile], Evaluation] = evaluation_of) -> None:
+        self._compute = compute
+        self._lock, self._computing = threading.Lock(), threading.Lock()
+        self._known: OrderedDict[str, Future[Evaluation]] = OrderedDict()
 
     def get(self, job_id: str, model: Model, spec: JobSpec, file: TableFile) -> Evaluation:
         """That of a job, whose model and validation data never change. Raises DataMissing, BadData."""
         with self._lock:
-            if job_id not in self._known:
-                self._known[job_id] = evaluation_of(model, spec, file)
+            found = self._known.get(job_id)
+            is_ours = found is None
+            if found is None:
+                found = self._known[job_id] = Future()
             self._known.move_to_end(job_id)
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
-            return self._known[job_id]
+        if is_ours:
+            try:
+                with self._computing:
+                    found.set_result(self._compute(model, spec, file))
+            except BaseException as error:
+                with self._lock:
+                    self._known.pop(job_id, None)
+                found.set_exception(error)
+                raise
+        return found.result()

@@ -23,7 +23,13 @@ DETAILS: dict[int, str] = {
     500: f"the service failed at this request; its log says more under {REQUEST_ID}",
     503: "the database is being opened; try again in a moment",
 }
+COMPUTED = (
+    "100 requests of the tenant wait already for predictions, evaluations, previews or histograms, of which 4 are "
+    "computed at once; expected fewer"
+)
+OF_MODELS: dict[int, str] = {429: COMPUTED}
 OF_DATASETS: dict[int, str] = {
+    429: COMPUTED,
     404: "there is no data set adult",
     413: "got 3000000000 bytes, expected at most 2,147,483,648",
     415: "got application/x-pickle, expected Content-Type: text/csv, application/vnd.apache.parquet or "
@@ -64,7 +70,8 @@ WRONG_BODY: Json = {"field": "body", "got": "Expecting value at line 1, column 1
 
 def problem_example(operation: str, tag: str, status: int) -> Json:
     """What the operation, of the resource `tag`, answers with that status."""
-    of_tag = {"datasets": OF_DATASETS, "keys": OF_KEYS, "tenants": OF_TENANTS, "webhooks": OF_WEBHOOKS}.get(tag, {})
+    of_tags = {"datasets": OF_DATASETS, "models": OF_MODELS, "keys": OF_KEYS, "tenants": OF_TENANTS}
+    of_tag = {**of_tags, "webhooks": OF_WEBHOOKS}.get(tag, {})
     details = {**DETAILS, **of_tag, 409: CONFLICTS.get(operation)}
     wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
     example: Json = {

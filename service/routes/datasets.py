@@ -20,7 +20,7 @@ from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
 from service.openapi import binary_body, errors
 from service.reports import finite
-from service.routes.parameters import Control, Cursor, DatasetKey, Limit, like
+from service.routes.parameters import TURN, Control, Cursor, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
 from shared.errors import InvalidInput, TooLarge, UnsupportedMedia
@@ -227,7 +227,7 @@ def get_dataset(dataset: DatasetKey, who: Reader, control: Control) -> Dataset:
     return Dataset.of(control.catalog.find(who.tenant, dataset))
 
 
-@router.get("/{dataset}/preview", response_model=Preview, responses=errors(404, 422, 503))
+@router.get("/{dataset}/preview", dependencies=[TURN], response_model=Preview, responses=errors(404, 422, 429, 503))
 def preview_dataset(
     dataset: DatasetKey,
     who: Reader,
@@ -243,7 +243,12 @@ def preview_dataset(
     return JSONResponse({"rows": finite(head)})
 
 
-@router.get("/{dataset}/histograms", response_model_exclude_unset=True, responses=errors(404, 409, 422, 503))
+@router.get(
+    "/{dataset}/histograms",
+    dependencies=[TURN],
+    response_model_exclude_unset=True,
+    responses=errors(404, 409, 422, 429, 503),
+)
 def get_histograms(
     dataset: DatasetKey, who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None
 ) -> HistogramPage:

@@ -6,7 +6,7 @@ from service.auth import Reader
 from service.evaluation import Evaluation
 from service.openapi import errors
 from service.routes.models import check_succeeded
-from service.routes.parameters import Control, JobId
+from service.routes.parameters import TURN, Control, JobId
 from service.views import CheckpointPage, KeptCheckpoint
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.plan import Plan
@@ -14,7 +14,12 @@ from shared.plan import Plan
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 
 
-@router.get("/evaluation", response_model_exclude_unset=True, responses=errors(404, 409, 422, 503))
+@router.get(
+    "/evaluation",
+    dependencies=[TURN],
+    response_model_exclude_unset=True,
+    responses=errors(404, 409, 422, 429, 503),
+)
 def get_evaluation(job_id: JobId, who: Reader, control: Control) -> Evaluation:
     """Judge the model of a job that has succeeded, on the rows that it was validated on."""
     check_succeeded(control, who.tenant, job_id)

@@ -11,7 +11,7 @@ from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import RowsBody
 from service.openapi import errors, json_body
-from service.routes.parameters import Control, JobId
+from service.routes.parameters import TURN, Control, JobId
 from service.views import Predictions, PredictRequest
 from shared.errors import Conflict, NotFound
 
@@ -49,8 +49,9 @@ def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:
 
 @router.post(
     "/predict",
+    dependencies=[TURN],
     response_model_exclude_unset=True,
-    responses=errors(400, 404, 409, 413, 415, 422, 503),
+    responses=errors(400, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=json_body(PredictRequest, ROWS),
 )
 def predict(job_id: JobId, data: RowsBody, who: Reader, control: Control) -> Predictions:

@@ -5,16 +5,19 @@ to a thread and back takes longer than all of these together.
 """
 
 import re
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
+from service.auth import Reader
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
 __all__ = [
     "EVENT_ID",
+    "TURN",
     "ULID",
     "Control",
     "Cursor",
@@ -28,6 +31,7 @@ __all__ = [
     "known_as",
     "known_query",
     "like",
+    "turn_of",
 ]
 
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
@@ -70,6 +74,16 @@ async def _key_id(key_id: Annotated[str, in_path("key", "key_ab12cd34", KEY_ID)]
 Control = Annotated[ControlPlane, Depends(_control)]
 JobId = Annotated[str, Depends(_job_id)]
 KeyId = Annotated[str, Depends(_key_id)]
+
+
+async def turn_of(who: Reader, control: Control) -> AsyncIterator[None]:
+    """Has a turn of who asks, until the answer is made."""
+    async with control.turns.of(who.tenant):
+        yield
+
+
+TURN = Depends(turn_of)
+"""Of a route that computes for long; it comes before the body is read."""
 TenantName = Annotated[str, Path(description="The tenant's name.", examples=["risk"])]
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])

@@ -1,5 +1,7 @@
 """How good a model is, and its checkpoints, through the service; training is real."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics
 
-from service.evaluation import evaluation_of
+from service.evaluation import Evaluations, evaluation_of
+from shared.errors import DataMissing
 from shared.plan import Plan
 from support.service_in_process import CSV, Service
 
@@ -133,3 +136,33 @@ def test_checkpoints_are_listed_newest_first(service: Service) -> None:
     (folder / ".half.partial").touch()
     found = service.http.get(f"/v1/jobs/{job_id}/checkpoints").json()["items"]
     assert found == [{"step": 12, "sha256": "b" * 64}, {"step": 7, "sha256": "a" * 64}]
+
+
+def test_what_is_known_waits_for_nothing_and_who_ask_at_once_share_what_is_computed() -> None:
+    begun, goes_on, computed = threading.Event(), threading.Event(), []
+
+    def compute(model: Any, spec: Any, file: Any) -> Any:
+        computed.append(model)
+        if model == "slow":
+            begun.set()
+            assert goes_on.wait(20)
+        if model == "gone":
+            raise DataMissing("gone")
+        return f"of {model}"
+
+    evaluations = Evaluations(compute)
+
+    def ask(name: Any) -> Any:
+        return evaluations.get(name, name, None, None)  # type: ignore[arg-type]
+
+    assert ask("known") == "of known"
+    with ThreadPoolExecutor(2) as threads:
+        slow = [threads.submit(ask, "slow") for _ in range(2)]
+        assert begun.wait(20)
+        assert ask("known") == "of known"
+        goes_on.set()
+        assert [each.result() for each in slow] == ["of slow"] * 2
+    for _ in range(2):
+        with pytest.raises(DataMissing):
+            ask("gone")
+    assert computed == ["known", "slow", "gone", "gone"], "only what was found is kept"

@@ -1,0 +1,40 @@
+"""Whose turn it is to have something computed at once: a few requests of each tenant, so that it leaves threads and
+connections to the others; the rest wait, without a thread, and before their bodies are read."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.errors import TooManyRequests
+
+__all__ = ["Turns"]
+
+AT_ONCE = 4  # of the 40 threads that answer requests, and the 15 connections to the database
+MAY_WAIT = 100
+
+
+class Turns:
+    """The turns of all tenants. Used by one thread, that of the event loop."""
+
+    def __init__(self, at_once: int = AT_ONCE, may_wait: int = MAY_WAIT) -> None:
+        self._at_once, self._may_wait = at_once, may_wait
+        self._here: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def of(self, tenant: str) -> AsyncIterator[None]:
+        """Waits for a turn of the tenant, and has it. Raises TooManyRequests where too many wait already."""
+        if self._here[tenant] >= self._at_once + self._may_wait:
+            raise TooManyRequests(
+                f"{self._may_wait} requests of the tenant wait already for predictions, evaluations, previews or "
+                f"histograms, of which {self._at_once} are computed at once; expected fewer"
+            )
+        self._here[tenant] += 1
+        try:
+            async with self._turns.setdefault(tenant, asyncio.Semaphore(self._at_once)):
+                yield
+        finally:
+            self._here[tenant] -= 1
+            if not self._here[tenant]:
+                del self._here[tenant], self._turns[tenant]
