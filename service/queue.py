@@ -28,6 +28,8 @@ HELD = ("cpus_min", "cpus_max", "workers", "cpus_wanted", "cpus_held", "requeste
 RUNNING = ("number", "id", "tenant", "epoch", "priority", *HELD, "progress", "started_at")
 LATER = ("retry_at", "preempted_by", "reserved_at")
 
+ANY = 2**31 - 1  # CPUs: as many as the column can hold
+
 WaitingRow = Row[Any]
 
 
@@ -45,11 +47,8 @@ class Queue:
             names = _tenants(connection)
             each = max(FEWEST, limit // max(1, len(names)))
             for tenant in names:
-                query = _waiting().where(jobs.c.tenant == tenant)
-                if cpus is not None:
-                    query = query.where(jobs.c.cpus_min <= cpus)
-                order = jobs.c.priority.desc(), jobs.c.number
-                found += connection.execute(query.order_by(*order).limit(each)).all()
+                asked = {"tenant": tenant, "each": each, "cpus": ANY if cpus is None else cpus}
+                found += connection.execute(HEAD, asked).all()
         return found
 
     def too_large(self, cpus: int) -> Sequence[WaitingRow]:
@@ -99,9 +98,7 @@ class Queue:
         with self._database.reading() as connection:
             names = {*_tenants(connection, WAITS), *_tenants(connection, jobs.c.state == JobState.RUNNING)}
             for name in names:
-                ended = jobs.c.state == JobState.SUCCEEDED, jobs.c.tenant == name
-                query = sa.select(jobs.c.started_at, jobs.c.finished_at).where(*ended)
-                rows = connection.execute(query.order_by(jobs.c.number.desc()).limit(OF_LATE)).all()
+                rows = connection.execute(LAST_ENDED, {"tenant": name}).all()
                 found[name] = [max(0.0, seconds_between(row.started_at, row.finished_at)) for row in rows]
         everybody = [seconds for each in found.values() for seconds in each]
         return {name: fmean(each or everybody) for name, each in found.items() if each or everybody}
@@ -131,6 +128,21 @@ def _runs(job_id: str) -> tuple[sa.ColumnElement[bool], ...]:
 def _waiting() -> sa.Select[Any]:
     columns = [jobs.c[name] for name in (*NAMES, *LATER)]
     return sa.select(*columns, tenants.c.served_at).outerjoin(tenants, tenants.c.name == jobs.c.tenant).where(WAITS)
+
+
+# Made once, as to make a statement takes longer than to have it answered, and there may be a thousand tenants.
+HEAD = (
+    _waiting()
+    .where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.cpus_min <= sa.bindparam("cpus"))
+    .order_by(jobs.c.priority.desc(), jobs.c.number)
+    .limit(sa.bindparam("each", type_=sa.Integer))
+)
+LAST_ENDED = (
+    sa.select(jobs.c.started_at, jobs.c.finished_at)
+    .where(jobs.c.state == JobState.SUCCEEDED, jobs.c.tenant == sa.bindparam("tenant"))
+    .order_by(jobs.c.number.desc())
+    .limit(OF_LATE)
+)
 
 
 def _tenants(connection: Connection, which: sa.ColumnElement[bool] = WAITS) -> Sequence[str]:
