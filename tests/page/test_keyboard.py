@@ -1,0 +1,57 @@
+"""What is done with the keyboard alone: every key is pressed where Tab has led to."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from support.running_service import RunningService
+
+pytestmark = [pytest.mark.page, pytest.mark.ray]
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    """Presses Tab until that has the focus."""
+    wanted.wait_for(state="attached")
+    for _ in range(150):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not lead to {wanted}")
+
+
+def test_a_job_is_paused_resumed_and_cancelled_by_keyboard(page: Page, service: RunningService) -> None:
+    job = service.submit(dataset="wine", target="quality", epochs=20_000, name="by keyboard")
+    page.goto(f"/#/jobs/{job['id']}")
+    for name, state in (("Pause", "paused"), ("Resume", "running"), ("Cancel", "cancelled")):
+        button = page.get_by_role("button", name=name, exact=True)
+        expect(button).to_be_enabled(timeout=30_000)
+        tab_to(page, button)
+        page.keyboard.press("Enter")
+        service.until(job["id"], state)
+
+
+def test_jobs_are_ticked_and_compared_by_keyboard(page: Page, service: RunningService, trained: str) -> None:
+    service.trained(dataset="wine", target="quality", epochs=1, name="another wine")
+    page.goto("/#/jobs")
+    for name in ("another wine", "a wine"):
+        tab_to(page, page.get_by_role("checkbox", name=f"Compare {name}", exact=True))
+        page.keyboard.press("Space")
+    tab_to(page, page.get_by_role("link", name="Compare 2"))
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"#/compare\?jobs="))
+    expect(page.get_by_role("main")).to_contain_text("another wine")
+
+
+def test_a_file_is_chosen_and_uploaded_by_keyboard(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "by-keyboard.csv"
+    file.write_text("a,b\n" + "1,2\n3,4\n" * 20)
+    page.goto("/#/datasets")
+    tab_to(page, page.locator("input[type=file]"))
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(file)
+    tab_to(page, page.get_by_role("button", name="Upload"))
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="by-keyboard").wait_for()
