@@ -57,6 +57,48 @@ def test_axe_finds_nothing_in_any_view(
     assert {view: wrong for view, wrong in found.items() if wrong} == {}
 
 
+def test_axe_finds_nothing_where_a_job_runs_pauses_or_fails_where_nothing_is_and_where_no_answer_comes(
+    browser: Browser, service: RunningService
+) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe is not installed: make page")
+    spec = {"dataset": "wine", "target": "quality"}
+    failing = {"optimizer": {"type": "sgd", "learning_rate": 500.0}, "preprocessing": {"standardize": False}}
+    failed, long = service.submit(**spec, **failing)["id"], service.submit(**spec, epochs=20_000)["id"]
+    service.until(failed, "failed")
+    service.until(long, "running")
+    context = signed_in(browser, service, color_scheme="light", reduced_motion="reduce")
+    page = context.new_page()
+    found = {}
+
+    def look(state: str, *views: str) -> None:
+        for view in views:
+            page.goto(f"/#/{view}")
+            page.reload()
+            page.get_by_role("heading", level=1).first.wait_for()
+            page.get_by_role("status", name="Loading").first.wait_for(state="detached")
+            found[f"{state}: {view}"] = violations(page)
+
+    look("failed", f"jobs/{failed}", f"jobs/{failed}/logs", f"jobs/{failed}/quality", f"jobs/{failed}/try")
+    look("running", "jobs", f"jobs/{long}", f"jobs/{long}/history", f"jobs/{long}/logs", "cluster")
+    service.act(long, "pause")
+    service.until(long, "paused")
+    look("paused", f"jobs/{long}", f"jobs/{long}/history")
+    service.act(long, "cancel")
+    nothing = {"items": [], "next_cursor": None}
+    lists = re.compile(r"/v1/(jobs|datasets)\?")
+    page.route(lists, lambda route: route.fulfill(json=nothing))
+    look("empty", "jobs", "datasets", "new", "compare")
+    page.unroute(lists)
+    page.route("**/v1/**", lambda route: route.fulfill(status=503, json={"detail": "the database does not answer"}))
+    for view in ("jobs", "datasets", "cluster", f"jobs/{failed}"):
+        page.goto(f"/#/{view}")
+        page.get_by_role("alert").first.wait_for()
+        found[f"no answer: {view}"] = violations(page)
+    context.close()
+    assert {view: wrong for view, wrong in found.items() if wrong} == {}
+
+
 def test_a_bad_file_is_refused_by_row_and_column_and_a_good_one_is_taken(page: Page, tmp_path: Path) -> None:
     bad, good = tmp_path / "bad.csv", tmp_path / "good.csv"
     bad.write_text("a,b\n1,2\n3\n5,6\n")
