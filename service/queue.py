@@ -24,7 +24,8 @@ OF_LATE = 20  # jobs of a tenant whose mean runtime is expected of the next
 TOO_LARGE = 100  # of those that need more than the cluster has: enough to tell them so
 
 NAMES = ("number", "id", "tenant", "state", "epoch", "reason", "priority", "cpus_min", "cpus_max")
-HELD = ("cpus_min", "cpus_max", "workers", "cpus_wanted", "cpus_held", "requested", "preempted_by")
+CPUS = ("cpus_wanted", "cpus_held")
+HELD = ("cpus_min", "cpus_max", "workers", "requested", "preempted_by")
 RUNNING = ("number", "id", "tenant", "epoch", "priority", *HELD, "progress", "started_at")
 LATER = ("retry_at", "preempted_by", "reserved_at")
 
@@ -75,7 +76,9 @@ class Queue:
 
     def running(self) -> Sequence[Row[Any]]:
         """Those that run, at whichever control plane, with the CPUs that they hold and how far they are."""
-        query = sa.select(*(jobs.c[name] for name in RUNNING)).where(jobs.c.state == JobState.RUNNING)
+        # A service that is older than these columns, and shares the database while it is replaced, does not set them.
+        known = [sa.func.coalesce(jobs.c[name], jobs.c.workers).label(name) for name in CPUS]
+        query = sa.select(*(jobs.c[name] for name in RUNNING), *known).where(jobs.c.state == JobState.RUNNING)
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
