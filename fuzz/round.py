@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fuzz.table import Seeded
 
@@ -26,8 +28,10 @@ class Round:
     """Failures that differ, errors of the tool included."""
     phases: tuple[str, ...]
     """Those that were gone through."""
+    right: dict[str, int]
+    """How many right requests each operation was sent …"""
     accepted: dict[str, int]
-    """How many right requests each operation took."""
+    """… and how many of them it took."""
     said: str
     """All that Schemathesis wrote: each failure with the request that brings it about."""
 
@@ -58,9 +62,12 @@ def fuzzed(url: str, key: str, seeded: Seeded, seed: int, examples: int, folder:
         cases=told["test_cases"]["generated"],
         failed=len(told["failures"]) + len(told["errors"]) + unfinished,
         phases=tuple(name for name, phase in told["phases"].items() if phase["status"] in ("success", "failure")),
-        accepted={
-            operation: sum(phase["accepted"] for phase in phases.values())
-            for operation, phases in told["valid_rates"].items()
-        },
+        right=_sums(told["valid_rates"], lambda phase: sum(phase.values())),
+        accepted=_sums(told["valid_rates"], lambda phase: phase["accepted"]),
         said=done.stdout,
     )
+
+
+def _sums(rates: Mapping[str, Mapping[str, Any]], count: Callable[[Mapping[str, int]], int]) -> dict[str, int]:
+    """By operation, over all phases."""
+    return {operation: sum(map(count, phases.values())) for operation, phases in rates.items()}

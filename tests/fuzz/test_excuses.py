@@ -7,9 +7,14 @@ import pytest
 
 from fuzz.excuses import ACCEPTED, EXCUSES, NOTHING_WRONG, REFUSED, is_excused
 
+SAID = {"target": "a column of the data set: a, b", "workers.max": "at least min"}
 
-def answer(status: int, *fields: str) -> Any:
-    return SimpleNamespace(status_code=status, json=lambda: {"errors": [{"field": field} for field in fields]})
+
+def answer(status: int, *fields: str, **expected: str) -> Any:
+    """One that says of fields what the service says of them, or something else."""
+    said = {**{field: SAID.get(field, "") for field in fields}, **expected}
+    errors = [{"field": field, "expected": words} for field, words in said.items()]
+    return SimpleNamespace(status_code=status, json=lambda: {"errors": errors})
 
 
 @pytest.mark.parametrize(
@@ -19,6 +24,10 @@ def answer(status: int, *fields: str) -> Any:
         (REFUSED, "submit_job", answer(422, "target", "workers.max"), True),
         (REFUSED, "submit_job", answer(422, "target", "labels.x"), False),
         (REFUSED, "submit_job", answer(422, "target "), False),
+        (REFUSED, "submit_job", answer(422, target="a text"), False),
+        (REFUSED, "submit_job", answer(422, **{"preprocessing.missing": "no missing values or …"}), True),
+        (REFUSED, "submit_job", answer(422, "target", epochs="an integer from 1 to 1,000,000,000"), False),
+        (REFUSED, "submit_job", answer(422, epochs="at most 1,000 steps; 10 an epoch make 10,000"), True),
         (REFUSED, "submit_job", answer(400, "target"), False),
         (REFUSED, "list_jobs", answer(422, "target"), False),
         (REFUSED, "submit_job", answer(422), False),
