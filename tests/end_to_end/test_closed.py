@@ -13,7 +13,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from support.running_service import RunningService
+from support.running_service import DATA, RunningService
 from workers.ray_environment import RAYS_OWN, TOKEN
 
 pytestmark = pytest.mark.ray
@@ -46,7 +46,20 @@ class Listener(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def processes(service: RunningService) -> set[int]:
+def training(service: RunningService) -> Iterator[None]:
+    """A job trains with three workers meanwhile, for what its processes open counts too."""
+    service.upload("closed", DATA / "wine-quality-white.csv")
+    spec = {"dataset": "closed", "target": "quality", "layers": [{"type": "dense", "units": 8}], "epochs": 1_000_000}
+    job_id = service.submit(**spec, workers={"min": 3, "max": 3})["id"]
+    assert any(kind == "progress" and data["step"] > 0 for kind, data in service.events(job_id))
+    yield
+    assert service.job(job_id)["state"] == "running", "it was to train all the while"
+    service.act(job_id, "cancel")
+    service.until(job_id, "cancelled")
+
+
+@pytest.fixture(scope="module")
+def processes(service: RunningService, training: None) -> set[int]:
     """All processes of the service: those that descend from it, and those that bear its mark."""
     parents = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -86,8 +99,8 @@ def ray_folder(processes: set[int]) -> Path:
 # ---------------------------------------------------------------- listeners
 def test_everything_listens_on_loopback_alone(listeners: list[Listener], service: RunningService) -> None:
     titles = [told_by(each.process_id, "cmdline") for each in listeners]
-    for part in (b"chainrule", b"gcs_server", b"raylet", b"ray::RuntimeEnv"):  # else nothing was looked at
-        assert any(part in title for title in titles), titles
+    for part in (b"chainrule", b"gcs_server", b"raylet", b"ray::RuntimeEnv", b"ray::_Process"):
+        assert any(part in title for title in titles), titles  # else nothing was looked at
     assert service.http.base_url.port in [each.port for each in listeners]
     assert [each for each in listeners if each.host not in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]")] == []
     assert {each.kind for each in listeners} == {"tcp"}
@@ -134,7 +147,7 @@ def test_ray_takes_no_call_without_its_token(listeners: list[Listener], ray_fold
                 assert sorted(map(str, refused)) == [UNIMPLEMENTED] * 3 + [UNAUTHENTICATED], each
             assert UNAUTHENTICATED not in allowed
             asked += 1
-    assert asked >= 4  # the service, Ray's head, and the two servers of its node
+    assert asked >= 8  # the service, Ray's head, the two servers of its node, a coordinator and three workers
 
 
 def test_rays_agent_prepares_nothing_without_its_token(
