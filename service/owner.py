@@ -55,13 +55,16 @@ class Owner:
     def claim(self, lease: Lease) -> int | None:
         """Takes a running job whose lease is still as given, and fences its owner before.
 
+        A growth that has not come about is none any more: the CPUs for it may be gone, and whoever waited for it is.
         Returns the new epoch, or None when the lease was renewed, taken or given back meanwhile.
         """
+        wanted = sa.case((jobs.c.cpus_wanted < jobs.c.workers, jobs.c.cpus_wanted), else_=jobs.c.workers)
+        held = sa.func.coalesce(jobs.c.cpus_held, jobs.c.workers)
         seen = jobs.c.epoch == lease.epoch, jobs.c.lease_until == lease.lease_until
         claimed = (
             sa.update(jobs)
             .where(jobs.c.id == lease.job_id, jobs.c.state == JobState.RUNNING, *seen)
-            .values(epoch=jobs.c.epoch + 1, **self.of_lease())
+            .values(epoch=jobs.c.epoch + 1, cpus_wanted=wanted, cpus_held=held, **self.of_lease())
         )
         with self._database.writing() as connection:
             epoch: int | None = connection.scalar(claimed.returning(jobs.c.epoch))

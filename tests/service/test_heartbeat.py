@@ -99,6 +99,17 @@ def history(plane: ControlPlane, job_id: str) -> list[str]:
 
 
 # ---------------------------------------------------------------- the owner
+def test_a_growth_that_has_not_come_about_is_forgotten_by_whoever_takes_the_job_over(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    for cpus, wanted in ((4, 1), (0, 0)):  # what was to be given up is
+        plane.store.queue.resize(attempt.job.id, cpus)
+        (lease,) = other.store.owner.leases()
+        assert other.store.owner.claim(lease) is not None
+        assert other.store.any_job(attempt.job.id).cpus_wanted == wanted
+
+
 def test_an_attempt_for_which_there_can_be_no_thread_is_nobodys_once_its_lease_is_over(
     plane: ControlPlane, other: ControlPlane, database: Database
 ) -> None:

@@ -41,6 +41,11 @@ export async function openSession(): Promise<void> {
   await look();
 }
 
+/** A link that is opened where the page is open already changes the fragment alone, and loads nothing. */
+addEventListener("hashchange", () => {
+  if (location.hash.startsWith("#signin=")) void openSession();
+});
+
 /** Signs in by the link after all; says why not where that fails, and asks again. */
 export async function followLink(): Promise<void> {
   await redeem(offered);
