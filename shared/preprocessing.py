@@ -192,10 +192,11 @@ def columns_from_rows(rows: Sequence[Mapping[str, Any]], fitted: FittedPreproces
 
 
 def _check_names(rows: Sequence[Mapping[str, Any]], fitted: FittedPreprocessing, errors: list[FieldError]) -> None:
-    known = {feature.name for feature in fitted.features}
+    names = [feature.name for feature in fitted.features]
+    known = set(names)
     targets = {target.name for target in fitted.targets}
     for index, row in enumerate(rows):
-        for name in row.keys() - known if row.keys() != known else ():
+        for name in [name for name in row if name not in known] if row.keys() != known else ():
             what = (
                 "no value for the target, which is what is predicted"
                 if name in targets
@@ -203,8 +204,8 @@ def _check_names(rows: Sequence[Mapping[str, Any]], fitted: FittedPreprocessing,
             )
             errors.append(FieldError(f"rows[{index}].{name}", row[name], what))
         errors.extend(
-            FieldError(f"rows[{index}].{name}", None, "a value, or null where it is missing")
-            for name in (known - row.keys() if row.keys() != known else ())
+            FieldError(f"rows[{index}].{name}", None, "a value for each feature of the model: null where it is missing")
+            for name in ([name for name in names if name not in row] if row.keys() != known else ())
         )
         if len(errors) >= MAX_ERRORS:
             return

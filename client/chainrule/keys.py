@@ -1,6 +1,7 @@
 """Where a client finds its key: what it was given, what the environment says, and for a local service the admin key."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +13,7 @@ __all__ = ["EXPECTED", "find_key", "read_key"]
 
 EXPECTED = "expected one in CHAINRULE_API_KEY, in a file named by --key-file, or, beside a local service, its admin.key"
 ADMIN_KEY = "admin.key"
+_KEY = re.compile(r"[!-~]+")  # what a header takes; anything else would be told in full by whoever refuses it
 
 
 def find_key(url: str, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -26,11 +28,12 @@ def find_key(url: str, environment: Mapping[str, str] = os.environ) -> str | Non
 
 
 def read_key(path: Path) -> str | None:
-    """The key that a file holds; None where there is no such file, or not for us."""
+    """The key that a file holds, alone; None where there is no such file, or not for us, or something else in it."""
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
+    return key if _KEY.fullmatch(key) else None
 
 
 def is_loopback(url: str) -> bool:

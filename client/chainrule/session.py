@@ -63,7 +63,8 @@ class Session:
 
         key = None if self.key_file is None else read_key(self.key_file)
         if self.key_file is not None and key is None:
-            raise InvalidFile(f"{self.key_file}: got no key there, expected a file that we may read and that holds one")
+            expected = "a file that we may read and that holds one key alone"
+            raise InvalidFile(f"{self.key_file}: got no key there, expected {expected}")
         return Client(self.url, key, transport=self.transport)
 
     def console(self, *, stderr: bool = False) -> "Console":

@@ -50,13 +50,18 @@ class Source:
             yield path
 
 
+def _is_path(text: str) -> bool:
+    """Whether it names a file rather than a data set, whose name may be that of a file without a suffix, too."""
+    return "/" in text or files.is_table(text) or (Path(text).suffix != "" and Path(text).is_file())
+
+
 def source_of(data: Any, y: Any, target: str | Sequence[str] | None) -> Source | str:
     """What to upload, or the id or name of a data set that is there. Raises InvalidInput and InvalidFile."""
     if isinstance(data, Dataset | str | Path) and y is not None:
         raise InvalidInput.of("y", type(y).__name__, "no y: the target is a column of the file or data set")
     if isinstance(data, Dataset):
         return data.id
-    if isinstance(data, Path) or (isinstance(data, str) and ("/" in data or files.is_table(data))):
+    if isinstance(data, Path) or (isinstance(data, str) and _is_path(data)):
         path = Path(data)
         files.media_of(path)
         if not path.is_file():

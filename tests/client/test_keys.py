@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chainrule import Client, Unauthorized
-from chainrule.keys import find_key
+from chainrule.keys import find_key, read_key
 from service.registration import registered
 from support.fake_service import FakeService, problem
 
@@ -32,6 +32,13 @@ def test_the_environments_key_comes_before_what_is_found(tmp_path: Path, environ
     write(tmp_path / "data", "found")
     assert find_key(URL, {**environment, "CHAINRULE_API_KEY": "given"}) == "given"
     assert find_key("http://elsewhere", {**environment, "CHAINRULE_API_KEY": "given"}) == "given"
+
+
+@pytest.mark.parametrize("content", ["one\ntwo", "one two", "k\u00e9y", "", "\n"])
+def test_a_file_that_holds_something_else_than_a_key_holds_none(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(content)
+    assert read_key(path) is None
 
 
 @pytest.mark.parametrize("url", [URL, "http://localhost:8400", "http://[::1]:8400", "http://127.8.9.1"])
@@ -61,12 +68,12 @@ def test_the_key_of_a_local_service_is_for_no_other_host(tmp_path: Path, environ
 
 def test_a_running_service_is_found_by_its_port_from_any_folder(tmp_path: Path, environment: dict[str, str]) -> None:
     write(tmp_path / "data", "usual")
-    folder = write(tmp_path / "elsewhere", "its own")
+    folder = write(tmp_path / "elsewhere", "its-own")
     with registered(URL, 8400, folder):
         record = tmp_path / "state" / "chainrule" / "services" / "8400.json"
         assert record.stat().st_mode & 0o777 == 0o600
         assert json.loads(record.read_text()) == {"url": URL, "data_dir": str(folder), "pid": os.getpid()}
-        assert find_key(URL, environment) == "its own"
+        assert find_key(URL, environment) == "its-own"
         assert find_key("http://127.0.0.1:8401", environment) == "usual"
         assert find_key("http://127.0.0.1:99999", environment) == "usual", "which is no port"
     assert not record.exists()
@@ -75,7 +82,7 @@ def test_a_running_service_is_found_by_its_port_from_any_folder(tmp_path: Path, 
 def test_what_a_killed_service_left_is_not_believed_and_removed_by_the_next(
     tmp_path: Path, environment: dict[str, str], dead_process: int
 ) -> None:
-    folder = write(tmp_path / "elsewhere", "its own")
+    folder = write(tmp_path / "elsewhere", "its-own")
     record = tmp_path / "state" / "chainrule" / "services" / "8400.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"url": URL, "data_dir": str(folder), "pid": dead_process}))

@@ -116,6 +116,15 @@ def test_columns_of_different_lengths_and_files_that_are_not_there_are_said(clie
             client.train(path, target="b")
 
 
+def test_a_file_of_the_current_folder_is_no_data_set_though_its_suffix_is_none_of_ours(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wine.xlsx").touch()
+    with pytest.raises(InvalidFile, match=r"got the suffix \.xlsx"):
+        client.train("wine.xlsx", target="b")
+
+
 def test_numbers_of_a_spec_may_be_numpys(service: FakeService, client: Client) -> None:
     client.train(COLUMNS, target="income", layers=[np.int64(8)], epochs=np.int64(3), l2=np.float32(0.5))
     spec = service.jobs["job_01"]["spec"]
