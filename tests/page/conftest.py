@@ -72,7 +72,8 @@ def digits(service: RunningService) -> str:
 
 @pytest.fixture
 def page(browser: Browser, service: RunningService) -> Iterator[Page]:
-    """At the list of jobs. What the browser complains of, or asks of anybody else, fails the test."""
+    """At the list of jobs. What the browser complains of, or asks of anybody else, fails the test. Jobs that a test has
+    left are cancelled, so that the next one has the CPUs."""
     context = signed_in(browser, service, viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(15_000)
@@ -81,4 +82,6 @@ def page(browser: Browser, service: RunningService) -> Iterator[Page]:
     page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     yield page
     context.close()
+    for job in service.http.get("/v1/jobs?state=queued&state=running&state=paused&limit=500").json()["items"]:
+        service.http.post(f"/v1/jobs/{job['id']}/cancel")
     assert watched.complaints == []

@@ -428,6 +428,7 @@ def test_more_windows_in_sight_than_connections_are_all_live(page: Page, service
     for window in windows:
         expect(window.get_by_role("main")).to_contain_text("Submitted.", timeout=20_000)
     windows[-1].get_by_role("button", name="Cancel").click()
+    windows[-1].get_by_role("button", name="Cancel for good").click()
     for window in windows:
         expect(window.get_by_role("main")).to_contain_text("cancelled by request", timeout=60_000)
 

@@ -29,6 +29,9 @@ def test_a_job_is_paused_resumed_and_cancelled_by_keyboard(page: Page, service: 
         expect(button).to_be_enabled(timeout=30_000)
         tab_to(page, button)
         page.keyboard.press("Enter")
+        if name == "Cancel":
+            tab_to(page, page.get_by_role("button", name="Cancel for good"))
+            page.keyboard.press("Enter")
         service.until(job["id"], state)
 
 
