@@ -23,11 +23,12 @@ from benchmarks.run import Run
 from chainrule import Client
 from examples.postgresql import PostgreSQL
 from examples.service_process import ServiceProcess
+from service.allocation import Running
 from service.database import WAITS, Database, jobs
-from service.fairness import InUse
 from service.jobs import JobState
 from service.scheduler import Scheduler
 from service.store import Store
+from shared.spec import HIGHEST_PRIORITY
 from workers.job import Node
 
 __all__ = ["divide", "measure", "passes_s"]
@@ -136,11 +137,8 @@ class _OneBusyCpu:
     def nodes(self) -> list[Node]:
         return [Node("node", "127.0.0.1", 1.0, 1 << 30, None)]
 
-    def running(self) -> list[Any]:
-        return []
-
-    def elsewhere(self, _here: Sequence[Any]) -> dict[str, InUse]:
-        return {"busy": InUse(1, 1)}
+    def running(self) -> list[Running]:
+        return [Running("busy", 1, 1, HIGHEST_PRIORITY, 0, workers=1, wanted=1, cpus=1, tenant="busy")]
 
     def look(self) -> None:
         """Nobody's jobs are there to be taken over."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, NamedTuple
 
 import httpx
@@ -113,7 +113,8 @@ def test_no_parameter_of_a_route_costs_a_thread() -> None:
 
     def found(dependant: Dependant) -> Iterator[str]:
         for inner in dependant.dependencies:
-            if not any(map(iscoroutinefunction, (inner.call, type(inner.call).__call__))):
+            is_awaited = any(map(iscoroutinefunction, (inner.call, type(inner.call).__call__)))
+            if not is_awaited and not isasyncgenfunction(inner.call):
                 yield str(inner.call)
             yield from found(inner)
 
