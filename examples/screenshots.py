@@ -148,7 +148,7 @@ def take(browser: Browser, client: Client, scheme: Any, jobs: dict[str, str], fo
             page.get_by_role("slider", name="Step").blur()
         picture(page, folder / f"{name}-{scheme}.png")
     page.goto("/#/new?dataset=wine")
-    page.get_by_label("batch_size", exact=True).fill("-3")
+    page.get_by_label("batch size", exact=True).fill("-3")
     page.get_by_text("expected an integer").first.wait_for()
     picture(page, folder / f"form-error-{scheme}.png")
     page.goto("/#/datasets")
