@@ -5,7 +5,7 @@ control plane finds out for itself.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.allocation import Decision, Running
@@ -68,18 +68,22 @@ class Places:
     def _estimated(self, decision: Decision, running: Sequence[Running], free: int) -> dict[str, str]:
         if not decision.waits:
             return {}
-        moment, lasts_s = self._wall_clock(), self._lasts_s()
+        runs = self._queue.running()
+        moment, lasts_s = (
+            self._wall_clock(),
+            self._lasts_s({job.tenant for job in decision.waits} | {job.tenant for job in runs}),
+        )
         stopping = {job.id for job in running if job.stopping} | decision.preempts.keys()
         ends = [
             Ends(job.workers, MAKES_ROOM_S if job.id in stopping else _remaining_s(job, moment, lasts_s))
-            for job in self._queue.running()
+            for job in runs
         ]
         found = starts_in(decision.waits, ends, free, lasts_s)
         return {job_id: later(moment, in_s) for job_id, in_s in found.items()}
 
-    def _lasts_s(self) -> Mapping[str, float]:
+    def _lasts_s(self, tenants: Collection[str]) -> Mapping[str, float]:
         if self._monotonic() >= self._times_at:
-            self._runtimes = self._queue.runtimes_s()
+            self._runtimes = self._queue.runtimes_s(tenants)
             self._times_at = self._monotonic() + RUNTIMES_EVERY_S
         return self._runtimes
 

@@ -1,16 +1,19 @@
 """The jobs that wait, in the database: seen in the order in which they are served, however many there are."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from service.catalog import Catalog
-from service.database import Database, jobs
+from service.database import Database, jobs, tenants
 from service.jobs import JobState, Move
-from service.queue import FEWEST, TOO_LARGE
+from service.queue import AT_MOST_TENANTS, FEW_TENANTS, FEWEST, TOO_LARGE
 from service.store import Store
 from support.jobs import TENANT, dataset, new_job, with_a_dataset
+
+MOMENT = "2026-11-27T10:00:00.000000Z"
 
 
 @pytest.fixture
@@ -27,12 +30,12 @@ def submitted(store: Store, **spec: Any) -> str:
     return str(store.add(new_job(**spec))[0].id)
 
 
-def copies(database: Database, job_id: str, count: int, **values: Any) -> None:
-    """As many more jobs like one that is there."""
+def copies(database: Database, job_id: str, count: int, at: str = "", **values: Any) -> None:
+    """As many more jobs like one that is there, with ids that begin with `at`."""
     with database.writing() as connection:
         row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one()._asdict() | values
         del row["number"], row["waits"]
-        rows = [row | {"id": f"{job_id}-{number}"} for number in range(count)]
+        rows = [row | {"id": f"{at or job_id}-{number}"} for number in range(count)]
         connection.execute(sa.insert(jobs), rows)
 
 
@@ -59,6 +62,37 @@ def test_thousands_of_jobs_of_one_tenant_do_not_hide_those_of_others(
     assert [job.id for job in head if job.tenant == "other"] == [theirs.id]
     assert FEWEST <= sum(job.tenant == TENANT for job in head) <= 200
     assert len(store.queue.too_large(4)) == TOO_LARGE
+
+
+def test_of_many_tenants_a_few_jobs_are_seen_each_the_first_by_priority_then_by_age(
+    database: Database, store: Store
+) -> None:
+    names = {f"tenant-{number}" for number in range(FEW_TENANTS + 1)}
+    for priority in (0, 3):
+        like = submitted(store, priority=priority)
+        for name in names:
+            copies(database, like, FEWEST - 1, tenant=name, at=f"{name}-{priority}")
+    seen = Counter((job.tenant, job.priority) for job in store.queue.head())
+    each = 200 // (FEW_TENANTS + 2)
+    assert {seen[name, 3] for name in names} == {FEWEST - 1}
+    assert {seen[name, 0] for name in names} == {min(each, 2 * (FEWEST - 1)) - (FEWEST - 1)}
+
+
+def test_of_very_many_tenants_those_are_seen_whose_turn_is_next(database: Database, store: Store) -> None:
+    like, running, urgent = submitted(store), submitted(store), submitted(store, priority=1)
+    names = [f"tenant-{number:03}" for number in range(AT_MOST_TENANTS + 50)]
+    for name in names:
+        copies(database, like, FEWEST + 1, tenant=name, at=name)
+    busy, served, last = names[:20], names[20:40], names[-1]
+    times = {"created_at": MOMENT, "served_at": MOMENT}
+    with database.writing() as connection:
+        connection.execute(sa.insert(tenants), [{"name": name, **times} for name in served])
+    for name in busy:
+        copies(database, running, 1, tenant=name, at=f"{name}-running", state="running", workers=1)
+    copies(database, urgent, 1, tenant=last, at=f"{last}-urgent")
+    seen = Counter(job.tenant for job in store.queue.head())
+    assert seen.keys() == {TENANT, last, *names[40 : 40 + AT_MOST_TENANTS - 2]}
+    assert {seen[name] for name in seen.keys() - {TENANT}} == {FEWEST}
 
 
 def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> None:
