@@ -63,7 +63,8 @@ def _are_usual(content: Bytes, delimiter: str, done_with: Callable[[int], None])
 
 # ---------------------------------------------------------------- row by row
 class _Grammar(NamedTuple):
-    """What cells and rows look like; possessive, so that each byte is looked at once."""
+    """What cells and rows look like; possessive, so that each byte is looked at once. What has alternatives repeats in
+    an atomic group, as before Python 3.11.5 a possessive repetition of it took what did not match (CPython 106052)."""
 
     rows: re.Pattern[bytes]
     """As many as there are, with the ends of their lines."""
@@ -80,9 +81,9 @@ class _Grammar(NamedTuple):
         spaces = b" *+" if delimiter != " " else b""  # they do not count
         quoted = rb'"[^"]*+(?:""[^"]*+)*+"'
         cell = rb'(?:%b%b(?=%b|[\r\n]|\Z)|(?!")[^%b\r\n]*+)' % (quoted, spaces, comma, comma)
-        cells = rb"%b(?:%b%b)*+" % (cell, comma, cell)
+        cells = rb"(?>%b(?:%b%b)*)" % (cell, comma, cell)
         patterns = (
-            rb"(?:%b(?:\r\n|[\r\n]))*+" % cells,
+            rb"(?>(?:%b(?:\r\n|[\r\n]))*)" % cells,
             rb"%b(?:\r\n|[\r\n]|\Z)" % cells,
             cell + comma,
             rb"%b[^%b\r\n]*+" % (quoted, comma),
