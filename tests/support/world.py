@@ -56,6 +56,7 @@ class SimulatedJob(ScriptedJob):
         super().__init__(job)
         self.resizes_at_once = False
         self.computes_on = self.asked_for = job.workers
+        self.missing = 0  # workers that are to be replaced as soon as there is a place for them
         self.over = False
 
     @property
@@ -70,7 +71,7 @@ class SimulatedJob(ScriptedJob):
         return asked and not self.over
 
     def resize(self, workers: int) -> None:
-        self.asked_for = workers
+        self.asked_for, self.missing = workers, 0
         super().resize(workers)
 
     def heed(self) -> None:
@@ -91,10 +92,16 @@ class SimulatedJob(ScriptedJob):
             self.compute_on(self.computes_on, "a worker died")
 
     def lose_workers(self, left: int) -> None:
-        """A node dies with all of its workers but so many, and there is nowhere to replace them."""
+        """A node dies with all of its workers but so many, and there is nowhere to replace them yet."""
+        self.missing += max(0, self.asked_for - left)
         self.asked_for = min(self.asked_for, left)
         self.computes_on = min(self.computes_on, left)
         self.compute_on(self.computes_on, "a node died")
+
+    def replace_workers(self, room: int) -> None:
+        """A node joins, with so many CPUs that nobody uses."""
+        replaced = 0 if self.over else min(self.missing, room)
+        self.asked_for, self.missing = self.asked_for + replaced, self.missing - replaced
 
     def finish(self, outcome: str, **data: Any) -> None:
         if not self.over:
@@ -129,7 +136,7 @@ class SimulatedCluster(ScriptedCluster):
         self.attempts = self.open()
         if job.id in {attempt.job.id for attempt in self.attempts}:
             self.wrong.append(f"{job.id} runs twice")
-        fits = sum(attempt.cpus for attempt in self.attempts) + job.workers <= self.cpus
+        fits = self.in_use() + job.workers <= self.cpus
         if not fits and not self.has_shrunk:
             self.wrong.append(f"{job.id} is launched on CPUs that are not free")
         if self.crowded or not fits:
@@ -141,6 +148,9 @@ class SimulatedCluster(ScriptedCluster):
         wanted = {(each.job_id, each.attempt) for each in sought if self.keeps_attempts}
         return {each.job.id: each for each in self.open() if (each.job.id, each.job.attempt) in wanted}
 
+    def in_use(self) -> int:
+        return sum(attempt.cpus for attempt in self.open())
+
     def open(self) -> list[SimulatedJob]:
         return [attempt for attempt in self.attempts if not attempt.closed.is_set()]
 
@@ -148,8 +158,10 @@ class SimulatedCluster(ScriptedCluster):
         """Nodes join or leave, with the processes on them: the newest attempts lose theirs."""
         self.has_shrunk |= cpus < self.cpus
         self.cpus = cpus
+        for attempt in self.open():
+            attempt.replace_workers(max(0, cpus - self.in_use()))
         for attempt in reversed(self.open()):
-            over = sum(each.cpus for each in self.open()) - cpus
+            over = self.in_use() - cpus
             if over <= 0:
                 return
             if attempt.cpus > over and not attempt.over:
@@ -335,7 +347,7 @@ class World:
         for job_id in self.untold:
             self._check_moves(job_id)
         self.untold.clear()
-        used = sum(attempt.cpus for attempt in self.cluster.open())
+        used = self.cluster.in_use()
         assert used <= self.cluster.cpus, f"{used} of {self.cluster.cpus} CPUs are in use"
         running = {lease.job_id for lease in self.store.owner.leases()}
         followed = {runner.attempt.job_id for runner in self.runners}
@@ -347,7 +359,7 @@ class World:
         waiting = [job for job in everybody if not self._is_to_be_tried_later(job)]
         able = [job for job in waiting if not self._is_held_back(job, waiting)]
         first = max((job.priority for job in able), default=0)
-        free = self.cluster.cpus - sum(attempt.cpus for attempt in self.cluster.open())
+        free = self.cluster.cpus - self.cluster.in_use()
         free -= sum(job.cpus_min for job in everybody if job not in waiting and job.priority > first)
         able = [job for job in able if job.priority == first]
         lower = [runner.state() for runner in self.runners if runner.attempt.priority < first]
