@@ -4,17 +4,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fuzz.table import Seeded
 
-__all__ = ["Round", "fuzzed"]
+__all__ = ["PHASES", "Round", "fuzzed"]
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,16 @@ class Round:
     """All that Schemathesis wrote: each failure with the request that brings it about."""
 
 
-def fuzzed(url: str, key: str, seeded: Seeded, seed: int, examples: int, folder: Path) -> Round:
+def fuzzed(
+    url: str, key: str, seeded: Seeded, seed: int, examples: int, folder: Path, phases: Sequence[str] = PHASES
+) -> Round:
     """Makes requests to the service at `url` with `key`, `examples` at most for each operation and phase; `folder`
     takes the report. Raises RuntimeError when there is none."""
     report = folder / f"round-{seed}.json"
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "run"]
     command += [f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {key}"]
     command += ["--seed", str(seed), "--max-examples", str(examples), "--workers", "1", "--no-color"]
+    command += ["--phases", ",".join(phases)]
     command += ["--report", "json", "--report-json-path", str(report)]
     done = subprocess.run(
         command,

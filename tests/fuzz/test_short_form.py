@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.round import fuzzed
+from fuzz.round import PHASES, fuzzed
 from fuzz.table import WEBHOOK_HOST, Seeded
 from service.settings import Settings
 from support.clusters import BriefCluster
 from support.service_in_process import WITHIN_S, Service
 
 SEED = 1
-PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 
 @pytest.fixture
@@ -41,9 +40,9 @@ def test_whatever_is_sent_with_a_key_that_reads_nothing_changes(service: Service
     reader = service.http.post("/v1/keys", json={"name": "reads", "scopes": ["read"]}).json()
     seeded = Seeded.at(service.http, own, reader["id"])
     before = everything(service)
-    found = fuzzed(service.url, reader["key"], seeded, SEED, 1, tmp_path)
+    found = fuzzed(service.url, reader["key"], seeded, SEED, 2, tmp_path, phases=("examples", "fuzzing"))
     assert found.failed == 0, found.said
-    assert found.cases > 500
+    assert found.cases > 150
     assert found.accepted["GET /v1/jobs"] > 0
     assert everything(service) == before
 
