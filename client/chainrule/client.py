@@ -13,7 +13,7 @@ import httpx
 from chainrule import files, safetensors
 from chainrule.body import json_body, json_text
 from chainrule.connection import LONGEST_WAIT_S, Connection, given, segment
-from chainrule.errors import ChainruleError, InvalidFile, NotFound, Refused, Unavailable, Unreachable
+from chainrule.errors import ChainruleError, InvalidFile, NotEnded, NotFound, Refused, Unavailable, Unreachable
 from chainrule.evaluation import Evaluation
 from chainrule.job import Job
 from chainrule.page import Page
@@ -244,7 +244,7 @@ class Client(Connection):
     def wait(self, job_id: str, timeout_s: float | None = None, *, patience_s: float = 60.0) -> Job:
         """The job once it has succeeded, failed or been cancelled.
 
-        A service that goes away meanwhile is waited for, `patience_s` at most. Raises TimeoutError after `timeout_s`.
+        A service that goes away meanwhile is waited for, `patience_s` at most. Raises NotEnded after `timeout_s`.
         """
         start = answered = time.monotonic()
         pause_s = 0.02
@@ -258,7 +258,7 @@ class Client(Connection):
                 if time.monotonic() - answered > patience_s:
                     raise
             if timeout_s is not None and time.monotonic() - start > timeout_s:
-                raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
+                raise NotEnded(f"job {job_id} has not ended within {timeout_s:g} s")
             self._sleep(pause_s)
             pause_s = min(pause_s * 1.25, 1.0)
 
@@ -283,7 +283,7 @@ class Client(Connection):
 
         `last_event_id` resumes after an event seen earlier. A service that goes away is waited for, `patience_s` at
         most; then Unreachable or Unavailable is raised; `on_break` is told of each try that failed. Raises NotFound for
-        a job that is not there, TimeoutError after `timeout_s`.
+        a job that is not there, NotEnded after `timeout_s`.
         """
         return self._followed(job_id, "events", last_event_id or "", patience_s, on_break, timeout_s)
 
@@ -336,7 +336,7 @@ class Client(Connection):
                 if on_break:
                     on_break(broken)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"job {job_id} has not ended within {timeout_s:g} s")
+                raise NotEnded(f"job {job_id} has not ended within {timeout_s:g} s")
             self._sleep(min(parser.retry_s or 0.5, LONGEST_WAIT_S))
             parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
 

@@ -4,6 +4,7 @@ ChainruleError
 ├── InvalidFile             a file on this side cannot be read as what it should be
 ├── InvalidInput            what was given is wrong, as can be seen on this side
 ├── InvalidSignature        what claims to be a webhook was not sent by the service, or not now
+├── NotEnded                a job has not ended in the time that was given to it; also a TimeoutError
 ├── Unreachable             no answer came from the service
 └── ServiceError            the service answered with an error
     ├── Refused             the request is wrong                               (400, 413, 415, 422, …)
@@ -27,6 +28,7 @@ __all__ = [
     "InvalidFile",
     "InvalidInput",
     "InvalidSignature",
+    "NotEnded",
     "NotFound",
     "Refused",
     "ServiceError",
@@ -49,6 +51,10 @@ class InvalidFile(ChainruleError):
 
 class InvalidSignature(ChainruleError):
     """What claims to be a webhook was not sent by the service, or long ago, or was changed on its way: ignore it."""
+
+
+class NotEnded(ChainruleError, TimeoutError):
+    """A job has not ended in the time that was given to it; it goes on."""
 
 
 class Unreachable(ChainruleError):

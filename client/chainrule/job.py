@@ -49,7 +49,7 @@ class Job(JobRecord):
         """Returns when it has succeeded, failed or been cancelled: look at `state`.
 
         It is shown meanwhile: live in a notebook, as a bar in a terminal. `progress=False` shows nothing, `True` writes
-        lines where there is neither. A service that goes away is waited for, a minute at most. Raises TimeoutError
+        lines where there is neither. A service that goes away is waited for, a minute at most. Raises NotEnded
         after `timeout_s`.
 
         To wait is only to look: Ctrl-C, or a notebook's stop button, ends the wait, and the job goes on. The interrupt
@@ -65,7 +65,7 @@ class Job(JobRecord):
             raise
 
     def follow(self, view: View, timeout_s: float | None = None) -> Self:
-        """Shows it in `view` until it has ended. Raises TimeoutError after `timeout_s`."""
+        """Shows it in `view` until it has ended. Raises NotEnded after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with view:
             self._wait_for_cpus(view, deadline)

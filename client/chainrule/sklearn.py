@@ -164,7 +164,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         finally:
             try:
                 self._leave(client, name)
-            except (ChainruleError, TimeoutError) as error:
+            except ChainruleError as error:
                 warnings.warn(f"the data set {name} or its job may be left on the service: {error}", stacklevel=5)
 
     def _leave(self, client: Client, name: str) -> None:

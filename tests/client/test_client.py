@@ -21,6 +21,7 @@ from chainrule import (
     Forbidden,
     InvalidFile,
     InvalidInput,
+    NotEnded,
     NotFound,
     Refused,
     ServiceError,
@@ -276,7 +277,7 @@ def test_wait_returns_the_job_as_it_ended(service: FakeService, client: Client, 
 
 def test_wait_gives_up_after_its_timeout(service: FakeService, client: Client) -> None:
     service.add_job(SPEC, "running")
-    with pytest.raises(TimeoutError, match="job_01 has not ended within 0 s"):
+    with pytest.raises(NotEnded, match="job_01 has not ended within 0 s"):
         client.wait("job_01", timeout_s=0)
 
 

@@ -10,7 +10,7 @@ import pandas
 import polars
 import pytest
 
-from chainrule import AsyncClient, Client, Conflict, Job
+from chainrule import AsyncClient, Client, Conflict, Job, NotEnded
 from chainrule.frames import frame
 from support.fake_service import FakeService, event
 
@@ -78,7 +78,7 @@ def test_a_wait_whose_task_is_cancelled_says_so_too(service: FakeService) -> Non
 
 
 def test_following_gives_up_after_its_timeout(job: Job) -> None:
-    with pytest.raises(TimeoutError, match="job_01 has not ended within 0 s"):
+    with pytest.raises(NotEnded, match="job_01 has not ended within 0 s"):
         list(job.events(timeout_s=0))
 
 
