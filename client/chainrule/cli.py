@@ -1,5 +1,6 @@
 """The command line: `chainrule COMMAND`. Loads only what the command needs, so that `serve` answers at once."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from chainrule.commands.webhooks import webhooks
 from chainrule.errors import ChainruleError
 from chainrule.session import Json, Session, exit_code, print_json, report
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 EPILOG = (
     "Exit codes: 0 done · 1 the job failed or was cancelled (train --follow, watch) · 2 wrong usage, or the input was "
@@ -25,8 +26,15 @@ EPILOG = (
 )
 
 
+OF_ALL_COMMANDS = ("--url", "--key-file")
+
+
 class Commands(TyperGroup):
     """The commands; an expected error becomes a line on stderr and an exit code, never a stack trace."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The options of all commands may also stand behind the command."""
+        return super().parse_args(ctx, _options_first(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -34,6 +42,26 @@ class Commands(TyperGroup):
         except ChainruleError as error:
             report(error)
             raise typer.Exit(exit_code(error)) from error
+
+
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    first, others = [], []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            others += [argument, *left]
+        elif argument in OF_ALL_COMMANDS:
+            first += [argument, _value_of(argument, left)]
+        else:
+            is_of_all = argument.partition("=")[0] in OF_ALL_COMMANDS
+            (first if is_of_all else others).append(argument)
+    return first + others
+
+
+def _value_of(option: str, arguments: Iterator[str]) -> str:
+    for value in arguments:
+        return value
+    raise typer.BadParameter("it requires a value", param_hint=option)
 
 
 app = typer.Typer(
@@ -107,8 +135,3 @@ app.command()(jobs.rm)
 app.command()(models.predict)
 app.command()(models.download)
 app.command()(version)
-
-
-def main() -> None:
-    """The entry point."""
-    app()

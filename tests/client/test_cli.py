@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
+from chainrule.__main__ import main
 from chainrule.cli import app
 from chainrule.session import ExitCode, Session
 from support.fake_service import FakeService, event, log_line, problem
@@ -399,6 +401,29 @@ def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     assert run("jobs", "--limit", "0").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--url", "http://nowhere", "jobs"],
+        ["jobs", "--url", "http://nowhere"],
+        ["jobs", "--url=http://nowhere", "--limit", "5"],
+        ["datasets", "list", "--key-file", "nothing", "--url", "http://nowhere"],
+    ],
+)
+def test_which_service_is_told_before_the_command_or_behind_it(
+    run: Run, service: FakeService, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nothing").write_text("cr_a_key\n")
+    Path("nothing").chmod(0o600)
+    service.answers = [httpx.ConnectError("Connection refused")]
+    assert run(*arguments).stderr.startswith("error: no answer from http://nowhere")
+
+
+def test_an_option_without_its_value_is_named(run: Run) -> None:
+    assert "Invalid value for --url: it requires a value" in run("jobs", "--url").stderr
+
+
 def test_help_tells_every_exit_code(run: Run) -> None:
     text = " ".join(run("--help").stdout.split())
     assert all(f"{int(code)} " in text.partition("Exit codes:")[2] for code in ExitCode)
@@ -412,3 +437,14 @@ def test_the_command_line_starts_without_http_tables_or_numbers(tmp_path: Path) 
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_while_it_loads_leaves_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "chainrule.cli", Loading("chainrule.cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == ExitCode.INTERRUPTED
