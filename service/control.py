@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.bell import Bell
 from service.catalog import Catalog
 from service.census import Census
+from service.concurrency import ConcurrencyLimit
 from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.database import AWAY, Database, reason_of
@@ -29,7 +30,6 @@ from service.store import JobRow, Store
 from service.takeover import Takeover
 from service.telemetry import Snapshot, Telemetry
 from service.tenants import Tenants
-from service.turns import Turns
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.outbox import Outbox
 from service.webhooks.registry import Webhooks
@@ -88,7 +88,7 @@ class ControlPlane:
         self.telemetry.show(self._snapshot)
         self.models = Models()
         self.evaluations = Evaluations()
-        self.turns = Turns()
+        self.concurrency = ConcurrencyLimit()
         self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""

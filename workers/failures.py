@@ -96,7 +96,7 @@ def death_of(process: str, cause: str, *, starved: bool = False) -> AttemptLost:
     """
     if starved or LOW_ON_MEMORY in cause:
         return OutOfMemory(f"out of memory: {process} was ended, as its machine ran low on memory")
-    return AttemptLost(f"{process} died: {cause.splitlines()[0] if cause else 'nobody knows why'}")
+    return AttemptLost(f"{process} died: {cause.splitlines()[0].rstrip('.') if cause else 'nobody knows why'}")
 
 
 def after_loss(loss: AttemptLost, losses: Losses) -> Retry | GiveUp:

@@ -78,7 +78,7 @@ KeyId = Annotated[str, Depends(_key_id)]
 
 async def turn_of(who: Reader, control: Control) -> AsyncIterator[None]:
     """Has a turn of who asks, until the answer is made."""
-    async with control.turns.of(who.tenant):
+    async with control.concurrency.of(who.tenant):
         yield
 
 

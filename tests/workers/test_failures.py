@@ -88,7 +88,7 @@ def test_a_death_for_want_of_memory_is_told_from_any_other_though_ray_names_that
     killed = "The actor died unexpectedly.\n(1) the process was killed by the OOM killer …"
     assert type(death_of("a process", monitor)) is OutOfMemory
     assert type(death_of("a process", killed)) is AttemptLost
-    assert str(death_of("a process", killed)) == "a process died: The actor died unexpectedly."
+    assert str(death_of("a process", killed)) == "a process died: The actor died unexpectedly"
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,19 @@ from contextlib import asynccontextmanager
 
 from shared.errors import TooManyRequests
 
-__all__ = ["Turns"]
+__all__ = ["ConcurrencyLimit"]
 
 AT_ONCE = 4  # of the 40 threads that answer requests, and the 15 connections to the database
 MAY_WAIT = 100
 
 
-class Turns:
-    """The turns of all tenants. Used by one thread, that of the event loop."""
+class ConcurrencyLimit:
+    """How many requests of each tenant are computed at once. Used by one thread, that of the event loop."""
 
     def __init__(self, at_once: int = AT_ONCE, may_wait: int = MAY_WAIT) -> None:
         self._at_once, self._may_wait = at_once, may_wait
         self._here: Counter[str] = Counter()
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._semaphores: dict[str, asyncio.Semaphore] = {}
 
     @asynccontextmanager
     async def of(self, tenant: str) -> AsyncIterator[None]:
@@ -32,9 +32,9 @@ class Turns:
             )
         self._here[tenant] += 1
         try:
-            async with self._turns.setdefault(tenant, asyncio.Semaphore(self._at_once)):
+            async with self._semaphores.setdefault(tenant, asyncio.Semaphore(self._at_once)):
                 yield
         finally:
             self._here[tenant] -= 1
             if not self._here[tenant]:
-                del self._here[tenant], self._turns[tenant]
+                del self._here[tenant], self._semaphores[tenant]
