@@ -24,8 +24,8 @@ from shared.errors import NotFound, Unauthorized
 __all__ = ["Feeds"]
 
 HEARTBEAT_S = 10.0
-TAKES_S = 0.0005  # to send one stream what is new, about; so long all wait together before the next is read …
-RESTS_S = 0.4  # … or this at most
+TAKES_S = 0.0006  # to send one stream what is new, about; so long all wait together before the next is read …
+RESTS_S = 0.6  # … or this at most
 
 log = logging.getLogger("chainrule")
 
