@@ -53,6 +53,19 @@ class Sharing:
             found[job.tenant] += InUse(1, job.cpus)
         return found
 
+    def at_limit(self, in_use: Mapping[str, InUse]) -> set[str]:
+        """Those that can have nothing more now, whatever they ask for."""
+
+        def is_reached(limit: int | None, has: int) -> bool:
+            return limit is not None and has >= limit
+
+        has = {tenant: in_use.get(tenant, InUse()) for tenant in self.quotas}
+        return {
+            tenant
+            for tenant, quota in self.quotas.items()
+            if is_reached(quota.running_jobs, has[tenant].jobs) or is_reached(quota.cpus, has[tenant].cpus)
+        }
+
 
 class Turns:
     """Jobs that wait, each when it is its turn, by what their tenants have then: `count` says so of each in between."""
@@ -61,7 +74,7 @@ class Turns:
         self._sharing = sharing
         self._cpus = {tenant: has.cpus for tenant, has in in_use.items()}
         self._lines: dict[str, deque[Waiting]] = defaultdict(deque)
-        for job in sorted(waiting, key=lambda job: (-job.priority, job.reserved_at or NOT_RESERVED)):
+        for job in sorted(waiting, key=lambda job: (-job.priority, job.reserved_at or NOT_RESERVED, job.age)):
             self._lines[job.tenant].append(job)
 
     def __iter__(self) -> Iterator["Waiting"]:

@@ -3,7 +3,7 @@
 However many wait, each look costs as little: every query goes along an index of waiting jobs alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -15,12 +15,12 @@ from service.database import WAITS, Database, jobs, tenants
 from service.jobs import JobState
 from service.line import Reserved, Waits
 
-__all__ = ["FEWEST", "LOOK_AHEAD", "Queue"]
+__all__ = ["AT_MOST_TENANTS", "FEWEST", "LOOK_AHEAD", "Queue"]
 
 LOOK_AHEAD = 200  # waiting jobs that are looked at: all that could start now, and those that are told why they wait
 FEWEST = 5  # of each tenant that is looked at
 FEW_TENANTS = 20  # which are asked for one by one
-AT_MOST_TENANTS = 100  # that are looked at: those whose turn is next
+AT_MOST_TENANTS = 100  # that are looked at at once: those whose turn is next
 SOME = 1_000
 OF_LATE = 20  # jobs of a tenant whose mean runtime is expected of the next
 TOO_LARGE = 100  # of those that need more than the cluster has: enough to tell them so
@@ -42,18 +42,26 @@ class Queue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def head(self, cpus: int | None = None, limit: int = LOOK_AHEAD) -> Sequence[WaitingRow]:
+    def head(
+        self,
+        cpus: int | None = None,
+        limit: int = LOOK_AHEAD,
+        *,
+        last: Collection[str] = (),
+        without: Collection[str] = (),
+    ) -> Sequence[WaitingRow]:
         """The first that wait of each tenant, by priority and then by age: about `limit` in all, and some of each,
-        however many others have. Of very many tenants those whose turn is next. Jobs that need more than `cpus` are
-        left out."""
+        however many others have. Of very many tenants those whose turn is next, and `last` those that can have nothing
+        more now. Jobs that need more than `cpus`, and tenants `without` which to look, are left out."""
         found: list[WaitingRow] = []
         with self._database.reading() as connection:
             names = _tenants(connection)
             asked = {"each": max(FEWEST, limit // max(1, len(names))), "cpus": ANY if cpus is None else cpus}
             if len(names) > FEW_TENANTS:
-                return connection.execute(HEAD_OF_MANY, asked).all()
+                return connection.execute(HEAD_OF_MANY, {**asked, "last": [*last], "without": [*without]}).all()
             for tenant in names:
-                found += connection.execute(HEAD, {**asked, "tenant": tenant}).all()
+                if tenant not in without:
+                    found += connection.execute(HEAD, {**asked, "tenant": tenant}).all()
         return found
 
     def too_large(self, cpus: int) -> Sequence[WaitingRow]:
@@ -150,12 +158,14 @@ def _head_of_many() -> sa.Select[Any]:
     """One pass over the index of waiting jobs, which for many tenants costs less than a query for each. The order of
     tenants is that of `service.fairness.Turns`, but for their shares, by which only those differ that have CPUs."""
     columns = jobs.c.number, jobs.c.tenant, jobs.c.priority, jobs.c.reserved_at
-    in_order = jobs.c.priority.desc(), jobs.c.number
+    in_order = jobs.c.priority.desc(), jobs.c.reserved_at.is_(None), jobs.c.number
     place = sa.func.row_number().over(partition_by=jobs.c.tenant, order_by=in_order).label("place")
-    placed = sa.select(*columns, place).where(WAITS, COULD_START).cte("placed")
+    asked_for = jobs.c.tenant.not_in(sa.bindparam("without", expanding=True))
+    placed = sa.select(*columns, place).where(WAITS, COULD_START, asked_for).cte("placed")
     used = sa.select(jobs.c.tenant, sa.func.sum(jobs.c.workers).label("cpus")).where(jobs.c.state == JobState.RUNNING)
     in_use = used.group_by(jobs.c.tenant).subquery("in_use")
     turn = (
+        sa.case((placed.c.tenant.in_(sa.bindparam("last", expanding=True)), 1), else_=0),
         placed.c.priority.desc(),
         placed.c.reserved_at.is_(None),
         sa.func.coalesce(in_use.c.cpus, 0),

@@ -12,7 +12,7 @@ from service.database import AWAY
 from service.fairness import Sharing
 from service.jobs import JobState, Move, Requested, cpus_said
 from service.places import Places
-from service.queue import FEWEST
+from service.queue import AT_MOST_TENANTS, FEWEST
 from service.quota import Quota
 from service.runner import Attempt, Runners
 from service.store import JobRow, Store
@@ -129,20 +129,32 @@ class Scheduler:
             return None
 
     def _pass(self, total: int, keep_turn: Callable[[], object]) -> tuple[float, Decided]:
-        queue = self._store.queue
-        rows = [*queue.head(total), *queue.too_large(total)]
-        running = self._runners.running()  # after the rows: a job that waits there runs no more
-        free = total - sum(attempt.cpus for attempt in running)
-        waiting = [self._waiting(row) for row in rows]
-        cpus = Cpus(total, free, self._idle.after(self._clock(), free))
         sharing = Sharing(self._quotas())
-        decision = decide(waiting, running, cpus, sharing)
+        decision, rows, waiting, free = self._decided(total, sharing)
         self._act(decision, rows, keep_turn)
         self._idle.after(self._clock(), free - sum(decision.starts.values()))
         wait_s = min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
         if len(decision.starts) >= FEWEST:
             wait_s = 0.0  # there may be more, beyond those that were looked at
         return wait_s, (decision, self._runners.running(), total, sharing)
+
+    def _decided(self, total: int, sharing: Sharing) -> tuple[Decision, Sequence[JobRow], Sequence[Waiting], int]:
+        """A decision, the jobs that it is on, and the CPUs that are free. Of very many tenants it looks at more, while
+        none of those that it has seen can have anything."""
+        queue = self._store.queue
+        rows, seen = [*queue.too_large(total)], set[str]()
+        last = sharing.at_limit(sharing.in_use(self._runners.running()))
+        while True:
+            found = queue.head(total, last=last, without=seen)
+            rows += found
+            running = self._runners.running()  # after the rows: a job that waits there runs no more
+            free = total - sum(attempt.cpus for attempt in running)
+            waiting = [self._waiting(row) for row in rows]
+            decision = decide(waiting, running, Cpus(total, free, self._idle.after(self._clock(), free)), sharing)
+            new = {row.tenant for row in found}
+            if decision.starts or decision.waits or new <= last or len(new) < AT_MOST_TENANTS:
+                return decision, rows, waiting, free
+            seen |= new
 
     def _waiting(self, row: JobRow) -> Waiting:
         due_in_s = 0.0 if row.retry_at is None else seconds_between(self._wall_clock(), row.retry_at)

@@ -47,6 +47,10 @@ def test_of_tenants_never_served_the_one_with_the_older_job_is_next() -> None:
     assert list(decided([waits("bc"), waits("aa"), waits("ab")], total=2).starts) == ["aa", "bc"]
 
 
+def test_a_tenants_older_job_is_first_in_whatever_order_they_were_read() -> None:
+    assert list(decided([waits("ad"), waits("ab"), waits("ac")], total=2).starts) == ["ab", "ac"]
+
+
 def test_a_higher_priority_is_before_all_fairness() -> None:
     waiting = [waits("ab", priority=1), waits("ac", priority=1), waits("ba")]
     assert list(decided(waiting, [runs("aa", 2)], total=4).starts) == ["ab", "ac"]

@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
+from service.database import jobs
+from service.queue import AT_MOST_TENANTS
+from service.quota import Quota
 from service.runner import RESIZES_WITHIN_S
 from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Share
 from support.world import SimulatedJob, World
@@ -290,6 +294,21 @@ def test_tenants_take_turns_where_one_job_fills_the_cluster(world: World) -> Non
         world.turn()
         world.follow()
     assert order == ["default", "blue", "default", "blue", "default", "default"]
+
+
+@pytest.mark.parametrize("quota", [Quota(running_jobs=0), Quota(cpus=0), Quota(cpus=2)], ids=str)
+def test_however_many_tenants_can_have_nothing_others_have_their_turn(world: World, quota: Quota) -> None:
+    row = {**world.store.any_job(world.submit(3, 3, 0, "blue"))._asdict()}
+    del row["number"], row["waits"]
+    idle = [f"tenant-{number:03}" for number in range(2 * AT_MOST_TENANTS)]
+    with world.connected_to.writing() as connection:
+        connection.execute(sa.insert(jobs), [{**row, "id": f"job_of_{name}", "tenant": name} for name in idle])
+    world.quotas.update(dict.fromkeys(idle, quota))
+    mine = world.submit(1, 1, 0, "green")
+    for _ in range(2):
+        world.scheduler.step()
+    assert world.store.any_job(mine).state == "running"
+    assert "quota" in world.store.any_job("job_of_tenant-000").reason
 
 
 def test_a_large_job_is_not_starved_by_the_small_ones_of_another_tenant(world: World) -> None:
