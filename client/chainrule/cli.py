@@ -107,6 +107,19 @@ def options(
     session.url, session.key_file = url or session.url, key_file or session.key_file
 
 
+def cluster(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show the machines that train: their CPUs, how many are free, their BLAS kernels."""
+    session = ctx.ensure_object(Session)
+    with session.client() as client:
+        found = client.cluster()
+    if as_json:
+        print_json(found.json)
+        return
+    from chainrule.show import nodes_table
+
+    session.console().print(nodes_table(found.nodes))
+
+
 def version(ctx: typer.Context, as_json: Json = False) -> None:
     """Print the versions of client and service."""
     with ctx.ensure_object(Session).client() as client:
@@ -134,4 +147,5 @@ app.command()(jobs.resume)
 app.command()(jobs.rm)
 app.command()(models.predict)
 app.command()(models.download)
+app.command()(cluster)
 app.command()(version)

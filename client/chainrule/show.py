@@ -22,6 +22,7 @@ from chainrule.records import (
     LogLine,
     Metric,
     Move,
+    Node,
     Plan,
     Prediction,
     Progress,
@@ -42,6 +43,7 @@ __all__ = [
     "keys_table",
     "log_line",
     "make_console",
+    "nodes_table",
     "number_text",
     "plan_details",
     "predictions_table",
@@ -172,6 +174,17 @@ class _Table:
         """The least width of a column, in characters."""
         whole = max(cell_len(line) for text in (column, *map(str, self._cells[column])) for line in text.split("\n"))
         return min(whole, self._narrowest.get(column, whole))
+
+
+# ---------------------------------------------------------------- the cluster
+def nodes_table(nodes: Iterable[Node]) -> RenderableType:
+    """One line a machine."""
+    numbers = ("CPUs", "free", "memory")
+    table = _Table("address", *numbers, "kernel", right=numbers)
+    for node in nodes:
+        cpus = (f"{node.cpus:g}", f"{node.cpus_free:g}")
+        table.add_row(plain(node.address), *cpus, bytes_text(node.memory_bytes), plain(node.blas_kernel or "unknown"))
+    return table
 
 
 # ---------------------------------------------------------------- data sets

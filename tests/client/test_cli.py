@@ -183,6 +183,8 @@ def test_jobs_are_listed_with_their_progress_and_loss(run: Run, service: FakeSer
     only = json.loads(run("jobs", "--state", "running", "--label", "team=risk", "--limit", "5", "--json").stdout)
     assert [job["id"] for job in only["items"]] == ["job_02"]
     assert dict(service.requests[-1].url.params) == {"state": "running", "label": "team=risk", "limit": "5"}
+    run("jobs", "--name", "second", "--owner", "the nightly jobs")
+    assert dict(service.requests[-1].url.params) == {"name": "second", "owner": "the nightly jobs", "limit": "50"}
 
 
 def test_a_long_list_is_put_together_from_pages(run: Run, service: FakeService) -> None:
@@ -394,6 +396,33 @@ def test_a_service_that_does_not_answer_is_exit_code_5(run: Run, service: FakeSe
     )
     service.answers = [problem(500, "Internal Server Error", "a bug")]
     assert run("jobs").stderr == "error: Internal Server Error: a bug (request req_1)\n"
+
+
+def test_the_cluster_is_shown_machine_by_machine(run: Run, service: FakeService) -> None:
+    nodes = [
+        {
+            "id": "a",
+            "address": "10.0.0.1",
+            "cpus": 2.0,
+            "cpus_free": 0.0,
+            "memory_bytes": 8 << 30,
+            "blas_kernel": "Zen",
+        },
+        {
+            "id": "b",
+            "address": "10.0.0.2",
+            "cpus": 16.0,
+            "cpus_free": 3.0,
+            "memory_bytes": 1 << 35,
+            "blas_kernel": None,
+        },
+    ]
+    told = {"nodes": nodes, "cpus": 18, "cpus_free": 3, "blas_kernel": "Zen"}
+    service.answers = [httpx.Response(200, json=told)] * 2
+    _, _, first, second = run("cluster").stdout.splitlines()
+    assert first.split() == ["10.0.0.1", "2", "0", "8.6", "GB", "Zen"]
+    assert second.split() == ["10.0.0.2", "16", "3", "34.4", "GB", "unknown"]
+    assert json.loads(run("cluster", "--json").stdout) == told
 
 
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:

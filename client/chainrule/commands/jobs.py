@@ -109,13 +109,15 @@ def jobs(
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label. Repeatable.")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs with this in their name, in any case.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs submitted with a key of this name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     session = ctx.ensure_object(Session)
     with session.client() as client:
-        items, cursor = listed(client.jobs(state=state, label=label, limit=limit))
+        items, cursor = listed(client.jobs(state=state, label=label, name=name, owner=owner, limit=limit))
     if as_json:
         print_json({"items": [job.json for job in items], "next_cursor": cursor})
         return
