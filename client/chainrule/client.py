@@ -57,8 +57,8 @@ class Client(Connection):
     The URL is `url`, else the environment's CHAINRULE_URL, else that of the only service that this user runs on this
     machine, else http://127.0.0.1:8400. The key is `key`, else the environment's CHAINRULE_API_KEY, else, for a service
     on this machine, its admin key. `transport` and `sleep` are the seams for tests. Raises InvalidInput for what is no
-    URL, and where several services run here and none of them at port 8400. All methods raise `Unreachable` when no
-    answer comes and `ServiceError` when it is an error.
+    URL or no key, and where several services run here and none of them at port 8400. All methods raise `Unreachable`
+    when no answer comes and `ServiceError` when it is an error.
 
     A client may be pickled: a client of the same URL comes out, and nothing secret goes in.
     """

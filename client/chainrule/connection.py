@@ -14,7 +14,7 @@ import httpx
 
 from chainrule.body import json_body
 from chainrule.errors import InvalidInput, ServiceError, Unauthorized, Unavailable, Unreachable
-from chainrule.keys import EXPECTED, find_key
+from chainrule.keys import EXPECTED, find_key, key_of
 from chainrule.local import DEFAULT_URL, find_url
 from chainrule.page import Page
 from chainrule.records import Event
@@ -48,7 +48,7 @@ class Connection:
         self.url = (url or find_url()).rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise InvalidInput.of("url", self.url, f"an address such as {DEFAULT_URL}")
-        self._key, self._sleep = key, sleep
+        self._key, self._sleep = None if key is None else key_of(key), sleep
         # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.
         self._http = httpx.Client(
             base_url=self.url,

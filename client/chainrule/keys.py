@@ -7,9 +7,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from chainrule.errors import InvalidInput
 from chainrule.local import local_services
 
-__all__ = ["EXPECTED", "find_key", "read_key"]
+__all__ = ["EXPECTED", "find_key", "key_of", "read_key"]
 
 EXPECTED = "expected one in CHAINRULE_API_KEY, in a file named by --key-file, or, beside a local service, its admin.key"
 ADMIN_KEY = "admin.key"
@@ -18,13 +19,23 @@ _KEY = re.compile(r"[!-~]+")  # what a header takes; anything else would be told
 
 def find_key(url: str, environment: Mapping[str, str] = os.environ) -> str | None:
     """The key for the service at `url`; None where there is none. The admin key of a local service is found only for
-    an address of loopback, so that it is sent to nobody else."""
-    given = environment.get("CHAINRULE_API_KEY")
+    an address of loopback, so that it is sent to nobody else. Raises InvalidInput where the environment has something
+    else than a key."""
+    given = environment.get("CHAINRULE_API_KEY", "").strip()
     if given:
-        return given.strip()
+        return key_of(given, "CHAINRULE_API_KEY")
     if not is_loopback(url):
         return None
     return next((key for folder in _data_folders(url, environment) if (key := read_key(folder / ADMIN_KEY))), None)
+
+
+def key_of(text: str, field: str = "key") -> str:
+    """The key that a text is, as whoever read it from a file has it. Raises InvalidInput, which does not repeat it."""
+    key = text.strip()
+    if not _KEY.fullmatch(key):
+        expected = "a key alone: letters, digits and signs of ASCII, and no spaces between them"
+        raise InvalidInput.of(field, "something else, which is not repeated here" if key else "nothing", expected)
+    return key
 
 
 def read_key(path: Path) -> str | None:

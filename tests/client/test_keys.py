@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chainrule import Client, Unauthorized
+from chainrule import Client, InvalidInput, Unauthorized
 from chainrule.keys import find_key, read_key
 from service.registration import registered
 from support.fake_service import FakeService, problem
@@ -32,6 +32,27 @@ def test_the_environments_key_comes_before_what_is_found(tmp_path: Path, environ
     write(tmp_path / "data", "found")
     assert find_key(URL, {**environment, "CHAINRULE_API_KEY": "given"}) == "given"
     assert find_key("http://elsewhere", {**environment, "CHAINRULE_API_KEY": "given"}) == "given"
+
+
+@pytest.mark.parametrize("key", ["0815\n4711", "0815 4711", "k\u00e9y", "\x7f"])
+def test_what_is_no_key_is_refused_and_not_repeated(
+    service: FakeService, environment: dict[str, str], key: str
+) -> None:
+    with pytest.raises(InvalidInput, match=r"^key: got something else") as given:
+        Client("http://service", key, transport=service.transport())
+    with pytest.raises(InvalidInput, match=r"^CHAINRULE_API_KEY: got something else") as found:
+        find_key(URL, {**environment, "CHAINRULE_API_KEY": key})
+    assert not any(part in str(error.value) for part in key.split() for error in (given, found))
+    with pytest.raises(InvalidInput, match=r"^key: got nothing"):
+        Client("http://service", "\n", transport=service.transport())
+
+
+def test_the_end_of_a_line_is_no_part_of_a_key(service: FakeService, environment: dict[str, str]) -> None:
+    with Client("http://service", "mine\r\n", transport=service.transport()) as client:
+        client.jobs()
+    assert service.requests[-1].headers["Authorization"] == "Bearer mine"
+    assert find_key(URL, {**environment, "CHAINRULE_API_KEY": "given\n"}) == "given"
+    assert find_key(URL, {**environment, "CHAINRULE_API_KEY": "\n"}) is None
 
 
 @pytest.mark.parametrize("content", ["one\ntwo", "one two", "k\u00e9y", "", "\n"])
