@@ -12,7 +12,7 @@ import httpx
 
 from chainrule import files, safetensors
 from chainrule.body import json_body, json_text
-from chainrule.connection import LONGEST_WAIT_S, Connection, given, segment
+from chainrule.connection import LONGEST_WAIT_S, Connection, document, given, segment
 from chainrule.errors import ChainruleError, InvalidFile, NotEnded, NotFound, Refused, Unavailable, Unreachable
 from chainrule.evaluation import Evaluation
 from chainrule.job import Job
@@ -107,7 +107,7 @@ class Client(Connection):
             content=sent(files.chunks(path, progress)),
             timeout=httpx.Timeout(600.0, connect=10.0),
         )
-        return Dataset.of(response.json())
+        return Dataset.of(document(response))
 
     def datasets(self, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
         """The data sets, newest first, `limit` at most: a page that leads to the others."""
@@ -180,12 +180,12 @@ class Client(Connection):
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         answer = self._repeatable("POST", "/v1/jobs", **json_body(spec, headers))
-        return self._job(answer.json())
+        return self._job(document(answer))
 
     def plan(self, spec: Mapping[str, Any]) -> Plan:
         """A dry run: validates and plans only. Raises as `submit`."""
         answer = self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **json_body(spec))
-        return Plan.of(answer.json())
+        return Plan.of(document(answer))
 
     def job(self, job_id: str) -> Job:
         """One job as it is now."""
@@ -341,7 +341,7 @@ class Client(Connection):
             parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
 
     def _move(self, job_id: str, move: str) -> Job:
-        return self._job((self._repeatable("POST", f"/v1/jobs/{segment(job_id)}/{move}")).json())
+        return self._job(document(self._repeatable("POST", f"/v1/jobs/{segment(job_id)}/{move}")))
 
     def _job(self, answer: Mapping[str, Any]) -> Job:
         return Job.of(self, answer)
@@ -361,7 +361,7 @@ class Client(Connection):
                 answer = self._repeatable("POST", path, content=body, headers=headers)
             except Refused as refused:
                 raise refused.shifted(len(predictions)) from None
-            predictions.extend(map(Prediction.of, answer.json()["predictions"]))
+            predictions.extend(map(Prediction.of, document(answer)["predictions"]))
         return predictions
 
     def evaluation(self, job_id: str) -> Evaluation:
@@ -422,7 +422,7 @@ class Client(Connection):
     ) -> MadeKey:
         """Makes a key for a tenant (`default`, if none is named); only the answer holds the key. Needs `admin`."""
         asked = given({"name": name, "scopes": list(scopes), "tenant": tenant, "expires_in_s": expires_in_s})
-        return MadeKey.of((self._send("POST", "/v1/keys", **json_body(asked))).json())
+        return MadeKey.of(document(self._send("POST", "/v1/keys", **json_body(asked))))
 
     def keys(self, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
         """The keys of all tenants, newest first, page by page as `jobs`. Needs `admin`."""
@@ -438,7 +438,7 @@ class Client(Connection):
 
     def signin_link(self) -> SigninLink:
         """What opens the page signed in with this key, once, within ten minutes."""
-        return SigninLink.of((self._send("POST", "/v1/signin-links")).json())
+        return SigninLink.of(document(self._send("POST", "/v1/signin-links")))
 
     # ------------------------------------------------------------------ tenants
     def quota(self) -> OwnQuota:
@@ -460,7 +460,7 @@ class Client(Connection):
         `share` is how many times the CPUs of others its jobs get while others wait.
         """
         path = f"/v1/tenants/{segment(name)}/quota"
-        return Tenant.of((self._repeatable("PUT", path, **json_body(quota))).json())
+        return Tenant.of(document(self._repeatable("PUT", path, **json_body(quota))))
 
     # ------------------------------------------------------------------ the service
     def ready(self) -> bool:

@@ -21,7 +21,7 @@ from chainrule.records import Event
 from chainrule.sse import EventParser
 from chainrule.waiting import pause
 
-__all__ = ["LONGEST_WAIT_S", "Connection", "given", "segment"]
+__all__ = ["LONGEST_WAIT_S", "Connection", "document", "given", "segment"]
 
 REQUEST_TIMEOUT_S = 60.0
 EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
@@ -99,10 +99,10 @@ class Connection:
         content = {} if body is None else json_body(given(body))
         send = self._send if method == "POST" else self._repeatable
         answer = send(method, path, **content)
-        return answer.json() if answer.content else None
+        return document(answer) if answer.content else None
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return (self._repeatable("GET", path, params=given(params or {}))).json()
+        return document(self._repeatable("GET", path, params=given(params or {})))
 
     def page(
         self, path: str, read: Callable[[Mapping[str, Any]], Item], params: Mapping[str, Any], size: int | None = None
@@ -167,7 +167,7 @@ class Connection:
         """A GET whose body is read piece by piece."""
         try:
             with self._http.stream("GET", path, **request) as response:
-                if response.is_error:
+                if not response.is_success:
                     response.read()
                     raise self._error(response)
                 yield response
@@ -181,11 +181,15 @@ class Connection:
             raise Unreachable(self.url, _why(broken)) from broken
         except httpx.InvalidURL as wrong:
             raise Unreachable(self.url, str(wrong)) from wrong
-        if refuse and response.is_error:
+        if response.has_redirect_location or (refuse and not response.is_success):
             raise self._error(response)
         return response
 
     def _error(self, response: httpx.Response) -> ServiceError:
+        if response.has_redirect_location:  # not followed: what was asked for may be a POST, and the key is not theirs
+            path = response.request.url.raw_path.decode()
+            detail = f"the service is at {response.headers['Location'].removesuffix(path)}, not at {self.url}"
+            return ServiceError(response.status_code, response.reason_phrase, detail)
         try:
             body = response.json()
         except ValueError:
@@ -196,6 +200,16 @@ class Connection:
             detail = f"no key: found none for {self.url}, {EXPECTED}"
             return Unauthorized(error.status, error.title, detail, request_id=error.request_id)
         return error
+
+
+def document(response: httpx.Response) -> Any:
+    """The JSON of an answer. Raises ServiceError for what is none: something else than the service has answered."""
+    try:
+        return response.json()
+    except ValueError:
+        media = response.headers.get("Content-Type", "nothing")
+        detail = f"got {media} from {response.url}, expected JSON: no Chainrule service answers there"
+        raise ServiceError(response.status_code, response.reason_phrase, detail) from None
 
 
 def segment(text: str) -> str:

@@ -6,7 +6,7 @@ ChainruleError
 ├── InvalidSignature        what claims to be a webhook was not sent by the service, or not now
 ├── NotEnded                a job has not ended in the time that was given to it; also a TimeoutError
 ├── Unreachable             no answer came from the service
-└── ServiceError            the service answered with an error
+└── ServiceError            the service answered with an error, or something else answers there: a redirect, no JSON
     ├── Refused             the request is wrong                               (400, 413, 415, 422, …)
     ├── Unauthorized        no key was sent, or none that is good              (401)
     ├── Forbidden           the key may not do this                            (403)

@@ -125,6 +125,31 @@ def test_an_answer_that_is_no_problem_document_is_an_error_all_the_same(service:
         client.jobs()
 
 
+def test_an_address_that_leads_elsewhere_is_an_error_that_says_where(
+    service: FakeService, client: Client, tmp_path: Path
+) -> None:
+    asks: dict[str, Callable[[], Any]] = {
+        "/v1/datasets/a%2Fb": lambda: client.dataset("a/b"),
+        "/v1/jobs": lambda: client.submit(SPEC),
+        "/v1/jobs/job_01/model": lambda: client.download_model("job_01", tmp_path / "model"),
+        "/readyz": client.ready,
+    }
+    for path, ask in asks.items():
+        service.answers = [httpx.Response(308, headers={"Location": f"https://service{path}"})]
+        with pytest.raises(ServiceError, match="the service is at https://service, not at http://service"):
+            ask()
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_answer_that_is_no_json_is_an_error_that_says_who_gave_it(service: FakeService, client: Client) -> None:
+    service.answers = [httpx.Response(200, html="<html>somebody else</html>") for _ in range(2)]
+    expected = "got text/html; charset=utf-8 from http://service/v1/jobs, expected JSON"
+    with pytest.raises(ServiceError, match=expected):
+        client.jobs()
+    with pytest.raises(ServiceError, match=expected):
+        client.submit(SPEC)
+
+
 def test_a_service_that_asks_to_wait_is_asked_again_after_that_time(
     service: FakeService, client: Client, waits: list[float]
 ) -> None:

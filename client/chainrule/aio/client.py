@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from chainrule import files, safetensors
-from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, given, segment
+from chainrule.aio.connection import LONGEST_WAIT_S, AsyncConnection, document, given, segment
 from chainrule.aio.job import AsyncJob
 from chainrule.aio.page import AsyncPage
 from chainrule.aio.waiting import aside, sent
@@ -106,7 +106,7 @@ class AsyncClient(AsyncConnection):
             content=sent(files.chunks(path, progress)),
             timeout=httpx.Timeout(600.0, connect=10.0),
         )
-        return Dataset.of(response.json())
+        return Dataset.of(document(response))
 
     async def datasets(self, limit: int | None = None, cursor: str | None = None) -> AsyncPage[Dataset]:
         """The data sets, newest first, `limit` at most: a page that leads to the others."""
@@ -181,12 +181,12 @@ class AsyncClient(AsyncConnection):
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         answer = await self._repeatable("POST", "/v1/jobs", **json_body(spec, headers))
-        return self._job(answer.json())
+        return self._job(document(answer))
 
     async def plan(self, spec: Mapping[str, Any]) -> Plan:
         """A dry run: validates and plans only. Raises as `submit`."""
         answer = await self._repeatable("POST", "/v1/jobs", params={"dry_run": "true"}, **json_body(spec))
-        return Plan.of(answer.json())
+        return Plan.of(document(answer))
 
     async def job(self, job_id: str) -> AsyncJob:
         """One job as it is now."""
@@ -342,7 +342,7 @@ class AsyncClient(AsyncConnection):
             parser = EventParser(last_id=parser.last_id, retry_s=parser.retry_s)
 
     async def _move(self, job_id: str, move: str) -> AsyncJob:
-        return self._job((await self._repeatable("POST", f"/v1/jobs/{segment(job_id)}/{move}")).json())
+        return self._job(document(await self._repeatable("POST", f"/v1/jobs/{segment(job_id)}/{move}")))
 
     def _job(self, answer: Mapping[str, Any]) -> AsyncJob:
         return AsyncJob.of(self, answer)
@@ -362,7 +362,7 @@ class AsyncClient(AsyncConnection):
                 answer = await self._repeatable("POST", path, content=body, headers=headers)
             except Refused as refused:
                 raise refused.shifted(len(predictions)) from None
-            predictions.extend(map(Prediction.of, answer.json()["predictions"]))
+            predictions.extend(map(Prediction.of, document(answer)["predictions"]))
         return predictions
 
     async def evaluation(self, job_id: str) -> Evaluation:
@@ -423,7 +423,7 @@ class AsyncClient(AsyncConnection):
     ) -> MadeKey:
         """Makes a key for a tenant (`default`, if none is named); only the answer holds the key. Needs `admin`."""
         asked = given({"name": name, "scopes": list(scopes), "tenant": tenant, "expires_in_s": expires_in_s})
-        return MadeKey.of((await self._send("POST", "/v1/keys", **json_body(asked))).json())
+        return MadeKey.of(document(await self._send("POST", "/v1/keys", **json_body(asked))))
 
     async def keys(self, limit: int | None = None, cursor: str | None = None) -> AsyncPage[Key]:
         """The keys of all tenants, newest first, page by page as `jobs`. Needs `admin`."""
@@ -439,7 +439,7 @@ class AsyncClient(AsyncConnection):
 
     async def signin_link(self) -> SigninLink:
         """What opens the page signed in with this key, once, within ten minutes."""
-        return SigninLink.of((await self._send("POST", "/v1/signin-links")).json())
+        return SigninLink.of(document(await self._send("POST", "/v1/signin-links")))
 
     # ------------------------------------------------------------------ tenants
     async def quota(self) -> OwnQuota:
@@ -461,7 +461,7 @@ class AsyncClient(AsyncConnection):
         `share` is how many times the CPUs of others its jobs get while others wait.
         """
         path = f"/v1/tenants/{segment(name)}/quota"
-        return Tenant.of((await self._repeatable("PUT", path, **json_body(quota))).json())
+        return Tenant.of(document(await self._repeatable("PUT", path, **json_body(quota))))
 
     # ------------------------------------------------------------------ the service
     async def ready(self) -> bool:
