@@ -42,9 +42,9 @@ export async function openSession(): Promise<void> {
 }
 
 /** A link that is opened where the page is open already changes the fragment alone, and loads nothing. */
-addEventListener("hashchange", () => {
+export function onHash(): void {
   if (location.hash.startsWith("#signin=")) void openSession();
-});
+}
 
 /** Signs in by the link after all; says why not where that fails, and asks again. */
 export async function followLink(): Promise<void> {
