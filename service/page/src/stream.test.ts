@@ -1,32 +1,8 @@
 import { beforeEach, expect, test, vi } from "vitest";
 
 import { JobStream } from "./stream.svelte";
+import { Source } from "./testing";
 import type { Job } from "./types";
-
-/** Tells what the test has it tell, as the browser's own would what the service sends. */
-class Source extends EventTarget {
-  static all: Source[] = [];
-  readyState = 1;
-  onerror: (() => void) | null = null;
-
-  constructor(readonly url: string) {
-    super();
-    Source.all.push(this);
-  }
-
-  tell(kind: string, id: number, data: object): void {
-    this.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data), lastEventId: String(id) }));
-  }
-
-  breakOff(): void {
-    this.readyState = 2;
-    this.onerror?.();
-  }
-
-  close(): void {
-    this.readyState = 2;
-  }
-}
 
 const JOB = { id: "job_1", state: "running", progress: { step: 0 } } as Job;
 let thinned: object[] = [];
