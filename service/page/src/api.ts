@@ -2,6 +2,8 @@
 import { signedOut } from "./session.svelte";
 import type { FieldProblem, Job, JsonObject, Page } from "./types";
 
+export const NO_ANSWER = "The service does not answer. It may be starting, or the network is away.";
+
 /** A request that was refused or failed; `status` is 0 where there was no answer. */
 export class Problem extends Error {
   constructor(
@@ -21,7 +23,7 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
     answer = await fetch(path, { ...init, credentials: "same-origin" });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new Problem(0, "The service does not answer. It may be starting, or the network is away.");
+    throw new Problem(0, NO_ANSWER);
   }
   if (!answer.ok) throw await problemOf(answer);
   return (answer.status === 204 ? undefined : await answer.json()) as T;

@@ -1,4 +1,5 @@
 // Who is signed in: the one place that knows how. A service without keys has no session, and needs none.
+import { NO_ANSWER, problemOf } from "./api";
 
 export interface Who {
   tenant: string;
@@ -10,14 +11,16 @@ interface Session {
   state: "opening" | "open" | "signed out" | "asked";
   who: Who | null;
   why: string;
+  stays: string; // why somebody could not be signed out
 }
 
-export const session: Session = $state({ state: "opening", who: null, why: "" });
+export const session: Session = $state({ state: "opening", who: null, why: "", stays: "" });
 
 /** The code of a link that was opened by somebody who is signed in. */
 let offered = "";
 
 const PATH = "/v1/session";
+const UNKNOWN = "The service does not know this key.";
 const USED_UP = "This link was used already, or is too old. Ask for a new one, or sign in with a key.";
 
 /**
@@ -64,14 +67,15 @@ export async function signIn(key: string): Promise<void> {
     session.why = "A key has no spaces, and only letters, digits and signs of ASCII.";
     return;
   }
-  const answer = await ask("POST", { headers: { Authorization: `Bearer ${key}` } });
-  session.why = answer?.status === 401 ? "The service does not know this key." : "";
-  await look();
+  session.why = await whyNotOk(await ask("POST", { headers: { Authorization: `Bearer ${key}` } }), UNKNOWN);
+  if (session.why === "") await look();
 }
 
-/** Ends the session, on the server too. */
+/** Ends the session, on the server too; says why not where that fails, as its cookie is good for hours yet. */
 export async function signOut(): Promise<void> {
-  await ask("DELETE", {});
+  const why = await whyNotOk(await ask("DELETE", {}), "");
+  session.stays = why && `You are still signed in. ${why}`;
+  if (why) return;
   session.why = "";
   signedOut();
 }
@@ -86,12 +90,20 @@ export function whyNot(): string {
 export function signedOut(): void {
   session.state = "signed out";
   session.who = null;
+  session.stays = "";
 }
 
 async function redeem(code: string): Promise<void> {
   const body = JSON.stringify({ code: decodeURIComponent(code) });
   const answer = await ask("POST", { headers: { "Content-Type": "application/json" }, body });
-  session.why = answer?.status === 401 ? USED_UP : "";
+  session.why = await whyNotOk(answer, USED_UP);
+}
+
+/** Nothing where all is well; what is said of a 401, which is no reason to lead to the sign-in here; else what it says. */
+async function whyNotOk(answer: Response | null, of401: string): Promise<string> {
+  if (answer === null) return NO_ANSWER;
+  if (answer.status === 401) return of401;
+  return answer.ok ? "" : (await problemOf(answer)).message;
 }
 
 async function look(): Promise<void> {
@@ -108,6 +120,6 @@ async function ask(method: string, init: RequestInit): Promise<Response | null> 
   try {
     return await fetch(PATH, { method, credentials: "same-origin", ...init });
   } catch {
-    return null; // the views say that the service is away, and go on when it is back
+    return null; // no answer; the views say so too, and go on when the service is back
   }
 }
