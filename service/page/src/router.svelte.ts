@@ -1,4 +1,5 @@
 // Where we are: the address's fragment, `#/jobs/job_01…/spec?x=loss`, as a path and parameters.
+import { decoded } from "./address";
 
 interface Place {
   path: string[];
@@ -7,7 +8,7 @@ interface Place {
 
 function placeOf(hash: string): Place {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?");
-  return { path: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
 }
 
 export const place: { now: Place } = $state({ now: placeOf(location.hash) });

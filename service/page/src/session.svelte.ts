@@ -1,4 +1,5 @@
 // Who is signed in: the one place that knows how. A service without keys has no session, and needs none.
+import { decoded } from "./address";
 import { NO_ANSWER, problemOf } from "./api";
 
 export interface Who {
@@ -94,7 +95,7 @@ export function signedOut(): void {
 }
 
 async function redeem(code: string): Promise<void> {
-  const body = JSON.stringify({ code: decodeURIComponent(code) });
+  const body = JSON.stringify({ code: decoded(code) });
   const answer = await ask("POST", { headers: { "Content-Type": "application/json" }, body });
   session.why = await whyNotOk(answer, USED_UP);
 }

@@ -46,6 +46,13 @@ test("a link that the service cannot look at now says why", async () => {
   expect([session.state, session.why]).toEqual(["signed out", "the database is away"]);
 });
 
+test("a link with a lone % leads to the sign-in as every link that is no good does", async () => {
+  location.hash = "#signin=%";
+  Object.assign(answers, { GET: refused(401, ""), POST: refused(401, "") });
+  await openSession();
+  expect([session.state, session.why]).toEqual(["signed out", expect.stringContaining("used already")]);
+});
+
 test("who could not be signed out is told so, and stays", async () => {
   Object.assign(session, { state: "open", who: WHO });
   answers.DELETE = refused(503, "the database is away");
