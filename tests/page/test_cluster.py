@@ -1,7 +1,9 @@
 """The view of the cluster: who uses which CPUs."""
 
+import re
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from support.running_service import RunningService
 
@@ -27,3 +29,21 @@ def test_the_cluster_tells_who_uses_how_many_of_which_nodes_cpus(page: Page, ser
     expect(page.get_by_role("heading", name="0 of 2 CPUs in use")).to_be_visible(timeout=30_000)
     expect(page.get_by_role("region", name="Jobs that run")).to_contain_text("Nobody at the moment")
     expect(row).to_contain_text("0 of 2")
+
+
+def test_of_a_long_queue_a_few_are_asked_for_and_named(page: Page, service: RunningService, trained: str) -> None:
+    job, asked = service.job(trained), []
+
+    def answer(route: Route) -> None:
+        limit = int(route.request.url.partition("limit=")[2])
+        asked.append(limit)
+        waiting = [{**job, "id": f"job_{number:026d}", "name": f"job {number}"} for number in range(limit)]
+        route.fulfill(json={"items": waiting, "next_cursor": "more"})
+
+    page.route(re.compile(r"/v1/jobs\?state=queued"), answer)
+    page.goto("/#/cluster")
+    users = page.get_by_role("region", name="Jobs that run")
+    expect(users).to_contain_text("More than 5 jobs wait: job 0, job 1, job 2, job 3, job 4, all")
+    assert set(asked) == {6}
+    users.get_by_role("link", name="all").click()
+    expect(page.get_by_role("button", name="queued")).to_have_attribute("aria-pressed", "true")

@@ -6,7 +6,9 @@ import type { Job, Page } from "./types";
 const PAGE = 200;
 const NEWEST = 50; // a page of the newest ones, looked at again at each turn
 const MOST = 20_000; // as many as are worth scrolling through; the filter finds the others
-const LIVE = ["state=running&state=paused", "state=queued"]; // apart, as a long queue would hide the older ones that run
+const STARTED = "state=running&state=paused"; // apart, as a long queue would hide the older ones that run
+const QUEUED = "state=queued";
+const QUEUE_EVERY_MS = 10_000; // as it may be long, and whoever starts is seen among those that run
 
 export class JobList {
   items: Job[] = $state.raw([]);
@@ -14,12 +16,15 @@ export class JobList {
   #known = new Map<string, Job>(); // also live jobs that the filter will only let through later; least lately told first
   #filter: Filter = { name: "", states: [], owner: "" };
   #loading = new AbortController();
+  #queue = new Set<string>(); // the ids of those that waited when it was looked at last, and are not known to have started
+  #queueAt = 0; // when that was
 
   /** Empties the list, and loads the jobs that a filter lets through. Throws Problem. */
   async load(filter: Filter): Promise<void> {
     this.#loading.abort();
     const { signal } = (this.#loading = new AbortController());
     this.#filter = filter;
+    this.#queueAt = 0;
     this.loading = true;
     let isFirst = true;
     try {
@@ -42,16 +47,21 @@ export class JobList {
     const live = await this.#live(filter, signal);
     const found = [...live, ...(await this.#newest(filter, signal))];
     if (filter !== this.#filter) return; // it has changed meanwhile
-    const seen = new Set(found.map((job) => job.id));
+    const seen = new Set([...this.#queue, ...found.map((job) => job.id)]);
     const looked = await Promise.all(astray(this.#known.values(), seen).map((job) => this.#again(job, signal)));
     if (filter === this.#filter) this.#take([...found, ...looked.flat()]);
   }
 
-  /** The jobs that have not ended, in whatever state: a filter lets them through when they have moved. */
-  async #live({ name, owner }: Filter, signal: AbortSignal): Promise<Job[]> {
-    const query = queryOf({ name, owner, states: [] });
-    const found = await Promise.all(LIVE.map((states) => get<Page<Job>>(`/v1/jobs?${states}&limit=500${query}`, signal)));
-    return found.flatMap((page) => page.items);
+  /** The jobs that have not ended, in whatever state: a filter lets them through when they have moved. Not each time those
+   * that wait. */
+  async #live(filter: Filter, signal: AbortSignal): Promise<Job[]> {
+    const query = queryOf({ ...filter, states: [] });
+    const ask = async (states: string): Promise<Job[]> => (await get<Page<Job>>(`/v1/jobs?${states}&limit=500${query}`, signal)).items;
+    const now = Date.now();
+    if (now - this.#queueAt < QUEUE_EVERY_MS) return ask(STARTED);
+    const [started, queued] = await Promise.all([ask(STARTED), ask(QUEUED)]);
+    if (filter === this.#filter) [this.#queue, this.#queueAt] = [new Set(queued.map((job) => job.id)), now];
+    return [...started, ...queued];
   }
 
   /** The newest jobs, as far back as to one that is known; while the list loads, which gets the others, one page. */
@@ -78,6 +88,7 @@ export class JobList {
     for (const job of jobs) {
       this.#known.delete(job.id); // so that it comes last
       this.#known.set(job.id, job);
+      if (job.state !== "queued") this.#queue.delete(job.id);
     }
     this.items = [...this.#known.values()].filter((job) => admits(this.#filter, job));
   }
