@@ -13,36 +13,64 @@ const QUEUE_EVERY_MS = 10_000; // as it may be long, and whoever starts is seen 
 export class JobList {
   items: Job[] = $state.raw([]);
   loading = $state(true);
+  hasMore = $state(false); // than what is here: loading it failed, or it is more than is worth scrolling through
   #known = new Map<string, Job>(); // also live jobs that the filter will only let through later; least lately told first
   #filter: Filter = { name: "", states: [], owner: "" };
   #loading = new AbortController();
+  #loaded = 0; // page by page
+  #cursor: string | null | undefined; // where that goes on; null at the end, undefined where nothing is there yet
   #queue = new Set<string>(); // the ids of those that waited when it was looked at last, and are not known to have started
   #queueAt = 0; // when that was
 
   /** Empties the list, and loads the jobs that a filter lets through. Throws Problem. */
   async load(filter: Filter): Promise<void> {
     this.#loading.abort();
-    const { signal } = (this.#loading = new AbortController());
+    this.#loading = new AbortController();
     this.#filter = filter;
-    this.#queueAt = 0;
+    [this.#loaded, this.#cursor, this.#queueAt] = [0, undefined, 0];
     this.loading = true;
-    let isFirst = true;
+    await this.#goOn();
+  }
+
+  /**
+   * Looks at what is new, at the jobs that have not ended, and at those that were among them; then goes on where loading
+   * failed. Throws Problem.
+   */
+  async refresh(signal: AbortSignal): Promise<void> {
+    if (this.#cursor !== undefined) await this.#lookAgain(signal);
+    if (!this.loading && this.#cursor !== null && this.#loaded < MOST) await this.#goOn();
+  }
+
+  async #goOn(): Promise<void> {
+    const filter = this.#filter;
+    const { signal } = this.#loading;
     try {
-      const live = await this.#live(filter, signal);
-      for await (const page of pages<Job>(`/v1/jobs?limit=${PAGE}${queryOf(filter)}`, MOST, signal)) {
-        if (isFirst) this.#known = new Map(live.map((job) => [job.id, job]));
-        isFirst = false;
-        this.#take(page);
+      const live = this.#cursor === undefined ? await this.#live(filter, signal) : [];
+      while (this.#cursor !== null && this.#loaded < MOST) {
+        const from = this.#cursor === undefined ? "" : `&cursor=${encodeURIComponent(this.#cursor)}`;
+        const page = await get<Page<Job>>(`/v1/jobs?limit=${PAGE}${queryOf(filter)}${from}`, signal);
+        if (signal.aborted) return;
+        if (this.#cursor === undefined) this.#known = new Map(live.map((job) => [job.id, job]));
+        this.#cursor = page.next_cursor;
+        this.#loaded += page.items.length;
+        this.#take(page.items);
       }
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (signal.aborted) return;
+      if (this.#cursor === undefined) this.#forget();
+      throw error;
     } finally {
-      if (!signal.aborted) this.loading = false;
+      if (!signal.aborted) [this.loading, this.hasMore] = [false, this.#cursor !== null];
     }
   }
 
-  /** Looks at what is new, at the jobs that have not ended, and at those that were among them. Throws Problem. */
-  async refresh(signal: AbortSignal): Promise<void> {
+  /** What the filter before let through is not what this one does. */
+  #forget(): void {
+    this.#known = new Map();
+    this.items = [];
+  }
+
+  async #lookAgain(signal: AbortSignal): Promise<void> {
     const filter = this.#filter;
     const live = await this.#live(filter, signal);
     const found = [...live, ...(await this.#newest(filter, signal))];

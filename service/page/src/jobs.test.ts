@@ -5,15 +5,16 @@ import type { Job, State } from "./types";
 
 let jobs: Job[] = []; // what the service has, newest first
 let asked: URL[] = [];
+let failing: (url: URL) => boolean = () => false;
 
 beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("fetch", async (path: string) => {
     const url = new URL(path, "http://service");
     asked.push(url);
-    return answer(url);
+    return failing(url) ? Response.json({ detail: "the database is away" }, { status: 503 }) : answer(url);
   });
-  [jobs, asked] = [[], []];
+  [jobs, asked, failing] = [[], [], () => false];
 });
 
 function made(count: number, state: State): Job[] {
@@ -28,13 +29,14 @@ function answer({ pathname, searchParams }: URL): Response {
   return Response.json({ items: found.slice(from, until), next_cursor: until < found.length ? String(until) : null });
 }
 
+const ALL = { name: "", states: [], owner: "" };
 const ofQueue = (): number => asked.filter((url) => url.searchParams.get("state") === "queued").length;
 const refresh = (list: JobList): Promise<void> => list.refresh(new AbortController().signal);
 
 test("the queue is asked for every ten seconds, and those that run each time", async () => {
   jobs = [...made(600, "queued"), ...made(1, "running")];
   const list = new JobList();
-  await list.load({ name: "", states: [], owner: "" });
+  await list.load(ALL);
   asked = [];
   for (let turn = 0; turn < 10; turn++) {
     await vi.advanceTimersByTimeAsync(2_000);
@@ -54,8 +56,46 @@ test("the queue is asked for every ten seconds, and those that run each time", a
 test("of a queue that was asked for a moment ago none is looked up", async () => {
   jobs = made(300, "queued");
   const list = new JobList();
-  await list.load({ name: "", states: [], owner: "" });
+  await list.load(ALL);
   asked = [];
   await refresh(list);
   expect(asked.map(({ pathname }) => pathname)).toEqual(["/v1/jobs", "/v1/jobs"]);
+});
+
+const cursors = (): (string | null)[] => asked.filter(({ search }) => search.includes("limit=200")).map((url) => url.searchParams.get("cursor"));
+
+test("a list that failed half-way says that there are more, and goes on from there", async () => {
+  jobs = made(1_000, "succeeded");
+  const list = new JobList();
+  failing = (url) => url.searchParams.get("cursor") === "400";
+  await expect(list.load(ALL)).rejects.toThrow("the database is away");
+  expect([list.items.length, list.loading, list.hasMore]).toEqual([400, false, true]);
+  await expect(refresh(list), "else its trouble is taken for over").rejects.toThrow("the database is away");
+  asked = [];
+  failing = () => false;
+  await refresh(list);
+  expect(cursors()).toEqual(["400", "600", "800"]);
+  expect([list.items.length, list.loading, list.hasMore]).toEqual([1_000, false, false]);
+});
+
+test("a list that failed at its beginning shows nothing of the one before, and begins again", async () => {
+  jobs = made(10, "succeeded");
+  const list = new JobList();
+  await list.load(ALL);
+  failing = ({ searchParams }) => searchParams.has("name");
+  await expect(list.load({ ...ALL, name: "b" })).rejects.toThrow("the database is away");
+  expect([list.items, list.loading]).toEqual([[], false]);
+  failing = () => false;
+  await refresh(list);
+  expect([list.items.length, list.hasMore]).toEqual([10, false]);
+});
+
+test("a list says that there are more than are worth scrolling through, and asks for no more of them", async () => {
+  jobs = made(20_300, "succeeded");
+  const list = new JobList();
+  await list.load(ALL);
+  expect([list.items.length, list.hasMore]).toEqual([20_000, true]);
+  asked = [];
+  await refresh(list);
+  expect(cursors()).toEqual([]);
 });
