@@ -170,12 +170,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
     def _leave(self, client: Client, name: str) -> None:
         """Ends the job of a fit, which is found by its label: an interrupt may have come before its id was known."""
         for job in client.jobs(label=f"{LABEL}={name}"):
-            if not job.is_over:
-                with suppress(Conflict):  # it ended just now
-                    job.cancel()
-                client.wait(job.id, CANCELLED_WITHIN_S)
-            if not self.keep_job:
-                job.delete()
+            with suppress(NotFound):  # somebody has deleted it
+                if not job.is_over:
+                    with suppress(Conflict):  # it ended just now
+                        job.cancel()
+                    client.wait(job.id, CANCELLED_WITHIN_S)
+                if not self.keep_job:
+                    job.delete()
         if not self.keep_job:
             with suppress(NotFound):  # the upload did not get so far
                 client.delete_dataset(name)

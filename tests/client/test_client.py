@@ -173,6 +173,24 @@ def test_a_submit_whose_answer_is_lost_makes_one_job(service: FakeService, clien
     assert keys[3] == keys[4] != "mine"
 
 
+def test_a_removal_whose_answer_is_lost_is_one_and_that_of_nothing_is_not(service: FakeService) -> None:
+    service.datasets["adult"] = {"id": "ds_01", "name": "adult"}
+    service.add_job(SPEC, "succeeded")
+
+    def losing(request: httpx.Request) -> httpx.Response:
+        answer = service.handle(request)
+        if request.method == "DELETE" and answer.status_code == 204:
+            raise httpx.ReadError("reset")
+        return answer
+
+    with Client("http://service", transport=httpx.MockTransport(losing), sleep=lambda _: None) as client:
+        client.delete_job("job_01")
+        client.delete_dataset("adult")
+        assert (service.jobs, service.datasets) == ({}, {})
+        with pytest.raises(NotFound):
+            client.delete_job("job_01")
+
+
 def test_an_upload_is_not_repeated(service: FakeService, client: Client, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(CSV)
     service.answers = [httpx.WriteError("reset")]

@@ -80,6 +80,16 @@ def test_a_fit_that_is_refused_leaves_no_data_set(service: FakeService) -> None:
     assert service.datasets == {}
 
 
+def test_a_job_that_somebody_deleted_keeps_no_data_set(service: FakeService) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE" and "/jobs/" in request.url.path:
+            service.jobs.clear()
+        return service.handle(request)
+
+    fit(service, handle)
+    assert (service.jobs, service.datasets) == ({}, {})
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_an_interrupt_cancels_the_job(service: FakeService, keep: bool) -> None:
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,7 @@ import httpx
 from chainrule.aio.page import AsyncPage
 from chainrule.aio.waiting import pause
 from chainrule.body import json_body
-from chainrule.errors import InvalidInput, ServiceError, Unauthorized, Unavailable, Unreachable
+from chainrule.errors import InvalidInput, NotFound, ServiceError, Unauthorized, Unavailable, Unreachable
 from chainrule.keys import EXPECTED, find_key, key_of
 from chainrule.local import DEFAULT_URL, find_url
 from chainrule.records import Event
@@ -127,7 +127,19 @@ class AsyncConnection:
 
     async def _repeatable(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Sends what may be sent twice without harm, as often as `_again` does."""
-        return await self._again(partial(self._send, method, path, **request))
+        tries = 0
+
+        async def ask() -> httpx.Response:
+            nonlocal tries
+            tries += 1
+            try:
+                return await self._send(method, path, **request)
+            except NotFound:
+                if method == "DELETE" and tries > 1:
+                    return httpx.Response(204)  # an earlier try has done it, and its answer was lost
+                raise
+
+        return await self._again(ask)
 
     async def _again(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         """What `ask` returns; it asks from the beginning again when the service is busy or the line breaks."""
