@@ -225,12 +225,16 @@ def test_a_job_to_compare_is_found_by_its_name_however_old_it_is(page: Page, ser
 
     page.route(re.compile(r"/v1/jobs\?limit=\d+$"), answer_newest)
     page.goto("/#/compare")
-    choice = page.get_by_label("Add a job", exact=True)
+    choice = page.get_by_label("A job to add", exact=True)
     expect(choice).to_contain_text("older ones")
     page.get_by_label("Search jobs to add by name").fill("LONG a")
     expect(choice).to_contain_text("long ago")
     choice.select_option(job["id"])
-    expect(page.get_by_role("link", name="long ago")).to_be_visible()
+    link = page.get_by_role("link", name="long ago")
+    expect(link, "as arrow keys pick one after the other").to_have_count(0)
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(link).to_be_visible()
+    expect(choice).to_be_focused()
 
 
 def test_a_name_with_markup_in_it_stays_text(page: Page, service: RunningService) -> None:
