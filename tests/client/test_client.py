@@ -335,11 +335,27 @@ def test_metrics_and_history_are_whole_however_many_pages_they_come_in(service: 
 # ---------------------------------------------------------------- models
 def test_many_rows_are_predicted_in_requests_of_bounded_size_and_in_order(service: FakeService, client: Client) -> None:
     service.add_job(SPEC, "succeeded")
-    rows: list[dict[str, Any]] = [{"age": age % 80, "image": [0] * 500} for age in range(2_500)]
+    rows: list[dict[str, Any]] = [{"age": age % 80, "note": "x" * 40_000} for age in range(400)]
     predictions = client.predict("job_01", iter(rows))
     assert [one.value for one in predictions] == [">50K" if row["age"] > 40 else "<=50K" for row in rows]
-    assert len(service.requests) > 3
-    assert all(len(request.content) < 2**20 for request in service.requests)
+    assert all(len(request.content) <= 2**23 + 100 for request in service.requests)
+    assert [len(json.loads(request.content)["rows"]) for request in service.requests] == [100, 209, 91]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sizes"), [(1, [100, 1_000, 1_000, 400]), (1_250, [100, 800, 800, 800]), (10_000, [100] * 25)]
+)
+def test_as_many_rows_are_predicted_at_once_as_the_model_tells_numbers_of(numbers: int, sizes: list[int]) -> None:
+    asked: list[int] = []
+    told = {str(number): 0.0 for number in range(numbers)}
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(len(json.loads(request.content)["rows"]))
+        return httpx.Response(200, json={"predictions": [{"value": 0}] * (asked[-1] - 1) + [{"value": told}]})
+
+    with Client("http://service", "key", transport=httpx.MockTransport(handle)) as client:
+        assert len(client.predict("job_01", [{"x": 1}] * 2_500)) == 2_500
+    assert asked == sizes
 
 
 def test_a_wrong_row_is_named_by_its_place_among_all_rows(service: FakeService, client: Client) -> None:

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient"]
 
-PREDICT_BODY_BYTES = 768 * 1024  # the service takes JSON up to 1 MiB
-PREDICT_ROWS = 100  # of the 10,000 classes that there may be, a million probabilities: as many as it tells at once
+PREDICT_BODY_BYTES = 8 << 20  # the service takes 32 MiB of rows; what a line that breaks has sent again is less
+PREDICT_ROWS = 1_000  # it takes 10,000; of a large model, these are computed well within the time for an answer
+PREDICT_NUMBERS = 1_000_000  # probabilities, or numbers of several targets: as many as it tells at once …
+PREDICT_FIRST_ROWS = 100  # … which are those of so few rows, of the 10,000 classes that there may be
 
 
 class AsyncClient(AsyncConnection):
@@ -356,7 +358,7 @@ class AsyncClient(AsyncConnection):
         """
         path, headers = f"/v1/jobs/{segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
-        for batch in _batches(rows_of(rows)):
+        for batch in _batches(rows_of(rows), predictions):
             body = b'{"rows":[' + b",".join(batch) + b"]}"
             try:
                 answer = await self._repeatable("POST", path, content=body, headers=headers)
@@ -481,13 +483,21 @@ def _model(job_id: str) -> str:
     return f"/v1/jobs/{segment(job_id)}/model"
 
 
-def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
-    """The rows as JSON, in lists that each fit into one request. Raises InvalidInput."""
+def _rows_at_once(told: Sequence[Prediction]) -> int:
+    """How many rows may be asked for, as the last answer shows."""
+    if not told:
+        return PREDICT_FIRST_ROWS
+    numbers = told[-1].probabilities or told[-1].value
+    return min(PREDICT_ROWS, PREDICT_NUMBERS // (len(numbers) if isinstance(numbers, dict) else 1))
+
+
+def _batches(rows: Iterable[Mapping[str, Any]], told: Sequence[Prediction]) -> Iterator[Sequence[bytes]]:
+    """The rows as JSON, in lists that each fit into one request; `told` grows meanwhile. Raises InvalidInput."""
     batch: list[bytes] = []
     size = 0
     for number, row in enumerate(rows):
         text = json_text(row, f"rows[{number}]")
-        if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) == PREDICT_ROWS):
+        if batch and (size + len(text) > PREDICT_BODY_BYTES or len(batch) >= _rows_at_once(told)):
             yield batch
             batch, size = [], 0
         batch.append(text)
