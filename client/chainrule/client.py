@@ -178,10 +178,17 @@ class Client(Connection):
         """Submits a job and returns it, queued. With the same key and spec again, the same job.
 
         Without a key of yours a random one is sent, so that a connection that breaks cannot make two jobs.
-        Raises Refused with one FieldProblem for each wrong field, or InvalidInput for what is no JSON.
+        Raises Refused with one FieldProblem for each wrong field, or InvalidInput for what is no JSON. Where no answer
+        comes and the job may be there all the same, Unreachable tells the `idempotency_key`.
         """
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        answer = self._repeatable("POST", "/v1/jobs", **json_body(spec, headers))
+        key = idempotency_key or str(uuid.uuid4())
+        body = json_body(spec, {"Idempotency-Key": key})
+        try:
+            answer = self._repeatable("POST", "/v1/jobs", **body)
+        except Unreachable as broken:
+            if isinstance(broken.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+                raise  # nothing came there
+            raise Unreachable(broken.url, broken.why, key) from broken.__cause__
         return self._job(document(answer))
 
     def plan(self, spec: Mapping[str, Any]) -> Plan:

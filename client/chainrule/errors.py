@@ -58,11 +58,17 @@ class NotEnded(ChainruleError, TimeoutError):
 
 
 class Unreachable(ChainruleError):
-    """No answer came from the service: nothing listens there, or the connection broke."""
+    """No answer came from the service: nothing listens there, or the connection broke. `idempotency_key` is that of a
+    submit which may have come there: with it again it is still one job."""
 
-    def __init__(self, url: str, why: str) -> None:
-        self.url = url
-        super().__init__(f"no answer from {url} ({why}); is the service running? Start one with: chainrule serve")
+    def __init__(self, url: str, why: str, idempotency_key: str | None = None) -> None:
+        self.url, self.why, self.idempotency_key = url, why, idempotency_key
+        message = f"no answer from {url} ({why}); is the service running? Start one with: chainrule serve"
+        if idempotency_key is not None:
+            message += (
+                f". The job may be there: submitted again with the idempotency key {idempotency_key} it is still one"
+            )
+        super().__init__(message)
 
 
 @dataclass(frozen=True)

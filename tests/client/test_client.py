@@ -173,6 +173,20 @@ def test_a_submit_whose_answer_is_lost_makes_one_job(service: FakeService, clien
     assert keys[3] == keys[4] != "mine"
 
 
+def test_a_submit_without_an_answer_tells_the_key_that_makes_it_one_job(service: FakeService, client: Client) -> None:
+    service.datasets["adult"] = {}
+    service.answers = [httpx.ReadTimeout("slow")]
+    with pytest.raises(Unreachable, match="The job may be there") as lost:
+        client.submit(SPEC)
+    key = service.requests[-1].headers["Idempotency-Key"]
+    assert lost.value.idempotency_key == key
+    assert key in str(lost.value)
+    service.answers = [httpx.ConnectError("refused")]
+    with pytest.raises(Unreachable) as absent:
+        client.submit(SPEC)
+    assert absent.value.idempotency_key is None
+
+
 def test_a_removal_whose_answer_is_lost_is_one_and_that_of_nothing_is_not(service: FakeService) -> None:
     service.datasets["adult"] = {"id": "ds_01", "name": "adult"}
     service.add_job(SPEC, "succeeded")
