@@ -446,6 +446,22 @@ def test_checkpoints_are_listed_as_they_are_written(page: Page, service: Running
     service.act(job["id"], "cancel")
 
 
+def test_a_history_that_is_not_there_yet_says_nothing_of_who_computed(page: Page, trained: str) -> None:
+    page.route(re.compile("/events"), lambda route: route.fulfill(content_type="text/event-stream", body=""))
+    page.goto(f"/#/jobs/{trained}/history")
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    expect(page.get_by_role("main")).not_to_contain_text(re.compile("Nobody|in all"))
+
+
+def test_a_quality_that_did_not_come_can_be_asked_for_again(page: Page, trained: str) -> None:
+    refused = {"detail": "four are under way"}
+    page.route(re.compile("/evaluation"), lambda route: route.fulfill(status=409, json=refused), times=1)
+    page.goto(f"/#/jobs/{trained}/quality")
+    expect(page.get_by_role("alert")).to_contain_text("four are under way")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("main")).to_contain_text("residuals")
+
+
 def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
     spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 16}], "epochs": 5}
     service.trained(**spec, name="another wine", validation={"fraction": 0.2})

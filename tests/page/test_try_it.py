@@ -41,6 +41,18 @@ def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:
     expect(value).not_to_have_text(before)
 
 
+def test_a_model_is_tried_without_examples_where_they_do_not_come(page: Page, trained: str) -> None:
+    refused = {"detail": "four are under way"}
+    page.route(re.compile("/preview"), lambda route: route.fulfill(status=409, json=refused), times=1)
+    page.goto(f"/#/jobs/{trained}/try")
+    expect(prediction(page).locator(".value")).to_have_text(re.compile(r"[\d.]+"))
+    trouble = page.get_by_role("alert")
+    expect(trouble).to_contain_text("No example rows: four are under way")
+    trouble.get_by_role("button", name="Try again").click()
+    expect(prediction(page)).to_contain_text("Row 1 of the data set has")
+    expect(trouble).to_have_count(0)
+
+
 def test_what_a_row_has_is_told_until_the_row_is_changed(page: Page, trained: str) -> None:
     page.goto(f"/#/jobs/{trained}/try")
     told = prediction(page).get_by_text("of the data set has")
