@@ -364,6 +364,20 @@ def test_a_session_that_is_over_leads_to_the_sign_in(
         context.close()
 
 
+def test_who_could_not_be_signed_out_is_told_so_and_tries_again(page: Page) -> None:
+    def refuse(route: Route) -> None:
+        is_sign_out = route.request.method == "DELETE"
+        route.fulfill(status=409, json={"detail": "not now"}) if is_sign_out else route.fallback()
+
+    page.route("**/v1/session", refuse)
+    page.get_by_role("button", name="Sign out").click()
+    trouble = page.get_by_role("alert")
+    expect(trouble).to_contain_text("You are still signed in. not now")
+    page.unroute("**/v1/session")
+    trouble.get_by_role("button", name="Try again").click()
+    expect(page.get_by_label("Key")).to_be_visible()
+
+
 def test_a_link_of_somebody_else_moves_nobody_who_is_signed_in_unasked(page: Page, service: RunningService) -> None:
     asked = {"name": "a stranger", "tenant": "strangers", "scopes": ["submit"]}
     key = service.http.post("/v1/keys", json=asked).json()["key"]

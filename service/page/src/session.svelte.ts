@@ -40,7 +40,7 @@ export async function openSession(): Promise<void> {
       offered = code;
       return;
     }
-    await redeem(code);
+    if (answer?.status === 401) await redeem(code); // else nobody knows, and the views say that the service is away
   }
   await look();
 }

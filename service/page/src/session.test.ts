@@ -53,6 +53,14 @@ test("a link with a lone % leads to the sign-in as every link that is no good do
   expect([session.state, session.why]).toEqual(["signed out", expect.stringContaining("used already")]);
 });
 
+test("a link is not followed while nobody knows who is signed in", async () => {
+  location.hash = "#signin=c0de";
+  let redeemed = 0;
+  Object.assign(answers, { GET: refused(503, ""), POST: () => Response.json({ ...WHO, n: ++redeemed }) });
+  await openSession();
+  expect([session.state, redeemed]).toEqual(["open", 0]);
+});
+
 test("who could not be signed out is told so, and stays", async () => {
   Object.assign(session, { state: "open", who: WHO });
   answers.DELETE = refused(503, "the database is away");
