@@ -17,6 +17,8 @@ __all__ = ["MAX_BYTES", "Limit", "Received", "receive", "temporary_folder"]
 
 MAX_BYTES = 2 << 30
 CHUNK_BYTES = 1 << 20  # what is decompressed at once, and written
+PIECE_BYTES = 16 << 10  # what is handed to zlib at once: behind each gzip member it copies the rest of that
+MAX_MEMBERS = 1_000_000  # of gzip: those of bgzip have 64 KiB each, so that 2 GiB are 32,768
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,17 @@ class _Gunzip(_Plain):
     def __init__(self, file: BinaryIO, limit: Limit) -> None:
         super().__init__(file, limit)
         self._member = zlib.decompressobj(wbits=31)
+        self._members = 1
         self._began = False
 
     def write(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE_BYTES):
+            self._write_piece(data[start : start + PIECE_BYTES])
+
+    def _write_piece(self, data: bytes) -> None:
         while data:
             if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
+                self._begin_member()
             super().write(self._decompressed(data))
             self._began = True
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -113,6 +120,12 @@ class _Gunzip(_Plain):
             super().write(rest)
         if not (self._began and self._member.eof):
             raise InvalidInput.of("body", "gzip that is cut off", "a whole gzip body, as Content-Encoding says")
+
+    def _begin_member(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise InvalidInput.of("body", f"gzip of more than {MAX_MEMBERS:,} members", "fewer; one is usual")
 
     def _decompressed(self, data: bytes) -> bytes:
         try:

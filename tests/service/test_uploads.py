@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from service import uploads
 from service.uploads import CHUNK_BYTES, Limit, receive, temporary_folder
 from shared.errors import InvalidInput, TooLarge
 
@@ -54,6 +55,42 @@ def test_more_than_the_limit_is_refused_also_when_it_is_more_only_unpacked(tmp_p
 def test_broken_gzip_is_refused(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(InvalidInput, match="gzip"):
         received(tmp_path, body, gzipped=True)
+
+
+def test_the_work_of_very_many_empty_members_grows_with_their_number_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed = 0
+
+    class Counting:
+        """What zlib makes, counting all that is handed to it, which it copies behind each member."""
+
+        def __init__(self, wbits: int) -> None:
+            self._member = ours(wbits)
+
+        def decompress(self, data: bytes, max_length: int) -> bytes:
+            nonlocal handed
+            handed += len(data)
+            return self._member.decompress(data, max_length)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._member, name)
+
+    ours = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    work = []
+    for members in (2_500, 5_000):
+        handed = 0
+        assert received(tmp_path, gzip.compress(b"") * members, gzipped=True, piece=1 << 20) == b""
+        work.append(handed)
+    assert work[1] < 2.5 * work[0]
+
+
+def test_more_members_than_any_program_makes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_MEMBERS", 3)
+    assert received(tmp_path, gzip.compress(b"x") * 3, gzipped=True) == b"xxx"
+    with pytest.raises(InvalidInput, match="more than 3 members"):
+        received(tmp_path, gzip.compress(b"x") * 4, gzipped=True)
 
 
 def test_a_temporary_folder_is_gone_at_the_end_but_not_what_was_moved_away(tmp_path: Path) -> None:
