@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE_BYTES", "Catalog", "NewDataset", "digest_of_reading"]
 
-MAX_TABLES = 100  # that are remembered
+MAX_TABLES = 100  # that are remembered …
+MAX_TABLES_BYTES = 128 << 20  # … as far as they have no more memory together
+COLUMN_BYTES = 1_600  # of memory: a column and its profile
 PAGE_BYTES = 4 << 20  # of columns' profiles, after which a list shows no further data set
 ENDED = [state for state in JobState if state.is_terminal]
 
@@ -55,7 +58,8 @@ class Catalog:
         self._database, self._is_alone = database, is_alone
         self.folder = folder
         self._tables: dict[str, TableFile] = {}
-        self._meant: dict[tuple[str, str], TableFile] = {}
+        self._sizes: dict[str, int] = {}
+        self._meant: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._changes = 0
 
@@ -92,9 +96,10 @@ class Catalog:
             return _same(connection, tenant, name, sha256, read_as)
 
     def find(self, tenant: str, id_or_name: str) -> DatasetRow:
-        """A data set by its id, or the newest version of a name. Raises NotFound."""
+        """A data set by its id, or the newest version of a name; its categories, which may have megabytes, are not
+        read. Raises NotFound."""
         with self._database.reading() as connection:
-            return _find(connection, tenant, id_or_name)
+            return _find(connection, tenant, id_or_name, LISTING)
 
     def list(self, tenant: str, before: int | None, limit: int) -> Sequence[DatasetRow]:
         """Data sets, newest first, with a number below `before`: as many as `limit`, or until their profiles have
@@ -115,7 +120,7 @@ class Catalog:
     def delete(self, tenant: str, id_or_name: str) -> str:
         """Takes a data set off the list and returns its id. Raises NotFound, or Conflict while a job needs it."""
         with self._changing(), self._database.writing() as connection:
-            found = _find(connection, tenant, id_or_name)
+            found = _find(connection, tenant, id_or_name, ID_ONLY)
             connection.execute(sa.delete(datasets).where(datasets.c.number == found.number))
             # After the row is locked: whoever submits a job on it now waits for us, and then finds it gone.
             uses = sa.or_(jobs.c.dataset_id == found.id, jobs.c.validation_dataset_id == found.id)
@@ -131,7 +136,7 @@ class Catalog:
 
         What a data set holds never changes, so only which one is meant is asked for each time, if others may change it.
         """
-        meant = [self._meant.get((tenant, id_or_name)) for id_or_name in ids_or_names]
+        meant = [self._tables.get(self._meant.get((tenant, id_or_name), "")) for id_or_name in ids_or_names]
         if None not in meant:
             return meant
         changes, found = self._changes, []
@@ -139,24 +144,37 @@ class Catalog:
             for id_or_name in ids_or_names:
                 row = _found(connection, tenant, id_or_name, ID_ONLY)
                 found.append(None if row is None else self._table(connection, tenant, row.id))
-        while len(self._tables) > MAX_TABLES:
-            self._tables.pop(next(iter(self._tables)), None)  # the oldest one
         with self._lock:
+            self._remember([table for table in found if table is not None])
             if self._is_alone and changes == self._changes:  # else it may be what they meant before
                 if len(self._meant) >= MAX_TABLES:
                     self._meant.clear()
                 names = [(tenant, id_or_name) for id_or_name in ids_or_names]
-                self._meant |= {name: table for name, table in zip(names, found, strict=True) if table is not None}
+                meant_now = zip(names, found, strict=True)
+                self._meant |= {name: table.dataset_id for name, table in meant_now if table is not None}
         return found
+
+    def _remember(self, tables: Sequence[TableFile]) -> None:
+        """Forgets others for them, the oldest first; one alone may have more memory than all."""
+        for table in tables:
+            if table.dataset_id not in self._tables:
+                self._tables[table.dataset_id], self._sizes[table.dataset_id] = table, _memory_of(table)
+        while len(self._tables) > MAX_TABLES or (
+            len(self._tables) > 1 and sum(self._sizes.values()) > MAX_TABLES_BYTES
+        ):
+            oldest = next(iter(self._tables))
+            del self._tables[oldest], self._sizes[oldest]
 
     def _table(self, connection: Connection, tenant: str, dataset_id: str) -> TableFile:
         known = self._tables.get(dataset_id)
-        if known is None:
-            known = self._tables[dataset_id] = self.table(_find(connection, tenant, dataset_id))
-        return known
+        return self._made(_find(connection, tenant, dataset_id, WHOLE)) if known is None else known
 
-    def table(self, dataset: DatasetRow) -> TableFile:
-        """The data set as the engine sees it."""
+    def table(self, tenant: str, id_or_name: str) -> TableFile:
+        """A data set as the engine sees it, found as by `find`. Raises NotFound."""
+        with self._database.reading() as connection:
+            return self._made(_find(connection, tenant, id_or_name, WHOLE))
+
+    def _made(self, dataset: DatasetRow) -> TableFile:
         return TableFile(
             dataset_id=dataset.id,
             path=str(self.folder / dataset.id / "table.arrow"),
@@ -167,8 +185,14 @@ class Catalog:
         )
 
 
-def _find(connection: Connection, tenant: str, id_or_name: str) -> DatasetRow:
-    found = _found(connection, tenant, id_or_name, WHOLE)
+def _memory_of(table: TableFile) -> int:
+    """About how many bytes it has."""
+    texts = (category for categories in table.categories.values() for category in categories)
+    return COLUMN_BYTES * len(table.columns) + sum(sys.getsizeof(text) + 8 for text in texts)
+
+
+def _find(connection: Connection, tenant: str, id_or_name: str, queries: "_Queries") -> DatasetRow:
+    found = _found(connection, tenant, id_or_name, queries)
     if found is None:
         raise NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
     return found
@@ -189,7 +213,8 @@ class _Queries(NamedTuple):
 
 
 LISTED = [column for column in datasets.c if column.name != "categories"]
-WHOLE, ID_ONLY = _Queries.of(*datasets.c), _Queries.of(datasets.c.id)
+WHOLE, LISTING = _Queries.of(*datasets.c), _Queries.of(*LISTED)
+ID_ONLY = _Queries.of(datasets.c.number, datasets.c.id)
 
 
 def _found(connection: Connection, tenant: str, id_or_name: str, queries: _Queries) -> DatasetRow | None:
@@ -204,7 +229,7 @@ def _found(connection: Connection, tenant: str, id_or_name: str, queries: _Queri
 
 
 def _same(connection: Connection, tenant: str, name: str, sha256: str, read_as: str) -> DatasetRow | None:
-    query = sa.select(datasets).where(
+    query: sa.Select[Any] = sa.select(*LISTED).where(
         datasets.c.tenant == tenant,
         datasets.c.name == name,
         datasets.c.sha256 == sha256,
@@ -241,4 +266,4 @@ def _insert(connection: Connection, new: NewDataset, version: int) -> DatasetRow
         "categories": new.table.categories,
         "created_at": now(),
     }
-    return connection.execute(sa.insert(datasets).values(values).returning(datasets)).one()
+    return connection.execute(sa.insert(datasets).values(values).returning(*LISTED)).one()

@@ -336,7 +336,7 @@ class ControlPlane:
         """What the engine must know for an attempt. Raises NotFound when job or data set are gone."""
         job = self.store.any_job(attempt.job_id)
         tables = [
-            self.catalog.table(self.catalog.find(job.tenant, dataset_id)) if dataset_id is not None else None
+            self.catalog.table(job.tenant, dataset_id) if dataset_id is not None else None
             for dataset_id in (job.dataset_id, job.validation_dataset_id)
         ]
         folder = self.folder.add_job(attempt.job_id)

@@ -66,7 +66,7 @@ class Readers:
             while await reader.read(1 << 16):
                 pass
             writer.close()
-        return _table(told, order)
+        return await asyncio.to_thread(_table, told, order)  # of megabytes, which takes long
 
     def _send(self, order: Order, channel: socket.socket) -> None:
         message = [order.model_dump_json().encode()]

@@ -30,7 +30,7 @@ class Limits(BaseModel):
     """The table that is made, and for each byte of the file …"""
     table_bytes_a_byte: int = 5
     """… so many more: a CSV of single digits becomes four times as long."""
-    told_bytes: int = 64 << 20
+    told_bytes: int = 16 << 20
     """What there is to tell of a table: names, categories, profiles."""
 
     def cpu_s(self, size_bytes: int) -> int:

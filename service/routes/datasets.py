@@ -237,7 +237,7 @@ def preview_dataset(
     """Show the first rows of a data set."""
     from service.datasets import preview
 
-    table = control.catalog.table(control.catalog.find(who.tenant, dataset))
+    table = control.catalog.table(who.tenant, dataset)
     values_a_row = sum(math.prod(column.shape or [1]) for column in table.columns)
     head = preview(table, min(rows, max(1, MAX_PREVIEW_VALUES // values_a_row)))
     return JSONResponse({"rows": finite(head)})
@@ -255,7 +255,7 @@ def get_histograms(
     """Count how the values of each column are spread: `limit` columns a page, those of numbers and categories."""
     from service.histograms import histograms
 
-    table = control.catalog.table(control.catalog.find(who.tenant, dataset))
+    table = control.catalog.table(who.tenant, dataset)
     first = number_of(cursor) or 0
     columns = table.columns[first : first + limit]
     next_cursor = cursor_of(columns, limit, range(first + 1, first + limit + 1))

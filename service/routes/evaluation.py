@@ -29,11 +29,11 @@ def get_evaluation(job_id: JobId, who: Reader, control: Control) -> Evaluation:
         raise Conflict("the job has no validation rows to judge its model on: its spec has no validation")
     dataset_id = job.validation_dataset_id or job.dataset_id
     try:
-        dataset = control.catalog.find(who.tenant, dataset_id)
+        table = control.catalog.table(who.tenant, dataset_id)
     except NotFound:
         raise NotFound(f"the rows to judge the model on are gone: data set {dataset_id} was deleted") from None
     model = control.models.get(job_id, control.folder.model(job_id))
-    return control.evaluations.get(job_id, model, spec, control.catalog.table(dataset))
+    return control.evaluations.get(job_id, model, spec, table)
 
 
 @router.get("/checkpoints", responses=errors(404, 422, 503))

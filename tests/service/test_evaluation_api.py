@@ -102,7 +102,7 @@ def test_where_rows_are_too_many_evenly_chosen_ones_stand_for_all(training_servi
     control = training_service.control
     model = control.models.get(job["id"], control.folder.model(job["id"]))
     spec = Plan.model_validate(control.store.get("default", job["id"]).plan).spec
-    found = evaluation_of(model, spec, control.catalog.table(control.catalog.find("default", "numbers")), most_rows=8)
+    found = evaluation_of(model, spec, control.catalog.table("default", "numbers"), most_rows=8)
     assert (found.rows, found.of_rows) == (8, 40)
     assert found.targets is not None
     assert found.targets[0].actual == pytest.approx([3 * a + 1 for a in range(1, 41, 5)])

@@ -42,7 +42,7 @@ class ControlPlane:
 
     def _job_of(self, attempt: Attempt) -> TrainingJob:
         plan = Plan.model_validate(self.store.any_job(attempt.job_id).plan)
-        table = self.catalog.table(self.catalog.find(TENANT, "numbers"))
+        table = self.catalog.table(TENANT, "numbers")
         return TrainingJob(attempt.job_id, attempt.number, plan, table, None, "", attempt.workers, epoch=attempt.epoch)
 
     def begin(self) -> str:

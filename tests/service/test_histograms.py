@@ -55,7 +55,7 @@ def test_frequent_categories_are_named_and_the_others_counted(service: Service) 
 
 def test_of_a_large_table_rows_all_over_it_are_looked_at(service: Service) -> None:
     service.upload("large", b"a,b\n" + b"".join(f"{i},{i}\n".encode() for i in range(1_000)))
-    table = service.control.catalog.table(service.control.catalog.find("default", "large"))
+    table = service.control.catalog.table("default", "large")
     found = counted(table, table.columns[:1], most_rows=160)[0]
     assert (found.rows, sum(found.counts)) == (160, 160)
     assert found.edges is not None

@@ -52,7 +52,7 @@ def network_outputs(service: Service, job: dict[str, Any], folder: Path) -> tupl
     """What the trained network says of each training row, prepared as for training, and how it was prepared."""
     plan = Plan.model_validate(service.control.store.any_job(job["id"]).plan)
     catalog = service.control.catalog
-    prepared = prepare(plan, catalog.table(catalog.find(TENANT, "numbers")), None, folder)
+    prepared = prepare(plan, catalog.table(TENANT, "numbers"), None, folder)
     model = load_model(service.control.folder.model(job["id"]))
     rows = prepared.open_training(model.network.dtype)
     x, y = rows.memory(len(rows))

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
+from service import readers as readers_module
 from service.datasets import ReadOptions, ingest
 from service.ingest.orders import Limits, Order
 from service.ingest.reader import AT_ONCE, next_of
@@ -183,6 +185,17 @@ def test_the_next_file_is_the_first_of_a_tenant_that_has_not_all_readers_but_one
     running: str, waiting: str, next_one: int | None
 ) -> None:
     assert next_of(list(running), list(waiting)) == next_one
+
+
+def test_what_a_process_tells_is_parsed_beside_the_event_loop(
+    readers: Watched, order: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    parsed = readers_module._table
+    monkeypatch.setattr(readers_module, "_table", lambda *all: (threads.append(threading.get_ident()), parsed(*all))[1])
+    assert asyncio.run(readers.read(order(CSV))).rows == 2
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 # ---------------------------------------------------------------- what is refused

@@ -335,6 +335,35 @@ def test_a_list_of_data_sets_reads_no_categories_and_ends_where_their_profiles_a
     assert [row.id for row in catalog.list(TENANT, 2, 500)] == ["ds_1"]
 
 
+def test_who_looks_at_a_data_set_or_adds_it_again_reads_no_categories(catalog: Catalog) -> None:
+    new = dataset("ds_2", sha256="b" * 64)
+    added, _ = catalog.add(new)
+    again = catalog.same(TENANT, new.name, new.table.sha256, new.read_as)
+    for row in (added, again, catalog.find(TENANT, "ds_2"), catalog.find(TENANT, "numbers")):
+        assert row is not None
+        assert (row.id, "categories" in row._fields) == ("ds_2", False)
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_tables_are_remembered_until_they_have_too_much_memory_together(
+    database: Database, tmp_path: Path, is_alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(database, tmp_path, is_alone=is_alone)
+    for dataset_id in ("ds_1", "ds_2", "ds_3"):
+        new = dataset(dataset_id, name=dataset_id)
+        catalog.add(replace(new, table=new.table.model_copy(update={"categories": {"y": ["x" * 100_000]}})))
+    monkeypatch.setattr("service.catalog.MAX_TABLES_BYTES", 250_000)
+    first, second, third = (catalog.tables_of(TENANT, name)[0] for name in ("ds_1", "ds_2", "ds_3"))
+    assert catalog.tables_of(TENANT, "ds_2")[0] is second
+    assert catalog.tables_of(TENANT, "ds_3")[0] is third
+    again = catalog.tables_of(TENANT, "ds_1")[0]
+    assert again == first
+    assert again is not first
+    monkeypatch.setattr("service.catalog.MAX_TABLES_BYTES", 0)
+    third = catalog.tables_of(TENANT, "ds_2")[0]
+    assert catalog.tables_of(TENANT, "ds_2")[0] is third, "the newest one is kept, however long it is"
+
+
 def test_versions_of_uploads_at_once_are_numbered_without_gaps(catalog: Catalog) -> None:
     uploads = [dataset(f"ds_{number}", sha256=str(number) * 64) for number in range(2, 7)]
     outcomes = at_once(*[lambda new=new: catalog.add(new) for new in uploads])  # type: ignore[misc]
