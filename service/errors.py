@@ -32,10 +32,12 @@ from shared.errors import (
     UnsupportedMedia,
     shown,
 )
+from workers.failures import NO_ROOM, words_of
 
 __all__ = ["FieldProblem", "Problem", "install", "problem"]
 
 RETRY_AFTER_S = 2  # of a database that is away
+MENDED_AFTER_S = 30  # of a disk: somebody has to do something
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; for the log
 
 log = logging.getLogger("chainrule")
@@ -92,6 +94,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ChainruleError, _ours)
     for error in AWAY:
         app.add_exception_handler(error, _database_away)
+    app.add_exception_handler(OSError, _machine)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -160,6 +163,20 @@ async def _database_away(request: Request, error: Exception) -> Response:
     """Whatever was to be written is not: nothing is acknowledged before it is committed."""
     log.warning("%s %s: the database is away: %s", request.method, route_of(request.scope), reason_of(error))
     return await _ours(request, Unavailable("the database does not answer; try again in a moment", RETRY_AFTER_S))
+
+
+async def _machine(request: Request, error: Exception) -> Response:
+    """What is wrong with the disk, without the service's paths; the log has them. What the operating system has not
+    said is a mistake of ours."""
+    assert isinstance(error, OSError)
+    if error.errno is None:
+        raise error
+    log.error("%s %s: %s", request.method, route_of(request.scope), words_of(error), exc_info=error)
+    if error.errno in NO_ROOM:
+        said = f"there is no room on the service's disk ({words_of(error)}); try again when there is"
+    else:
+        said = f"the service's disk or machine does not do its work ({words_of(error)}); try again when that is mended"
+    return await _ours(request, Unavailable(said, MENDED_AFTER_S))
 
 
 async def _parameters(request: Request, error: Exception) -> Response:

@@ -33,12 +33,16 @@ class Received:
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """A new folder that is gone, with all that is in it, at the end; what was moved away stays."""
-    folder = parent / name
-    folder.mkdir(mode=0o700, parents=True)
+    folder = _made(parent / name)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 @dataclass(frozen=True)

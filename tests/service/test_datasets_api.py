@@ -1,7 +1,9 @@
 """Data sets over REST: uploading, listing, deleting, and that nothing is left of what was refused."""
 
+import errno
 import gzip
 import hashlib
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -10,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from service import uploads
+from service.routes import datasets as routes
 from support.problems import errors_of
 from support.service_in_process import CSV, WITHIN_S, Service
 
@@ -111,6 +115,32 @@ def test_nothing_is_left_of_what_is_refused(
     errors_of(answer, status)
     assert unchanged.left() == before
     assert [item["name"] for item in unchanged.http.get("/v1/datasets").json()["items"]] == ["numbers"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("where", ["folder", "receiving", "reading", "listing"])
+def test_a_disk_that_takes_no_upload_is_told_in_words_without_its_paths_and_nothing_is_left(
+    unchanged: Service, monkeypatch: pytest.MonkeyPatch, where: str, number: int
+) -> None:
+    control = unchanged.control
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(control.folder.uploads / "upload"))
+
+    targets: dict[str, tuple[object, str]] = {
+        "folder": (uploads, "_made"),
+        "receiving": (routes, "receive"),
+        "reading": (control.readers, "read"),
+        "listing": (control.folder, "add_dataset"),
+    }
+    before = unchanged.left()
+    monkeypatch.setattr(*targets[where], full)
+    answer = unchanged.http.post("/v1/datasets", params={"name": "more"}, headers=TYPE, content=CSV)
+    errors_of(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 1
+    assert os.strerror(number) in answer.json()["detail"]
+    assert str(control.folder.path) not in answer.text
+    assert unchanged.left() == before
 
 
 def test_a_name_is_only_a_name(service: Service) -> None:
