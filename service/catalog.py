@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class NewDataset:
     size_bytes: int
     read_as: str
     table: TableFile
+    table_bytes: int
 
 
 def digest_of_reading(media_type: str, options: "ReadOptions") -> str:
@@ -63,16 +64,18 @@ class Catalog:
         self._lock = threading.Lock()
         self._changes = 0
 
-    def add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
-        """Lists a data set as the next version of its name; returns it, and whether it is new.
+    def add(
+        self, new: NewDataset, check: Callable[[Connection], None] = lambda connection: None
+    ) -> tuple[DatasetRow, bool]:
+        """Lists a data set as the next version of its name, unless `check` raises; returns it, and whether it is new.
 
         It is not when the same bytes were uploaded under that name, to be read in the same way, by somebody quicker.
         """
         with self._changing():
             try:
-                return self._add(new)
+                return self._add(new, check)
             except exc.IntegrityError:  # the name was new, and somebody quicker has taken it into use
-                return self._add(new)
+                return self._add(new, check)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -84,11 +87,14 @@ class Catalog:
                 self._changes += 1
                 self._meant.clear()
 
-    def _add(self, new: NewDataset) -> tuple[DatasetRow, bool]:
+    def _add(self, new: NewDataset, check: Callable[[Connection], None]) -> tuple[DatasetRow, bool]:
         with self._database.writing() as connection:
             last = _last_version(connection, new)
             known = _same(connection, new.tenant, new.name, new.table.sha256, new.read_as)
-            return (known, False) if known is not None else (_insert(connection, new, last + 1), True)
+            if known is not None:
+                return known, False
+            check(connection)
+            return _insert(connection, new, last + 1), True
 
     def same(self, tenant: str, name: str, sha256: str, read_as: str) -> DatasetRow | None:
         """The data set that the same bytes under the same name made before, read in the same way."""
@@ -260,6 +266,7 @@ def _insert(connection: Connection, new: NewDataset, version: int) -> DatasetRow
         "version": version,
         "rows": new.table.rows,
         "size_bytes": new.size_bytes,
+        "table_bytes": new.table_bytes,
         "sha256": new.table.sha256,
         "read_as": new.read_as,
         "columns": [column.model_dump(mode="json", exclude_none=True) for column in new.table.columns],

@@ -125,7 +125,8 @@ datasets = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),  # of what was uploaded
+    sa.Column("table_bytes", sa.BigInteger),  # of its file; null of those from before this was kept
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("read_as", sa.String(64), nullable=False),  # digest of the media type and the options
     sa.Column("columns", Json, nullable=False),

@@ -18,7 +18,7 @@ class Quota:
     queued_jobs: int | None = None
     """Jobs that wait, first or again."""
     stored_bytes: int | None = None
-    """Bytes of its data sets, as they were uploaded, of its models, also of those to come, and of its jobs' plans."""
+    """Bytes of its data sets' tables, of its models, also of those to come, and of its jobs' plans."""
     submits_per_minute: int | None = None
     max_priority: int | None = None
     """The highest that a job may be submitted with."""

@@ -29,8 +29,8 @@ class QuotaRequest(BaseModel):
     queued_jobs: Limit = None
     """Jobs that may wait; further ones are refused with 409."""
     stored_bytes: Limit = None
-    """Bytes of data sets, as uploaded, of models, and of jobs' plans. Beyond them uploads are refused with 413, while
-    they stream, and jobs with 409."""
+    """Bytes of data sets, as tables on disk, of models, and of jobs' plans. Beyond them uploads are refused with 413,
+    while they stream or when their tables are made, and jobs with 409."""
     submits_per_minute: Annotated[int | None, Field(ge=1, le=MOST, examples=[600])] = None
     """Jobs that may be submitted a minute, at each control plane; further ones are refused with 429."""
     max_priority: Annotated[int | None, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, examples=[0])] = None
@@ -49,7 +49,7 @@ class Limits(View):
     queued_jobs: Annotated[int | None, Field(examples=[100_000])]
     """Jobs that may wait."""
     stored_bytes: Annotated[int | None, Field(examples=[50_000_000_000])]
-    """Bytes of data sets, as uploaded, of models, and of jobs' plans."""
+    """Bytes of data sets, as tables on disk, of models, and of jobs' plans."""
     submits_per_minute: Annotated[int | None, Field(examples=[3_000])]
     """Jobs that may be submitted a minute, at each control plane."""
     max_priority: Annotated[int | None, Field(examples=[0])]
@@ -73,7 +73,7 @@ class Used(View):
     queued_jobs: Annotated[int, Field(examples=[3])]
     """Jobs that wait for CPUs."""
     stored_bytes: Annotated[int, Field(examples=[3_566_788])]
-    """Bytes of data sets, as uploaded, of models, and of jobs' plans."""
+    """Bytes of data sets, as tables on disk, of models, and of jobs' plans."""
 
     @classmethod
     def of(cls, usage: Usage) -> "Used":

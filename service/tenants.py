@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from service.database import DEFAULT_TENANT, WAITS, Database, datasets, jobs, tenants
 from service.jobs import JobState
 from service.quota import Quota, Usage
-from service.uploads import MAX_BYTES, Limit
+from service.uploads import Limit, Together, too_large
 from shared.errors import Conflict, InvalidInput, NotFound
 
 __all__ = ["TenantRow", "Tenants"]
@@ -38,6 +38,7 @@ class Tenants:
         self._quotas: Mapping[str, Quota] = {}
         self._known_until = float("-inf")
         self._queued: dict[str, tuple[int, float]] = {}
+        self._arriving: dict[str, Together] = {}
 
     # ------------------------------------------------------------ quotas
     def remembered(self) -> Mapping[str, Quota] | None:
@@ -97,13 +98,10 @@ class Tenants:
         return Usage(int(count), int(held), int(queued), self.stored_bytes(tenant))
 
     def stored_bytes(self, tenant: str) -> int:
-        """Bytes of its data sets, as they were uploaded, of its models, also of those that are still to come, and of
-        its jobs' plans."""
-        of_jobs = sa.func.sum(jobs.c.model_bytes + jobs.c.plan_bytes)
-        sizes = sa.func.coalesce(sa.func.sum(datasets.c.size_bytes), 0)
+        """Bytes of its data sets' tables, of its models, also of those that are still to come, and of its jobs'
+        plans."""
         with self._database.reading() as connection:
-            uploaded = connection.scalar(sa.select(sizes).where(datasets.c.tenant == tenant)) or 0
-            return int(uploaded) + int(connection.scalar(sa.select(of_jobs).where(jobs.c.tenant == tenant)) or 0)
+            return _stored(connection, tenant)
 
     # ------------------------------------------------------------ what is refused
     def check_priority(self, tenant: str, priority: int) -> None:
@@ -141,8 +139,8 @@ class Tenants:
         return count
 
     def limit_of_upload(self, tenant: str, name: str) -> Limit:
-        """How much may arrive: what is left of the quota, or as much as the largest data set of that name has, which
-        may be sent again."""
+        """How much may arrive, of all uploads of the tenant at this control plane together: what is left of the quota,
+        or as much as the largest data set of that name has, which may be sent again."""
         allowed = self.quota_of(tenant).stored_bytes
         if allowed is None:
             return Limit()
@@ -151,16 +149,43 @@ class Tenants:
         with self._database.reading() as connection:
             named = sa.select(sizes).where(datasets.c.tenant == tenant, datasets.c.name == name)
             again: int = connection.scalar(named) or 0
-        return Limit(min(MAX_BYTES, max(allowed - stored, again)), _full(stored, allowed))
+        together = self._arriving.setdefault(tenant, Together())
+        return Limit(max(allowed - stored, again), _full(stored, allowed), together)
+
+    def arriving(self, tenant: str) -> int:
+        """Bytes of such uploads that have arrived and are not listed yet."""
+        return self._arriving[tenant].bytes if tenant in self._arriving else 0
 
     def check_upload(self, tenant: str, size_bytes: int) -> None:
         """Raises TooLarge where a new data set of that size would be more than the tenant may keep."""
         allowed = self.quota_of(tenant).stored_bytes
-        if allowed is None:
-            return
-        stored = self.stored_bytes(tenant)
-        if stored + size_bytes > allowed:
-            raise Limit(max(0, allowed - stored), _full(stored, allowed)).error()
+        if allowed is not None:
+            _check_room(size_bytes, self.stored_bytes(tenant), allowed)
+
+    def room_for(self, tenant: str, size_bytes: int) -> Callable[[Connection], None]:
+        """The same check, to be made in the transaction that adds the data set: of those that add to one tenant, each
+        waits there for the one before."""
+        allowed = self.quota_of(tenant).stored_bytes
+
+        def check(connection: Connection) -> None:
+            if allowed is not None:
+                row = sa.select(tenants.c.name).where(tenants.c.name == tenant)
+                connection.execute(row.with_for_update(key_share=True))
+                _check_room(size_bytes, _stored(connection, tenant), allowed)
+
+        return check
+
+
+def _stored(connection: Connection, tenant: str) -> int:
+    of_jobs = sa.func.sum(jobs.c.model_bytes + jobs.c.plan_bytes)
+    of_tables = sa.func.sum(sa.func.coalesce(datasets.c.table_bytes, datasets.c.size_bytes))
+    tables = connection.scalar(sa.select(of_tables).where(datasets.c.tenant == tenant)) or 0
+    return int(tables) + int(connection.scalar(sa.select(of_jobs).where(jobs.c.tenant == tenant)) or 0)
+
+
+def _check_room(size_bytes: int, stored: int, allowed: int) -> None:
+    if stored + size_bytes > allowed:
+        raise too_large(max(0, allowed - stored), _full(stored, allowed))
 
 
 def _full(stored: int, allowed: int) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from shared.errors import InvalidInput, TooLarge
 
-__all__ = ["MAX_BYTES", "Limit", "Received", "receive", "temporary_folder"]
+__all__ = ["MAX_BYTES", "Limit", "Received", "Together", "receive", "temporary_folder", "too_large"]
 
 MAX_BYTES = 2 << 30
 CHUNK_BYTES = 1 << 20  # what is decompressed at once, and written
@@ -45,22 +46,50 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
+class Together:
+    """What has arrived of several uploads that have one limit together, and are not listed yet."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.bytes = 0
+
+
 class Limit:
-    """How much may arrive, and why no more, in words."""
+    """How much of an upload may arrive, beside those that arrive `together` with it, and why no more, in words. What it
+    takes it gives back at the end of its `with` block."""
 
-    max_bytes: int = MAX_BYTES
-    why: str = "also when unpacked"
+    def __init__(self, max_bytes: int = MAX_BYTES, why: str = "", together: Together | None = None) -> None:
+        self._max_bytes, self._why = max_bytes, why
+        self._together = together or Together()
+        self._taken = 0
 
-    def error(self) -> TooLarge:
-        """That more came."""
-        return TooLarge(f"got more than {self.max_bytes:,} bytes, expected at most that many, {self.why}")
+    def __enter__(self) -> "Limit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._together.lock:
+            self._together.bytes -= self._taken
+            self._taken = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Counts that so much has arrived in all. Raises TooLarge where it may not."""
+        if size_bytes > MAX_BYTES:
+            raise too_large(MAX_BYTES, "also when unpacked")
+        with self._together.lock:
+            others = self._together.bytes - self._taken
+            if size_bytes > self._max_bytes - others:
+                now = f"; other uploads, {others:,} bytes so far, arrive now" if others else ""
+                raise too_large(max(0, self._max_bytes - others), self._why + now)
+            if size_bytes > self._taken:
+                self._together.bytes, self._taken = others + size_bytes, size_bytes
 
 
-ANY = Limit()
+def too_large(max_bytes: int, why: str) -> TooLarge:
+    """That more came."""
+    return TooLarge(f"got more than {max_bytes:,} bytes, expected at most that many, {why}")
 
 
-async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, limit: Limit = ANY) -> Received:
+async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, limit: Limit) -> Received:
     """Writes what arrives to `path`, decompressed. Raises TooLarge, either way, or InvalidInput for broken gzip."""
     with path.open("wb") as file:
         sink = _Gunzip(file, limit) if gzipped else _Plain(file, limit)
@@ -69,8 +98,7 @@ async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, li
         async for chunk in chunks:
             waiting += chunk
             sent += len(chunk)
-            if sent > limit.max_bytes:
-                raise limit.error()
+            limit.take(sent)
             if len(waiting) >= CHUNK_BYTES:
                 await run_in_threadpool(sink.write, bytes(waiting))
                 waiting.clear()
@@ -89,8 +117,7 @@ class _Plain:
 
     def write(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        if self.size_bytes > self._limit.max_bytes:
-            raise self._limit.error()
+        self._limit.take(self.size_bytes)
         self.sha256.update(data)
         self._file.write(data)
 

@@ -102,7 +102,7 @@ async def add_dataset(
     read_as = digest_of_reading(media_type, options)
     dataset_id = f"ds_{ULID()}"
     limit = await run_in_threadpool(control.tenants.limit_of_upload, who.tenant, name)
-    with temporary_folder(control.folder.uploads, dataset_id) as folder:
+    with limit, temporary_folder(control.folder.uploads, dataset_id) as folder:
         received = await receive(request.stream(), folder / "upload", gzipped=gzipped, limit=limit)
         known = await run_in_threadpool(catalog.same, who.tenant, name, received.sha256, read_as)
         if known is not None:
@@ -121,7 +121,8 @@ async def add_dataset(
             sha256=received.sha256,
         )
         table = await while_connected(request, control.readers.read(order))
-        new = NewDataset(dataset_id, who.tenant, name, received.size_bytes, read_as, table)
+        table_bytes = (made / "table.arrow").stat().st_size
+        new = NewDataset(dataset_id, who.tenant, name, received.size_bytes, read_as, table, table_bytes)
         dataset, is_new = await run_in_threadpool(_list, control, new, made)
     return _answer(dataset, is_new=is_new)
 
@@ -150,10 +151,10 @@ def _list(control: ControlPlane, new: NewDataset, made: Path) -> tuple[DatasetRo
     """Lists what was made. The table is moved into place before the row is committed, and taken away again when it is
     not, so that no data set is ever listed without its file."""
     is_new = False
+    room = control.tenants.room_for(new.tenant, new.table_bytes)  # others have been uploaded meanwhile
     control.folder.add_dataset(made, new.id)
     try:
-        control.tenants.check_upload(new.tenant, new.size_bytes)  # again: others have been uploaded meanwhile
-        dataset, is_new = control.catalog.add(new)
+        dataset, is_new = control.catalog.add(new, room)
     finally:
         if not is_new:
             control.folder.remove_dataset(new.id)

@@ -3,7 +3,9 @@
 import json
 import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ class Member:
     """Somebody who may submit, and whom an admin sets limits."""
 
     def __init__(self, service: Service, name: str) -> None:
-        self.name, self._admin = name, service.http
+        self.name, self._admin, self._folder = name, service.http, service.control.folder.datasets
         _, key = service.control.credentials.add_key(NewKeyRow("a test's", Scope.SUBMIT, name))
         self.authorization = f"Bearer {key}"
         headers = {"Authorization": self.authorization}
@@ -74,6 +76,13 @@ class Member:
         answer = self._admin.put(f"/v1/tenants/{self.name}/quota", json=quota)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def kept(self) -> int:
+        """Bytes of the tables that lie on disk for it."""
+        return sum((self._folder / item["id"] / "table.arrow").stat().st_size for item in self._datasets())
+
+    def _datasets(self) -> list[dict[str, Any]]:
+        return list(self.http.get("/v1/datasets").json()["items"])
 
     def own(self) -> dict[str, Any]:
         return dict(self.http.get("/v1/quota").json())
@@ -95,7 +104,7 @@ def test_what_is_not_set_is_the_services_default(service: Service, tenant: Membe
     assert tenant.own() == {
         "tenant": tenant.name,
         "limits": {**NONE, "submits_per_minute": 60, "running_jobs": 3},
-        "usage": {"running_jobs": 0, "cpus": 0, "queued_jobs": 0, "stored_bytes": len(CSV)},
+        "usage": {"running_jobs": 0, "cpus": 0, "queued_jobs": 0, "stored_bytes": tenant.kept()},
     }
     assert service.http.get(f"/v1/tenants/{tenant.name}").json()["limits"] == tenant.own()["limits"]
 
@@ -211,25 +220,75 @@ def test_a_job_that_the_quota_keeps_from_starting_says_so(service: Service, tena
 
 
 # ---------------------------------------------------------------- stored bytes
-def test_an_upload_over_the_quota_is_refused_while_it_streams(service: Service, tenant: Member) -> None:
-    tenant.limit(stored_bytes=len(CSV) + 1_000)
-    before = service.left()
+@contextmanager
+def begun(service: Service, tenant: Member, content: bytes) -> Iterator[socket.socket]:
+    """An upload of which so much has been sent, and no end."""
     head = f"POST /v1/datasets?name=more HTTP/1.1\r\nHost: localhost\r\nAuthorization: {tenant.authorization}\r\n"
-    head += "Content-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head += f"Content-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n{len(content):x}\r\n"
     with socket.create_connection((service.http.base_url.host, service.http.base_url.port or 80)) as client:
-        client.sendall(head.encode() + b"400\r\n" + b"1,2\n" * 256 + b"\r\n")  # and no end
         client.settimeout(WITHIN_S)
-        answer = b""
-        while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
-            answer += client.recv(1 << 16)
+        client.sendall(head.encode() + content + b"\r\n")
+        yield client
+
+
+def until(fact: Callable[[], bool]) -> None:
+    """Waits for something that the service does without telling anybody."""
+    deadline = time.monotonic() + WITHIN_S
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def refusal_of(client: socket.socket) -> str:
+    """Why what was sent is too large."""
+    answer = b""
+    while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
+        answer += client.recv(1 << 16)
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["detail"] == (
-        f"got more than 1,000 bytes, expected at most that many, as the tenant has stored {len(CSV)} of the "
-        f"{len(CSV) + 1_000:,} bytes of its quota; delete data sets or jobs"
+    return str(json.loads(answer.partition(b"\r\n\r\n")[2])["detail"])
+
+
+def test_an_upload_over_the_quota_is_refused_while_it_streams(service: Service, tenant: Member) -> None:
+    kept = tenant.kept()
+    tenant.limit(stored_bytes=kept + 1_000)
+    before = service.left()
+    with begun(service, tenant, b"1,2\n" * 256) as client:
+        detail = refusal_of(client)
+    assert detail == (
+        f"got more than 1,000 bytes, expected at most that many, as the tenant has stored {kept:,} of the "
+        f"{kept + 1_000:,} bytes of its quota; delete data sets or jobs"
     )
     assert service.left() == before
+    tenant.limit(stored_bytes=kept + 10_000)
     assert tenant.upload(b"a,b\n" + b"1,2\n" * 200, "fits").status_code == 201
     assert tenant.upload(b"a,b\n" + b"1,2\n" * 200, "fits").status_code == 200
+
+
+def test_uploads_that_arrive_at_once_have_what_is_left_together(service: Service, tenant: Member) -> None:
+    tenant.limit(stored_bytes=tenant.kept() + 1_000)
+    with begun(service, tenant, b"1,2\n" * 150):
+        until(lambda: service.control.tenants.arriving(tenant.name) == 600)
+        with begun(service, tenant, b"1,2\n" * 150) as second:
+            detail = refusal_of(second)
+    until(lambda: service.control.tenants.arriving(tenant.name) == 0)
+    assert detail.startswith("got more than 400 bytes, expected at most that many, as the tenant has stored ")
+    assert detail.endswith("; other uploads, 600 bytes so far, arrive now")
+
+
+def test_a_table_for_which_there_is_no_room_is_refused_however_short_its_file_was(
+    service: Service, tenant: Member
+) -> None:
+    kept = tenant.kept()
+    rows = b"a,b\n" + b"1,2\n" * 2_000
+    tenant.limit(stored_bytes=kept + 3 * len(rows))
+    before = service.left()
+    refused = tenant.upload(rows, "short")
+    assert refused.status_code == 413
+    assert f"stored {kept:,} of the {kept + 3 * len(rows):,} bytes" in refused.json()["detail"]
+    assert service.left() == before
+    tenant.limit(stored_bytes=kept + 10 * len(rows))
+    assert tenant.upload(rows, "short").status_code == 201
+    assert tenant.own()["usage"]["stored_bytes"] == tenant.kept() > kept + 3 * len(rows)
 
 
 def test_the_same_file_again_is_the_same_data_set_also_where_nothing_is_left(tenant: Member) -> None:
@@ -240,21 +299,21 @@ def test_the_same_file_again_is_the_same_data_set_also_where_nothing_is_left(ten
 
 def test_a_job_for_whose_model_and_plan_there_is_no_room_is_refused(service: Service, tenant: Member) -> None:
     plan = tenant.http.post("/v1/jobs?dry_run=true", json=SPEC).json()
-    of_plan = plan_bytes(Plan.model_validate(plan))
-    tenant.limit(stored_bytes=len(CSV) + of_plan + 4 * plan["parameters"])
+    of_plan, kept = plan_bytes(Plan.model_validate(plan)), tenant.kept()
+    tenant.limit(stored_bytes=kept + of_plan + 4 * plan["parameters"])
     assert tenant.submit(dtype="float64").status_code == 409
     given_up = tenant.submit().json()["id"]
     assert tenant.submit().status_code == 409, "room is kept for the model of a job that has not ended"
     launched(service, given_up).end("cancelled")
     with tenant.http.stream("GET", f"/v1/jobs/{given_up}/events") as events:
         assert '"to": "cancelled"' in events.read().decode()
-    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + of_plan, "a plan stays as long as its job"
-    tenant.limit(stored_bytes=len(CSV) + 2 * of_plan + 4 * plan["parameters"])
+    assert tenant.own()["usage"]["stored_bytes"] == kept + of_plan, "a plan stays as long as its job"
+    tenant.limit(stored_bytes=kept + 2 * of_plan + 4 * plan["parameters"])
     job_id = tenant.submit().json()["id"]
     launched(service, job_id).end("succeeded", parameters_sha256="a" * 64)
     with tenant.http.stream("GET", f"/v1/jobs/{job_id}/events") as events:
         assert '"to": "succeeded"' in events.read().decode()
-    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + 2 * of_plan + 4 * plan["parameters"]
+    assert tenant.own()["usage"]["stored_bytes"] == kept + 2 * of_plan + 4 * plan["parameters"]
     assert tenant.submit().status_code == 409
     assert tenant.http.delete(f"/v1/jobs/{job_id}").status_code == 204
-    assert tenant.own()["usage"]["stored_bytes"] == len(CSV) + of_plan
+    assert tenant.own()["usage"]["stored_bytes"] == kept + of_plan

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from service.catalog import Catalog
 from service.clock import now
-from service.database import Database
+from service.database import Database, datasets
 from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.patience import Patience
+from service.quota import Quota
 from service.store import JobFilter, Store, Told
 from service.submission import add_all
-from shared.errors import Conflict, InvalidInput, NotFound
+from service.tenants import Tenants
+from shared.errors import Conflict, InvalidInput, NotFound, TooLarge
 from shared.table import Column
 from support.jobs import TENANT, dataset, new_job, with_a_dataset
 
@@ -333,6 +336,27 @@ def test_a_list_of_data_sets_reads_no_categories_and_ends_where_their_profiles_a
     assert "categories" not in page[0]._fields
     assert [row.id for row in catalog.list(TENANT, page[-1].number, 500)] == ["ds_3", "ds_2"]
     assert [row.id for row in catalog.list(TENANT, 2, 500)] == ["ds_1"]
+
+
+@pytest.mark.parametrize("names", [("new", "new"), ("one", "other")])
+def test_of_data_sets_added_at_once_no_more_are_listed_than_there_is_room_for(
+    database: Database, catalog: Catalog, names: tuple[str, str]
+) -> None:
+    tenants = Tenants(database, Quota(stored_bytes=25))  # `ds_1` has 10
+    new = [dataset(f"ds_{number}", name, str(number) * 64) for number, name in enumerate(names, 2)]
+    room = [tenants.room_for(TENANT, each.table_bytes) for each in new]
+    outcomes = at_once(*[lambda pair=pair: catalog.add(*pair) for pair in zip(new, room, strict=True)])  # type: ignore[misc]
+    assert sorted(isinstance(outcome, TooLarge) for outcome in outcomes) == [False, True], outcomes
+    assert tenants.stored_bytes(TENANT) == 20
+
+
+def test_a_data_set_of_which_only_its_upload_is_known_counts_by_that(database: Database, catalog: Catalog) -> None:
+    tenants = Tenants(database)
+    catalog.add(replace(dataset("ds_2", sha256="b" * 64), table_bytes=1_000))
+    assert tenants.stored_bytes(TENANT) == 1_010
+    with database.writing() as connection:
+        connection.execute(sa.update(datasets).values(table_bytes=None))
+    assert tenants.stored_bytes(TENANT) == 20
 
 
 def test_who_looks_at_a_data_set_or_adds_it_again_reads_no_categories(catalog: Catalog) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service import uploads
-from service.uploads import CHUNK_BYTES, Limit, receive, temporary_folder
+from service.uploads import CHUNK_BYTES, Limit, Together, receive, temporary_folder
 from shared.errors import InvalidInput, TooLarge
 
 DATA = b"0123456789" * 1_000
@@ -55,6 +55,23 @@ def test_more_than_the_limit_is_refused_also_when_it_is_more_only_unpacked(tmp_p
 def test_broken_gzip_is_refused(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(InvalidInput, match="gzip"):
         received(tmp_path, body, gzipped=True)
+
+
+def test_uploads_that_arrive_together_have_their_limit_together() -> None:
+    together = Together()
+    with Limit(1_000, "as it is said", together) as first, Limit(1_000, "as it is said", together) as second:
+        first.take(300)
+        first.take(200)
+        second.take(700)
+        with pytest.raises(TooLarge, match=r"more than 700 bytes, .* as it is said; other uploads, 300 bytes so far"):
+            second.take(701)
+        with pytest.raises(TooLarge, match=r"more than 300 bytes"):
+            first.take(301)
+    assert together.bytes == 0
+    with Limit(1_000, "as it is said", together) as third:
+        third.take(1_000)
+        with pytest.raises(TooLarge, match=r"said$"):
+            third.take(1_001)
 
 
 def test_the_work_of_very_many_empty_members_grows_with_their_number_alone(

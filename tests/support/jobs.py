@@ -18,7 +18,7 @@ TENANT = DEFAULT_TENANT
 def dataset(dataset_id: str, name: str = "numbers", sha256: str = "a" * 64, tenant: str = TENANT) -> NewDataset:
     columns = [Column(name="y", type="number")]
     table = TableFile(dataset_id=dataset_id, path="", rows=3, sha256=sha256, columns=columns)
-    return NewDataset(dataset_id, tenant, name, 10, "csv", table)
+    return NewDataset(dataset_id, tenant, name, 10, "csv", table, 10)
 
 
 def with_a_dataset(database: Database, folder: Path) -> Catalog:
