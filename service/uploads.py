@@ -4,8 +4,8 @@ import hashlib
 import shutil
 import threading
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -31,14 +31,15 @@ class Received:
     sha256: str
 
 
-@contextmanager
-def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder that is gone, with all that is in it, at the end; what was moved away stays."""
-    folder = _made(parent / name)
+@asynccontextmanager
+async def temporary_folder(parent: Path, name: str) -> AsyncIterator[Path]:
+    """A new folder that is gone, with all that is in it, at the end; what was moved away stays. It is removed beside
+    the event loop: that of gigabytes takes long."""
+    folder = await run_in_threadpool(_made, parent / name)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _made(folder: Path) -> Path:
@@ -56,17 +57,17 @@ class Together:
 
 class Limit:
     """How much of an upload may arrive, beside those that arrive `together` with it, and why no more, in words. What it
-    takes it gives back at the end of its `with` block."""
+    takes it gives back at the end of its `async with` block."""
 
     def __init__(self, max_bytes: int = MAX_BYTES, why: str = "", together: Together | None = None) -> None:
         self._max_bytes, self._why = max_bytes, why
         self._together = together or Together()
         self._taken = 0
 
-    def __enter__(self) -> "Limit":
+    async def __aenter__(self) -> "Limit":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         with self._together.lock:
             self._together.bytes -= self._taken
             self._taken = 0

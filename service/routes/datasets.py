@@ -102,7 +102,7 @@ async def add_dataset(
     read_as = digest_of_reading(media_type, options)
     dataset_id = f"ds_{ULID()}"
     limit = await run_in_threadpool(control.tenants.limit_of_upload, who.tenant, name)
-    with limit, temporary_folder(control.folder.uploads, dataset_id) as folder:
+    async with limit, temporary_folder(control.folder.uploads, dataset_id) as folder:
         received = await receive(request.stream(), folder / "upload", gzipped=gzipped, limit=limit)
         known = await run_in_threadpool(catalog.same, who.tenant, name, received.sha256, read_as)
         if known is not None:

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import hashlib
+import shutil
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,19 +61,23 @@ def test_broken_gzip_is_refused(tmp_path: Path, body: bytes) -> None:
 
 def test_uploads_that_arrive_together_have_their_limit_together() -> None:
     together = Together()
-    with Limit(1_000, "as it is said", together) as first, Limit(1_000, "as it is said", together) as second:
-        first.take(300)
-        first.take(200)
-        second.take(700)
-        with pytest.raises(TooLarge, match=r"more than 700 bytes, .* as it is said; other uploads, 300 bytes so far"):
-            second.take(701)
-        with pytest.raises(TooLarge, match=r"more than 300 bytes"):
-            first.take(301)
-    assert together.bytes == 0
-    with Limit(1_000, "as it is said", together) as third:
-        third.take(1_000)
-        with pytest.raises(TooLarge, match=r"said$"):
-            third.take(1_001)
+
+    async def arrive() -> None:
+        async with Limit(1_000, "as is said", together) as first, Limit(1_000, "as is said", together) as second:
+            first.take(300)
+            first.take(200)
+            second.take(700)
+            with pytest.raises(TooLarge, match=r"more than 700 bytes, .* as is said; other uploads, 300 bytes so far"):
+                second.take(701)
+            with pytest.raises(TooLarge, match=r"more than 300 bytes"):
+                first.take(301)
+        assert together.bytes == 0
+        async with Limit(1_000, "as is said", together) as third:
+            third.take(1_000)
+            with pytest.raises(TooLarge, match=r"said$"):
+                third.take(1_001)
+
+    asyncio.run(arrive())
 
 
 def test_the_work_of_very_many_empty_members_grows_with_their_number_alone(
@@ -110,10 +116,23 @@ def test_more_members_than_any_program_makes_are_refused(tmp_path: Path, monkeyp
         received(tmp_path, gzip.compress(b"x") * 4, gzipped=True)
 
 
-def test_a_temporary_folder_is_gone_at_the_end_but_not_what_was_moved_away(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), temporary_folder(tmp_path, "one") as folder:
-        (folder / "kept").write_text("x")
-        (folder / "kept").rename(tmp_path / "kept")
-        (folder / "lost").write_text("x")
-        raise KeyError
+@pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError])
+def test_a_temporary_folder_is_gone_at_the_end_but_not_what_was_moved_away(
+    tmp_path: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removers = []
+    remove = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: (removers.append(threading.get_ident()), remove(*a, **k)))
+
+    async def use() -> None:
+        async with temporary_folder(tmp_path, "one") as folder:
+            (folder / "kept").write_text("x")
+            (folder / "kept").rename(tmp_path / "kept")
+            (folder / "lost").write_text("x")
+            raise error
+
+    with pytest.raises(error):
+        asyncio.run(use())
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert removers
+    assert threading.get_ident() not in removers, "the event loop would stand still meanwhile"
