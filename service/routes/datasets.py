@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 from ulid import ULID
 
-from service.auth import Reader, Submitter
+from service.auth import Reader, Submitter, recheck
 from service.catalog import PAGE_BYTES, DatasetRow, NewDataset, digest_of_reading
 from service.control import ControlPlane
 from service.ingest.options import ReadOptions
@@ -100,10 +100,11 @@ async def add_dataset(
     media_type, gzipped = _media_of(request)
     _check_name(name)
     read_as = digest_of_reading(media_type, options)
-    dataset_id = f"ds_{ULID()}"
+    dataset_id, still_good = f"ds_{ULID()}", recheck(request)
     limit = await run_in_threadpool(control.tenants.limit_of_upload, who.tenant, name)
     async with limit, temporary_folder(control.folder.uploads, dataset_id) as folder:
         received = await receive(request.stream(), folder / "upload", gzipped=gzipped, limit=limit)
+        await run_in_threadpool(still_good)  # it may have taken hours
         known = await run_in_threadpool(catalog.same, who.tenant, name, received.sha256, read_as)
         if known is not None:
             return _answer(known, is_new=False)
@@ -123,6 +124,7 @@ async def add_dataset(
         table = await while_connected(request, control.readers.read(order))
         table_bytes = (made / "table.arrow").stat().st_size
         new = NewDataset(dataset_id, who.tenant, name, received.size_bytes, read_as, table, table_bytes)
+        await run_in_threadpool(still_good)
         dataset, is_new = await run_in_threadpool(_list, control, new, made)
     return _answer(dataset, is_new=is_new)
 

@@ -6,14 +6,18 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from service import uploads
+from service.credentials import NewKeyRow
+from service.ingest.orders import Order
+from service.keys import Scope
 from service.routes import datasets as routes
+from shared.table import TableFile
 from support.problems import errors_of
 from support.service_in_process import CSV, WITHIN_S, Service
 
@@ -168,6 +172,35 @@ def test_nothing_is_left_of_an_upload_that_breaks_off(unchanged: Service) -> Non
         until(lambda: len(unchanged.left()) > len(before))
     until(lambda: unchanged.left() == before)
     errors_of(unchanged.http.get("/v1/datasets/half"), 404)
+
+
+@pytest.mark.parametrize("revoked", ["while it arrives", "while it is read"])
+def test_an_upload_whose_key_is_revoked_meanwhile_is_refused_and_nothing_is_left(
+    service: Service, monkeypatch: pytest.MonkeyPatch, revoked: str
+) -> None:
+    credentials, before = service.control.credentials, service.left()
+    key, text = credentials.add_key(NewKeyRow("a test's", Scope.SUBMIT))
+    read = service.control.readers.read
+
+    async def read_and_revoke(order: Order) -> TableFile:
+        table = await read(order)
+        credentials.revoke(key.id)
+        return table
+
+    def content() -> Iterator[bytes]:
+        yield CSV[:-1]
+        until(lambda: len(service.left()) > len(before))
+        if revoked == "while it arrives":
+            credentials.revoke(key.id)
+        yield CSV[-1:]
+
+    if revoked == "while it is read":
+        monkeypatch.setattr(service.control.readers, "read", read_and_revoke)
+    headers = {**TYPE, "Authorization": f"Bearer {text}"}
+    answer = service.http.post("/v1/datasets", params={"name": "more"}, headers=headers, content=content())
+    errors_of(answer, 401)
+    assert service.left() == before
+    assert [item["name"] for item in service.http.get("/v1/datasets").json()["items"]] == ["numbers"]
 
 
 @pytest.mark.parametrize("what", ["ds_1", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a%00b"])
