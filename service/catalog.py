@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,6 +106,12 @@ class Catalog:
         read. Raises NotFound."""
         with self._database.reading() as connection:
             return _find(connection, tenant, id_or_name, LISTING)
+
+    def listed(self, ids: Collection[str]) -> set[str]:
+        """Which of these ids data sets or jobs have, whosever they are."""
+        either = sa.union_all(*(sa.select(each.c.id).where(each.c.id.in_(ids)) for each in (datasets, jobs)))
+        with self._database.reading() as connection:
+            return set(connection.scalars(either))
 
     def list(self, tenant: str, before: int | None, limit: int) -> Sequence[DatasetRow]:
         """Data sets, newest first, with a number below `before`: as many as `limit`, or until their profiles have

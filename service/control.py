@@ -265,8 +265,19 @@ class ControlPlane:
             _import_what_requests_need()
             self._deliverer = Deliverer(Outbox(database), Sender(rules), self.folder.webhook_key)
             self._deliverer.start()
+            self._settle_doubts(self._catalog)
             return
         database.close()
+
+    def _settle_doubts(self, catalog: Catalog) -> None:
+        """Removes the files of data sets that were killed before they were listed, and of data sets and jobs that were
+        killed before they were gone; what cannot be settled now is at the next start."""
+        try:
+            listed = catalog.listed(self.folder.left_in_doubt)
+            for name in self.folder.left_in_doubt:
+                self.folder.settle(name, is_listed=name in listed)
+        except (*AWAY, OSError) as error:
+            log.warning("what a killed service left half done is not removed yet: %s", reason_of(error))
 
     def _run_cluster(self) -> None:
         cluster = self._start_cluster()

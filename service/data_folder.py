@@ -7,13 +7,15 @@ import secrets
 import shutil
 import stat
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ulid import ULID
 
 from service.jobs import JobState
-from shared.errors import Unavailable
+from shared.errors import ChainruleError, Unavailable
 from workers.checkpoint_files import kept
 from workers.disk import DISK, Disk, remove_prepared
 from workers.fence import Fence
@@ -28,8 +30,8 @@ log = logging.getLogger("chainrule")
 
 
 class DataFolder:
-    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet, `id`,
-    `admin.key`, and `webhooks.key`.
+    """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet,
+    `in_doubt/` for marks of what is just being listed or removed, `id`, `admin.key`, and `webhooks.key`.
 
     With `checkpoints`, a URL, the jobs' checkpoints are kept there, each job's below its id. A `shared` folder is one
     for several services at once, all of which say so.
@@ -42,7 +44,10 @@ class DataFolder:
         self.datasets = self.path / "datasets"
         self.jobs = self.path / "jobs"
         self.uploads = self.path / "uploads"
+        self._marks = self.path / "in_doubt"
         self._lock: IO[str] | None = None
+        self.left_in_doubt: Collection[str] = ()
+        """Ids of data sets and jobs that those were listing or removing who were killed before this was opened."""
 
     def open(self) -> None:
         """Makes what is missing, locks the folder, and, where nobody else uses it, clears what a killed service left
@@ -73,8 +78,10 @@ class DataFolder:
         self._lock = lock
         if alone:
             shutil.rmtree(self.uploads, ignore_errors=True)
-        for folder in (self.datasets, self.jobs, self.uploads):
+        for folder in (self.datasets, self.jobs, self.uploads, self._marks):
             self._disk.make_folder(folder)
+        if alone:
+            self.left_in_doubt = [mark.name for mark in self._marks.iterdir()]
         if alone and self._shared:
             fcntl.flock(lock, fcntl.LOCK_SH)
 
@@ -133,6 +140,29 @@ class DataFolder:
         finally:
             self._disk.remove(partial)
         self._disk.flush_folder(self.path)
+
+    @contextmanager
+    def in_doubt(self, name: str) -> Iterator[None]:
+        """Marks a data set or a job while there may be its files and no row of it: whoever is killed meanwhile leaves
+        the mark. Files without a row and without a mark are left alone, for the database may be another one, or of
+        yesterday."""
+        mark = self._marks / name
+        with suppress(OSError):  # a full disk keeps nobody from removing
+            mark.touch(mode=0o600)
+        try:
+            yield
+        except ChainruleError:  # nothing was changed
+            self._disk.remove(mark)
+            raise
+        self._disk.remove(mark)
+
+    def settle(self, name: str, *, is_listed: bool) -> None:
+        """Removes the files of what was left in doubt, unless it has a row."""
+        if not is_listed and name.startswith("ds_"):
+            self.remove_dataset(name)
+        elif not is_listed and name.startswith("job_"):
+            self.remove_job(name)
+        self._disk.remove(self._marks / name)
 
     def add_dataset(self, made: Path, dataset_id: str) -> None:
         """Moves the files of a data set, which are on disk, into place, for good."""

@@ -154,12 +154,13 @@ def _list(control: ControlPlane, new: NewDataset, made: Path) -> tuple[DatasetRo
     not, so that no data set is ever listed without its file."""
     is_new = False
     room = control.tenants.room_for(new.tenant, new.table_bytes)  # others have been uploaded meanwhile
-    control.folder.add_dataset(made, new.id)
-    try:
-        dataset, is_new = control.catalog.add(new, room)
-    finally:
-        if not is_new:
-            control.folder.remove_dataset(new.id)
+    with control.folder.in_doubt(new.id):
+        control.folder.add_dataset(made, new.id)
+        try:
+            dataset, is_new = control.catalog.add(new, room)
+        finally:
+            if not is_new:
+                control.folder.remove_dataset(new.id)
     return dataset, is_new
 
 
@@ -268,4 +269,7 @@ def get_histograms(
 @router.delete("/{dataset}", status_code=204, responses=errors(404, 409, 422, 503))
 def delete_dataset(dataset: DatasetKey, who: Submitter, control: Control) -> None:
     """Remove a data set and its file."""
-    control.folder.remove_dataset(control.catalog.delete(who.tenant, dataset))
+    dataset_id = control.catalog.find(who.tenant, dataset).id
+    with control.folder.in_doubt(dataset_id):
+        control.catalog.delete(who.tenant, dataset_id)
+        control.folder.remove_dataset(dataset_id)

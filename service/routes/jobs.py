@@ -214,9 +214,10 @@ def get_job(job_id: JobId, who: Reader, control: Control) -> Response:
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
 def delete_job(job_id: JobId, who: Submitter, control: Control) -> None:
     """Remove an ended job and its files."""
-    control.store.delete(who.tenant, job_id)
-    control.models.forget(job_id)
-    control.folder.remove_job(job_id)
+    with control.folder.in_doubt(job_id):
+        control.store.delete(who.tenant, job_id)
+        control.models.forget(job_id)
+        control.folder.remove_job(job_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))

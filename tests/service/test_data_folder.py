@@ -10,7 +10,7 @@ import pytest
 
 from service.data_folder import DataFolder
 from service.jobs import JobState
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from support.buckets import URL, bucket_server
 from support.checkpoints import at, write
 from support.races import race
@@ -50,6 +50,44 @@ def test_checkpoints_in_a_bucket_go_with_their_job_and_a_bucket_that_is_away_kee
         assert [key.split("/")[1] for key in server.objects()] == ["job_3"]
         server.go_away()
         folder.remove_job("job_3")
+
+
+def in_doubt(path: Path, shared: bool) -> list[str]:
+    """What a service that starts now has to settle."""
+    folder = DataFolder(path, shared=shared)
+    folder.open()
+    folder.close()
+    return list(folder.left_in_doubt)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_was_being_listed_or_removed_by_a_killed_service_is_known_to_the_next_one_that_is_alone(
+    tmp_path: Path, shared: bool
+) -> None:
+    killed = DataFolder(tmp_path, shared=shared)
+    killed.open()
+    with killed.in_doubt("ds_1"):
+        pass
+    with pytest.raises(NotFound), killed.in_doubt("job_1"):
+        raise NotFound("no such job")
+    with pytest.raises(SystemExit), killed.in_doubt("job_2"):
+        raise SystemExit
+    if shared:
+        assert in_doubt(tmp_path, shared) == [], "another one may be at it"
+    killed.close()
+    assert in_doubt(tmp_path, shared) == ["job_2"]
+    DataFolder(tmp_path).settle("job_2", is_listed=True)
+    assert in_doubt(tmp_path, shared) == []
+
+
+@pytest.mark.parametrize("name", ["ds_1", "job_1"])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_the_files_of_what_is_in_doubt_stay_only_where_it_is_listed(tmp_path: Path, name: str, is_listed: bool) -> None:
+    folder = DataFolder(tmp_path)
+    files = (folder.datasets if name == "ds_1" else folder.jobs) / name
+    (files / "checkpoints").mkdir(parents=True)
+    folder.settle(name, is_listed=is_listed)
+    assert files.exists() == is_listed
 
 
 @pytest.mark.parametrize("has_links", [True, False], ids=["with hard links", "without"])

@@ -19,7 +19,7 @@ from service.keys import Scope
 from service.routes import datasets as routes
 from shared.table import TableFile
 from support.problems import errors_of
-from support.service_in_process import CSV, WITHIN_S, Service
+from support.service_in_process import CSV, WITHIN_S, Service, Start
 
 TYPE = {"Content-Type": "text/csv"}
 
@@ -201,6 +201,45 @@ def test_an_upload_whose_key_is_revoked_meanwhile_is_refused_and_nothing_is_left
     errors_of(answer, 401)
     assert service.left() == before
     assert [item["name"] for item in service.http.get("/v1/datasets").json()["items"]] == ["numbers"]
+
+
+@pytest.mark.parametrize("killed_at", ["listing", "removing a data set", "removing a job"])
+def test_nothing_is_left_once_a_service_starts_after_one_that_was_killed_between_row_and_files(
+    start: Start, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    service = start()
+    dataset, job_id = service.upload(), service.submit()["id"]
+    service.cluster.next_job().end("cancelled")
+    service.until(job_id, "cancelled")
+    strange = service.control.folder.datasets / "ds_of_another_database"
+    strange.mkdir()
+    part, method, act = {
+        "listing": (service.control.catalog, "add", lambda: service.upload("more")),
+        "removing a data set": (service.control.folder, "remove_dataset", lambda: delete("datasets/numbers")),
+        "removing a job": (service.control.folder, "remove_job", lambda: delete(f"jobs/{job_id}")),
+    }[killed_at]
+
+    def delete(address: str) -> None:
+        assert service.http.delete(f"/v1/{address}").status_code == 204
+
+    def killed(*_: object) -> None:
+        raise RuntimeError  # and nothing tidies up, as below
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, method, killed)
+        if killed_at == "listing":
+            patch.setattr(service.control.folder, "remove_dataset", lambda _: None)
+        with pytest.raises(AssertionError):
+            act()
+    folder = service.control.folder
+    assert len(service.left()) + len(list(folder.jobs.iterdir())) == (4 if killed_at == "listing" else 3)
+    again = start()
+    there = {item["id"] for item in again.http.get("/v1/datasets").json()["items"]}
+    assert there == (set() if killed_at == "removing a data set" else {dataset["id"]})
+    until(lambda: set(again.left()) == {*there, strange.name})
+    jobs = [item["id"] for item in again.http.get("/v1/jobs").json()["items"]]
+    until(lambda: [path.name for path in folder.jobs.iterdir()] == jobs)
+    assert jobs == ([] if killed_at == "removing a job" else [job_id])
 
 
 @pytest.mark.parametrize("what", ["ds_1", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a%00b"])
