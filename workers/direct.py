@@ -137,6 +137,6 @@ class DirectTransport(Transport):
 def _told(more: int) -> str:
     """What happened when there are `more` workers than before, or less."""
     if not more:
-        return "a process that was to join died"
+        return "a process that was to join did not"
     who = "a gradient worker" if abs(more) == 1 else f"{abs(more)} gradient workers"
     return f"{who} joined" if more > 0 else f"{who} left"

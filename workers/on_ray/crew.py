@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from workers.kernel_kills import KernelKills
 from workers.link import Entrance
 from workers.on_ray.results import raise_if_ended, result
 from workers.remote import Hub
+from workers.roster import Roster
 
 __all__ = ["Member", "RayCrew", "RayStaff", "end_process"]
 
@@ -62,48 +62,28 @@ class RayCrew:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._here = ray.get_runtime_context().get_node_id()
-        self._lock = threading.Lock()
         self._kernel = KernelKills()
-        self._members: list[Member] = []
-        self._newcomers = list(members)
-        self._leaving: set[int] = set()
-        self._asked_to_leave = False
+        self._roster = Roster(members)
+        self.join, self.dismiss, self.everybody = self._roster.join, self._roster.dismiss, self._roster.everybody
         self._order: dict[int, Member] = {}  # of the last formation
-        self._gone: list[int] = []
         if members:
             started = [member.started for member in members]
             ray.wait(started, num_returns=len(started), timeout=COMES_AT_FIRST_WITHIN_S)
 
-    def join(self, members: Sequence[Member]) -> None:
-        """These are taken in as soon as they have started."""
-        with self._lock:
-            self._newcomers += members
-
-    def dismiss(self, numbers: Sequence[int]) -> None:
-        """These leave at the end of the step."""
-        with self._lock:
-            self._leaving |= set(numbers)
-            self._asked_to_leave = True
-
     def changed(self) -> bool:
         self._kernel.look()
-        with self._lock:
-            newcomers = [member.started for member in self._newcomers]
-            return self._asked_to_leave or bool(newcomers and ray.wait(newcomers, timeout=0)[0])
+        if self._roster.is_to_let_go():
+            return True
+        newcomers = [member.started for member in self._roster.newcomers()]
+        return bool(newcomers and ray.wait(newcomers, timeout=0)[0])
 
     def muster(self, accused: Sequence[int] = ()) -> Formation:
         self._take_in()
         missing = self._call_the_roll()
         if accused and not missing:
             missing = [self._order[number] for number in accused if number in self._order][:1]
-        for member in missing:
+        for member in missing + self._roster.let_go(missing):
             end_process(member)
-        with self._lock:
-            leaving = [member for member in self._members if member.number in self._leaving]
-            self._leaving.clear()
-            self._asked_to_leave = False
-        for member in missing + leaving:
-            self._strike(member)
         return self._formation()
 
     def _formation(self) -> Formation:
@@ -118,49 +98,36 @@ class RayCrew:
                 remote.append(_RelayOnRay(numbers, members))
             except AttemptLost:
                 end_process(members[0])
-                self._strike(members[0])
+                self._roster.strike(members[0])
                 return self._formation()
             self._order |= zip(numbers, members, strict=True)
-        gone, self._gone = self._gone, []
         names = [0, *(member.number for member in self._order.values())]
-        return Formation(here, RayStaff(here, [member.process for member in mine], self._kernel), remote, gone, names)
+        staff = RayStaff(here, [member.process for member in mine], self._kernel)
+        return Formation(here, staff, remote, self._roster.gone(), names)
 
     def _by_node(self) -> tuple[list[Member], list[list[Member]]]:
         """The members on this node, and those on each other one."""
         found: dict[str, list[Member]] = {self._here: []}
-        for member in self._members:
+        for member in self._roster.members():
             found.setdefault(member.node_id, []).append(member)
         mine, *others = found.values()
         return mine, others
-
-    def _strike(self, member: Member) -> None:
-        self._members.remove(member)
-        self._gone.append(member.number)
-
-    def everybody(self) -> list[Member]:
-        """Those who are there, and those who are still starting."""
-        with self._lock:
-            return self._members + self._newcomers
 
     def processes(self) -> list[Any]:
         """Everybody's, for a transport that nobody joins later."""
         return [member.process for member in self.everybody()]
 
     def _take_in(self) -> None:
-        with self._lock:
-            newcomers = list(self._newcomers)
-        for member in newcomers:
+        for member in self._roster.newcomers():
             if ray.wait([member.started], timeout=0)[0]:
-                with self._lock:
-                    self._newcomers.remove(member)
                 if member.process_id() is None:
-                    self._gone.append(member.number)
+                    self._roster.strike(member)
                 else:
-                    self._members.append(member)
+                    self._roster.take_in(member)
 
     def _call_the_roll(self) -> list[Member]:
         """Who has died, or hangs."""
-        asked = {member.process.process_id.remote(): member for member in self._members}
+        asked = {member.process.process_id.remote(): member for member in self._roster.members()}
         if not asked:
             return []
         ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERS_WITHIN_S)

@@ -201,4 +201,13 @@ class RayRunningJob:
         the next job's coordinator."""
         dropped = {member.process.forget.remote(): member for member in members}
         ready, _ = ray.wait(list(dropped), num_returns=len(dropped), timeout=FORGETS_WITHIN_S)
-        return [dropped[reference] for reference in ready]
+        return [dropped[answer] for answer in ready if _has_succeeded(answer)]
+
+
+def _has_succeeded(answer: Any) -> bool:
+    """Whether a call that is over did what it was to: not where its process has died."""
+    try:
+        ray.get(answer)
+    except ray.exceptions.RayError:
+        return False
+    return True
