@@ -40,7 +40,8 @@ class DirectTransport(Transport):
         self._crew, self._address, self._make = crew, address, make
         self._deadline = Deadline(plan)
         self._changes: list[Change] = []
-        self._form(plan)
+        if gone := self._form(plan):
+            self._changes.append(Change(self.workers, _told(0), gone, list(self._members), list(self._members)))
 
     def _form(self, plan: Plan, accused: Sequence[int] = ()) -> Sequence[int]:
         """Makes the memory for those who are there; tells who has gone."""

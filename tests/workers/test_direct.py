@@ -26,6 +26,7 @@ from support.staff import ChangingCrew, Processes, RelayInThread, Threads, direc
 from support.training import SPEC, digest_of, ended, job_of, run, table_of, wave
 from workers import deadline, link, remote
 from workers.coordinator import Coordinator
+from workers.crew import Formation
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker, Part, network_of
 from workers.job import AttemptLost, Report, TrainingJob, WorkerLost
@@ -131,6 +132,18 @@ def test_when_everybody_else_is_killed_the_coordinator_trains_alone(tmp_path: Pa
     told = run(job, Disturbed(job.plan, ChangingCrew([3], staff), kills))
     assert digest_of(told) == undisturbed
     assert [workers for workers, _ in changes_of(told)] == [2, 1]
+
+
+def test_who_died_before_the_first_step_is_told_as_gone_so_that_somebody_takes_the_place(tmp_path: Path) -> None:
+    class DiedAtOnce(ChangingCrew):
+        def muster(self, accused: Sequence[int] = ()) -> Formation:
+            return super().muster(accused)._replace(gone=[2])
+
+    job = job_of(tmp_path / "job", workers=3)
+    told = run(job, DirectTransport(job.plan, DiedAtOnce([2]), "127.0.0.1"))
+    assert changes_of(told) == [(2, "a process that was to join did not")]
+    (change,) = [report.data for report in told if report.type == "workers"]
+    assert (change["before"], change["members"], change["gone"], change["lost"]) == ([0, 1], [0, 1], [2], False)
 
 
 def test_a_hanging_worker_is_given_up_and_what_it_computes_late_is_ignored(
