@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import BadData, DataMissing
+from shared.errors import BadData
 from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
 from shared.table import TableFile
 from workers.arrays import map_array
-from workers.disk import remove_prepared
 from workers.encoding import Part, write_part
 from workers.fitting import fit, split_of
+from workers.job import PreparedGone
 from workers.rows import Rows
 
 __all__ = ["PreparedData", "prepare"]
@@ -46,20 +47,22 @@ class PreparedData:
 
     @classmethod
     def load(cls, folder: Path) -> "PreparedData":
-        """What `prepare` left in `folder`. Raises DataMissing when it is not there or not whole."""
+        """What `prepare` left in `folder`. Raises PreparedGone when it is not there or not whole."""
         try:
             told = json.loads((folder / MARKER).read_bytes())
             preprocessing = FittedPreprocessing.model_validate_json((folder / "preprocessing.json").read_bytes())
         except FileNotFoundError:
-            raise DataMissing("the job's prepared data are gone; submit the job again") from None
+            raise PreparedGone("the job's prepared data are gone") from None
+        except ValueError as error:
+            raise PreparedGone("the job's prepared data are damaged") from error
         return cls(folder, preprocessing, told["training_rows"], told["validation_rows"])
 
     def open_training(self, dtype: np.dtype[Any]) -> Rows:
-        """The rows that are trained on, memory-mapped, to be gathered as the job's dtype. Raises DataMissing."""
+        """The rows that are trained on, memory-mapped, to be gathered as the job's dtype. Raises PreparedGone."""
         return self._open("training", dtype)
 
     def open_validation(self, dtype: np.dtype[Any]) -> Rows:
-        """The rows that are validated on, likewise. Raises DataMissing."""
+        """The rows that are validated on, likewise. Raises PreparedGone."""
         return self._open("validation", dtype)
 
     def _open(self, part: Part, dtype: np.dtype[Any]) -> Rows:
@@ -69,9 +72,9 @@ class PreparedData:
         try:
             mapped = map_array(self.folder / f"{name}.npy")
         except FileNotFoundError:
-            raise DataMissing(f"the job's prepared data are gone: no {name}") from None
+            raise PreparedGone(f"the job's prepared data are gone: no {name}") from None
         except ValueError as error:  # it is shorter than it says, and touching what is not there would be a SIGBUS
-            raise DataMissing(f"the job's prepared data are damaged: {name}: {error}") from error
+            raise PreparedGone(f"the job's prepared data are damaged: {name}: {error}") from error
         return np.asarray(mapped)  # the plain array, which numpy and numba take faster than a memmap
 
 
@@ -92,18 +95,25 @@ def prepare(
     identity = _identity(plan, training, validation)
     if _is_whole(folder, identity):
         return PreparedData.load(folder)
+    made, stale = (folder.with_name(f"{folder.name}.{secrets.token_hex(4)}") for _ in range(2))
+    # Listed before `look_up`, and moved away right after it: to remove takes long, and whoever is given up meanwhile is
+    # to take nothing away from a successor, who may have begun to prepare by then.
+    leftovers = list(folder.parent.glob(f"{folder.name}.*"))
     look_up()
-    remove_prepared(folder)
-    # A folder of its own, as somebody who was given up for dead may still be writing to his.
-    made = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
-    made.mkdir(parents=True)
+    with suppress(FileNotFoundError):
+        folder.rename(stale)
+    for each in (stale, *leftovers):
+        shutil.rmtree(each, ignore_errors=True)
     try:
+        # A folder of its own, as somebody who was given up for dead may still be writing to his.
+        made.mkdir()
         _prepare(plan, training, validation, made, look_up, threads, identity)
         look_up()
         made.replace(folder)
     except OSError:
         shutil.rmtree(made, ignore_errors=True)
         if not _is_whole(folder, identity):  # by somebody else, just now
+            look_up()  # it may be that the job was deleted, and its folder with it
             raise
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)

@@ -3,7 +3,8 @@
 Whatever ends an attempt is of one of four sorts:
 
     the user's      a ChainruleError: diverged, bad data. The coordinator tells it as the end; never tried again.
-    the machine's   AttemptLost: a process died, a disk is full. It may not happen again: tried again, ever later.
+    the machine's   AttemptLost: a process died, a disk is full, files that we made are gone. It may not happen again:
+                    tried again, ever later.
     out of memory   OutOfMemory: the machine's too, but likely to come again, and neighbours suffer: tried again twice.
     unknown         InternalError: a mistake of ours, whose words are for the log: tried again once.
 """

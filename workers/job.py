@@ -15,6 +15,7 @@ __all__ = [
     "Node",
     "NotPlaced",
     "OutOfMemory",
+    "PreparedGone",
     "Report",
     "RunningJob",
     "Sought",
@@ -125,6 +126,11 @@ class Superseded(AttemptLost):
 
 class NotPlaced(AttemptLost):
     """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
+
+
+class PreparedGone(AttemptLost):
+    """The files that an attempt trains from are gone or damaged. They are the machine's, made from the data sets: the
+    next attempt makes them anew."""
 
 
 class OutOfMemory(AttemptLost):

@@ -30,7 +30,7 @@ from shared.sharding import Node
 from workers.blas import kernel_in_use
 from workers.deadline import Deadline
 from workers.gradient_worker import GradientWorker, Part
-from workers.job import AttemptLost, InternalError, OutOfMemory, WorkerLost
+from workers.job import AttemptLost, InternalError, OutOfMemory, PreparedGone, WorkerLost
 from workers.threads import waited
 from workers.transport import Vectors, busy, slices_of
 
@@ -270,7 +270,7 @@ class Links:
         """Raises what ended that worker, if anything."""
         try:
             self._staff.look(worker)
-        except (InternalError, OutOfMemory):  # which would come again
+        except (InternalError, OutOfMemory, PreparedGone):  # which would come again
             raise
         except AttemptLost as loss:
             raise WorkerLost(f"gradient worker {worker} was lost: {loss}", [worker]) from loss

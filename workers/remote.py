@@ -22,7 +22,7 @@ from shared.plan import Plan
 from shared.sharding import ADD, batch_rows, summation
 from workers.deadline import Deadline
 from workers.gradient_worker import Part
-from workers.job import AttemptLost, InternalError, OutOfMemory, WorkerLost
+from workers.job import AttemptLost, InternalError, OutOfMemory, PreparedGone, WorkerLost
 from workers.link import (
     ANSWER,
     ASK,
@@ -206,7 +206,7 @@ def _look(node: RemoteNode) -> None:
     """Raises what ended a node's relay, if anything."""
     try:
         node.look()
-    except (InternalError, OutOfMemory, WorkerLost):
+    except (InternalError, OutOfMemory, PreparedGone, WorkerLost):
         raise
     except AttemptLost as loss:
         raise WorkerLost(f"another node's relay was lost: {loss}", node.members) from loss

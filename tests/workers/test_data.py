@@ -1,6 +1,7 @@
 """Prepared matrices hold exactly what the columns say, however the file is cut."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from support.tables import ingest_bytes, write_table
 from workers.columns import open_table
 from workers.data import PreparedData, prepare
 from workers.fitting import WINDOW_ROWS
+from workers.job import PreparedGone
 from workers.planning import plan
 from workers.rows import Rows
 
@@ -201,9 +203,17 @@ def test_half_prepared_data_are_made_anew(tmp_path: Path) -> None:
     whole = training(prepared(table, folder))[0].tobytes()
     (folder / "prepared.json").unlink()
     (folder / "training_x.npy").write_bytes(b"half")
-    with pytest.raises(DataMissing):
+    with pytest.raises(PreparedGone, match="gone"):
         PreparedData.load(folder)
     assert training(prepared(table, folder))[0].tobytes() == whole
+
+
+@pytest.mark.parametrize("name", ["preprocessing.json", "prepared.json"])
+def test_prepared_data_whose_description_is_cut_off_are_damaged(name: str, tmp_path: Path) -> None:
+    prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p")
+    os.truncate(tmp_path / "p" / name, 10)
+    with pytest.raises(PreparedGone, match="damaged"):
+        PreparedData.load(tmp_path / "p")
 
 
 def test_loading_needs_nothing_but_the_folder(tmp_path: Path) -> None:
@@ -310,7 +320,7 @@ def test_a_prepared_matrix_that_is_cut_off_is_told_before_it_is_looked_at(tmp_pa
     data = prepared(table_of(tmp_path / "t.arrow"), tmp_path / "p")
     whole = (tmp_path / "p" / "training_x.npy").read_bytes()
     (tmp_path / "p" / "training_x.npy").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataMissing, match="damaged: training_x"):
+    with pytest.raises(PreparedGone, match="damaged: training_x"):
         data.open_training(np.dtype("float32"))
 
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.errors import DataMissing
 from shared.metrics import SliceMeasure
 from shared.plan import Plan
 from shared.sharding import SLICE_ROWS
@@ -29,7 +29,7 @@ from workers.coordinator import Coordinator
 from workers.crew import Formation
 from workers.direct import DirectTransport
 from workers.gradient_worker import GradientWorker, Part, network_of
-from workers.job import AttemptLost, Report, TrainingJob, WorkerLost
+from workers.job import AttemptLost, PreparedGone, Report, TrainingJob, WorkerLost
 from workers.link import HELLO, SECRET_BYTES, Entrance, Links, serve
 from workers.parameter_server import ServerState
 from workers.planning import plan
@@ -86,12 +86,21 @@ def test_everybody_leaves_when_the_server_hangs_up(tmp_path: Path) -> None:
     assert {thread.name for thread in threading.enumerate()} <= before
 
 
-def test_what_a_worker_raises_ends_the_run_with_its_own_words(tmp_path: Path) -> None:
+class Elsewhere(Threads):
+    """Whose files are somewhere else."""
+
+    def start(self, worker: int, *arguments: Any) -> None:
+        *others, prepared = arguments
+        super().start(worker, *others, prepared.parent / "nowhere")
+
+
+@pytest.mark.parametrize("counts", [[2], [1, 2]], ids=str)
+def test_whoever_finds_no_prepared_data_ends_the_attempt_as_the_others_would_not_go_on_for_long(
+    tmp_path: Path, counts: list[int]
+) -> None:
     job = job_of(tmp_path / "job")
-    transport = direct(job.plan, [2])
-    with pytest.raises(DataMissing, match="prepared data are gone"):
-        transport.open(job.plan, tmp_path / "nowhere", start_of(job), 0)
-    transport.close()
+    with pytest.raises(PreparedGone, match="prepared data are gone"):
+        run(job, DirectTransport(job.plan, ChangingCrew(counts, Elsewhere(), Elsewhere()), "127.0.0.1"))
 
 
 def start_of(job: TrainingJob) -> ServerState:
@@ -132,6 +141,22 @@ def test_when_everybody_else_is_killed_the_coordinator_trains_alone(tmp_path: Pa
     told = run(job, Disturbed(job.plan, ChangingCrew([3], staff), kills))
     assert digest_of(told) == undisturbed
     assert [workers for workers, _ in changes_of(told)] == [2, 1]
+
+
+def test_an_attempt_whose_prepared_data_are_gone_when_it_forms_up_anew_is_lost_and_the_next_one_makes_them_anew(
+    tmp_path: Path,
+) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job = job_of(tmp_path / "job", workers=2)
+    crew = ChangingCrew([1])
+
+    def grow() -> None:
+        shutil.rmtree(tmp_path / "job" / "prepared")
+        crew.resize(2)
+
+    with pytest.raises(PreparedGone, match="prepared data are gone"):
+        run(job, Disturbed(job.plan, crew, {7: grow}))
+    assert digest_of(run(job_of(tmp_path / "job", attempt=2))) == undisturbed
 
 
 def test_who_died_before_the_first_step_is_told_as_gone_so_that_somebody_takes_the_place(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared.spec import JobSpec
@@ -217,6 +218,58 @@ def test_two_who_prepare_at_once_do_not_meet(tmp_path: Path) -> None:
     assert len(refused) == 1
     assert contents(folder) == before and (folder / MARKER) in before
     assert PreparedData.load(folder) == whole
+
+
+def test_who_is_given_up_while_it_removes_what_was_prepared_takes_nothing_from_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, folder = job_of(tmp_path / "job"), tmp_path / "job" / "prepared"
+    prepare(job.plan, job.training, None, folder)
+    (folder / MARKER).unlink()
+    Fence(tmp_path / "job", 1).take()
+    removes = shutil.rmtree
+
+    def stalls(path: Path, ignore_errors: bool = False) -> None:
+        monkeypatch.setattr(shutil, "rmtree", removes)
+        Fence(tmp_path / "job", 2).take()
+        prepare(job.plan, job.training, None, folder)
+        removes(path, ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", stalls)
+    with pytest.raises(Superseded):
+        prepare(job.plan, job.training, None, folder, Fence(tmp_path / "job", 1).check)
+    PreparedData.load(folder).open_training(np.dtype("float32"))
+
+
+def test_who_is_given_up_right_after_it_has_looked_leaves_alone_what_its_successor_has_begun_to_prepare(
+    tmp_path: Path,
+) -> None:
+    job, begun = job_of(tmp_path / "job"), tmp_path / "job" / "prepared.successors"
+    fence = Fence(tmp_path / "job", 1)
+    fence.take()
+
+    def look_up() -> None:
+        fence.check()
+        Fence(tmp_path / "job", 2).take()
+        begun.mkdir()
+
+    with pytest.raises(Superseded):
+        prepare(job.plan, job.training, None, tmp_path / "job" / "prepared", look_up)
+    assert begun.is_dir()
+
+
+def test_who_prepares_makes_no_new_folder_for_a_job_that_was_deleted_meanwhile(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job")
+    fence, looks = Fence(tmp_path / "job", 1), iter([lambda: shutil.rmtree(job.folder)])
+    fence.take()
+
+    def look_up() -> None:
+        fence.check()
+        next(looks, lambda: None)()
+
+    with pytest.raises(Superseded):
+        prepare(job.plan, job.training, None, tmp_path / "job" / "prepared", look_up)
+    assert not Path(job.folder).exists()
 
 
 def test_a_given_up_attempt_removes_no_order_that_its_successor_reads(tmp_path: Path) -> None:
