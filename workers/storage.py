@@ -58,7 +58,9 @@ class Folder:
             return (self._path / name).read_bytes()
 
     def write(self, name: str, parts: Parts) -> None:
-        for leftover in self._path.glob(".*.partial"):  # of an attempt that was killed; its room may be needed
+        leftovers = list(self._path.glob(".*.partial"))  # of an attempt that was killed; their room may be needed
+        self._disk.make_folder(self._path)  # which a fenced disk refuses: what is listed before is no successor's
+        for leftover in leftovers:
             self._disk.remove(leftover)
         write_atomically(self._path / name, parts, self._disk)
 

@@ -12,10 +12,11 @@ from shared.spec import JobSpec
 from support.training import digest_of, job_of, run
 from workers.coordinator import Coordinator
 from workers.data import MARKER, PreparedData, prepare
-from workers.disk import Disk
+from workers.disk import Disk, FencedDisk
 from workers.fence import Fence
 from workers.job import Superseded, TrainingJob
 from workers.order import LongOrders
+from workers.storage import Folder
 from workers.transport import LocalTransport
 
 
@@ -179,6 +180,31 @@ def test_a_checkpoint_that_was_long_on_its_way_to_the_disk_does_not_appear_once_
     with pytest.raises(Superseded):
         run(job_of(tmp_path / "job"), disk=SlowFlush("step-", Fence(tmp_path / "job", 1).close))
     assert list((tmp_path / "job" / "checkpoints").iterdir()) == []
+
+
+def test_a_given_up_attempt_removes_no_checkpoint_that_its_successor_is_writing(tmp_path: Path) -> None:
+    fence = Fence(tmp_path, 1)
+    fence.take()
+    half = tmp_path / "checkpoints" / ".step-000000000002.partial"
+    Fence(tmp_path, 2).take()
+    half.parent.mkdir()
+    half.touch()
+    with pytest.raises(FileNotFoundError, match="given up"):
+        Folder(tmp_path / "checkpoints", FencedDisk(Disk(), fence.mark)).write("late", [b"late"])
+    assert half.exists()
+
+
+def test_nor_one_that_its_successor_begins_to_write_right_after_it_has_looked(tmp_path: Path) -> None:
+    half = tmp_path / "checkpoints" / ".step-000000000002.partial"
+
+    class Looked(Disk):
+        def make_folder(self, path: Path) -> None:
+            super().make_folder(path)
+            half.touch()
+
+    half.parent.mkdir()
+    Folder(tmp_path / "checkpoints", Looked()).write("late", [b"late"])
+    assert half.exists()
 
 
 def test_a_model_makes_no_new_folder_for_a_job_that_was_deleted_while_its_last_checkpoint_was_written(
