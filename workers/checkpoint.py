@@ -16,7 +16,7 @@ from workers.disk import Parts
 from workers.parameter_server import ServerState, Vector
 from workers.storage import Storage, StorageAway
 
-__all__ = ["Checkpoint", "header_of", "newest", "parts_of", "tensors_of"]
+__all__ = ["Checkpoint", "header_of", "newest", "newest_readable", "parts_of", "tensors_of"]
 
 log = logging.getLogger(__name__)
 _DTYPES = {"float32": "F32", "float64": "F64"}
@@ -62,16 +62,35 @@ def newest(storage: Storage) -> tuple[Checkpoint | None, list[str]]:
 
     Raises StorageAway where it cannot be known.
     """
+    found, damaged, _ = _newest(storage, passes_over=False)
+    return found, damaged
+
+
+def newest_readable(storage: Storage) -> tuple[Checkpoint | None, list[str], list[str]]:
+    """The same of those that can be read, and the names of newer ones that cannot. Raises StorageAway where none that
+    is whole can."""
+    return _newest(storage, passes_over=True)
+
+
+def _newest(storage: Storage, *, passes_over: bool) -> tuple[Checkpoint | None, list[str], list[str]]:
     damaged: list[str] = []
+    unread: list[str] = []
+    away: StorageAway | None = None
     for name in names_of(storage):
         try:
-            return _read(storage, name), damaged
-        except StorageAway:
-            raise
+            return _read(storage, name), damaged, unread
+        except StorageAway as error:
+            if not passes_over:
+                raise
+            log.warning("checkpoint %s cannot be read and is passed over: %s", name, error)
+            unread.append(name)
+            away = error
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             log.warning("checkpoint %s is damaged and passed over: %s", name, error)
             damaged.append(name)
-    return None, damaged
+    if away is not None:
+        raise away
+    return None, damaged, unread
 
 
 def _read(storage: Storage, name: str) -> Checkpoint:

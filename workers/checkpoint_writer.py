@@ -35,6 +35,7 @@ class CheckpointWriter:
         starts: what starts the process that writes beside the steps; without, where nobody waits, and after one that
             failed, the thread does.
         damaged: names of checkpoints that are there and damaged.
+        unread: of those that could not be read; they are kept until a later one is there.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class CheckpointWriter:
         clock: Callable[[], float],
         starts: StartsProcess | None = None,
         damaged: Sequence[str] = (),
+        unread: Sequence[str] = (),
     ) -> None:
-        self._starts, self._damaged = starts, damaged
+        self._starts, self._damaged, self._unread = starts, damaged, unread
         self._process: CheckpointProcess | None = None
         self._storage, self._kept, self._every_s, self._tell, self._clock = storage, kept, every_s, tell, clock
         self._pool = ThreadPoolExecutor(1, "checkpoint")
@@ -139,12 +141,14 @@ class CheckpointWriter:
             log.warning("the parameters of step %d are not finite: no checkpoint", step)
             return
         began = self._clock()
+        passed = [name for name in self._unread if checkpoint_files.step_and_digest(name)[0] < step]
+        useless = [*self._damaged, *passed]  # they are to take no whole one's place
         try:
             process = self._process
             if process is None or process.has_ended or not tensors.keys() <= process.memory.keys():
-                checkpoint_files.write(self._storage, step, parts_of(header, tensors.values()), self._damaged)
+                checkpoint_files.write(self._storage, step, parts_of(header, tensors.values()), useless)
             else:
-                process.write(step, header, list(tensors), self._damaged)
+                process.write(step, header, list(tensors), useless)
         except OSError as error:
             if isinstance(error, ProcessFailed):
                 self._starts = None  # the next one would as well

@@ -17,7 +17,7 @@ from shared.errors import ChainruleError, Diverged, RanTooLong
 from shared.metrics import summarize
 from shared.schedules import learning_rate_at
 from workers.blas import describe, kernel_in_use
-from workers.checkpoint import Checkpoint, newest
+from workers.checkpoint import Checkpoint, newest, newest_readable
 from workers.checkpoint_files import step_and_digest
 from workers.checkpoint_process import CheckpointProcess
 from workers.checkpoint_writer import CheckpointWriter
@@ -77,7 +77,8 @@ class Coordinator:
 
     Args:
         writes_beside: whether checkpoints that fall due are written by a process of their own, rather than by a thread.
-        reads_within_s: how long checkpoints that cannot be read are tried again, before the job pauses.
+        reads_within_s: how long checkpoints that cannot be read are tried again, before an older one does, or the job
+            pauses.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class Coordinator:
         kernel = kernel_in_use()
         place = self._job.checkpoints, self._folder / "checkpoints"
         storage = storage_at(*place, self._disk)
-        found, damaged = self._newest(storage)
+        found, damaged, unread = self._newest(storage)
         if found is None:
             parameters = network_of(self._plan).initial_parameters(self._spec.seed, self._spec.initial_parameters)
             state, self._memory = ServerState(parameters), Memory(kernel)
@@ -176,7 +177,7 @@ class Coordinator:
         self._transport.open(self._plan, self._prepared.folder, state, self._step)
         kept, every_s = None if found is None else found.step, self._spec.checkpoint.every_s
         starts = partial(CheckpointProcess, *place, mark=self._fence.mark) if self._writes_beside else None
-        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock, starts, damaged)
+        self._writer = CheckpointWriter(storage, kept, every_s, self._log.add, self._clock, starts, damaged, unread)
         self._step_s = LOOK_UP_EVERY_S
         told = describe()
         if len(kernels := self._transport.kernels()) > 1:
@@ -185,10 +186,11 @@ class Coordinator:
         if self._memory.blas_kernel != kernel:
             began = self._memory.blas_kernel
             self._notes.append(f"began on the BLAS kernel {began}, continues on {kernel}: not bit-identical")
-        if damaged:
-            steps = " and ".join(str(step_and_digest(name)[0]) for name in damaged)
-            since = f"step {self._step}" if self._step else "the beginning"
-            self._notes.append(f"the checkpoint of step {steps} was damaged: resumed from {since}")
+        for names, what in ((damaged, "was damaged"), (unread, "cannot be read")):
+            if names:
+                steps = " and ".join(str(step_and_digest(name)[0]) for name in names)
+                since = f"step {self._step}" if self._step else "the beginning"
+                self._notes.append(f"the checkpoint of step {steps} {what}: resumed from {since}")
         for note in self._notes:
             self._log.add("log", level="warning", message=note)
         if self._notes:
@@ -206,18 +208,21 @@ class Coordinator:
         self._opened = True
         self._tell_progress()
 
-    def _newest(self, storage: Storage) -> tuple[Checkpoint | None, list[str]]:
-        """The newest whole checkpoint, and damaged ones. Storage that is away is waited for, a while."""
+    def _newest(self, storage: Storage) -> tuple[Checkpoint | None, list[str], list[str]]:
+        """The newest whole checkpoint, damaged ones, and such as cannot be read. Storage that is away is waited for, a
+        while, and so is a single file."""
         began = self._clock()
-        while True:
+        while self._clock() - began < self._reads_within_s:
             try:
-                return newest(storage)
+                return *newest(storage), []
             except StorageAway as error:
-                if self._clock() - began >= self._reads_within_s:
-                    raise Stopped("pause", pauses_because("its checkpoints cannot be read", error)) from error
                 log.warning("the checkpoints cannot be read, tried again: %s", error)
             self._asked.wait(READS_AGAIN_AFTER_S)
             self._heed_all()
+        try:
+            return newest_readable(storage)
+        except StorageAway as error:
+            raise Stopped("pause", pauses_because("its checkpoints cannot be read", error)) from error
 
     def _say_prepared(self, seconds: float) -> None:
         plan = self._plan

@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from support.checkpoints import FullDisk, at, same, steps_in, write
-from workers.checkpoint import newest
+from workers.checkpoint import newest, newest_readable
 from workers.checkpoint_files import superseded
 from workers.disk import write_atomically
 from workers.storage import Folder, StorageAway
@@ -103,6 +103,34 @@ def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_pat
     path.mkdir()  # root may read every file; nobody reads a folder as one
     with pytest.raises(StorageAway, match="Is a directory"):
         found_in(tmp_path)
+
+
+def unreadable(folder: Path, step: int) -> str:
+    """Has the file of a checkpoint answer with an error; returns its name. Root may read every file, but no folder."""
+    (path,) = folder.glob(f"step-{step:012d}-*")
+    path.unlink()
+    path.mkdir()
+    return path.name
+
+
+def test_where_the_newest_cannot_be_read_the_one_before_is_used_by_whoever_waits_no_longer(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write(Folder(tmp_path), at(step))
+    name = unreadable(tmp_path, 2)
+    with pytest.raises(StorageAway, match="Is a directory"):
+        found_in(tmp_path)
+    found, damaged, unread = newest_readable(Folder(tmp_path))
+    assert same(found, at(1))
+    assert (damaged, unread) == ([], [name])
+
+
+def test_where_all_that_can_be_read_is_damaged_it_is_not_taken_for_none(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write(Folder(tmp_path), at(step))
+    damage(tmp_path, 1)
+    unreadable(tmp_path, 2)
+    with pytest.raises(StorageAway, match="Is a directory"):
+        newest_readable(Folder(tmp_path))
 
 
 def test_what_another_attempt_wrote_meanwhile_is_not_removed_by_one_that_was_given_up(tmp_path: Path) -> None:

@@ -171,3 +171,20 @@ def test_whoever_waits_for_a_checkpoint_may_be_called_away(tmp_path: Path) -> No
     disk.may_end.set()
     watched.writer.close()
     assert steps_in(Folder(tmp_path)) == [1], "it was written all the same"
+
+
+def test_one_that_could_not_be_read_is_kept_until_a_later_one_is_there_and_takes_no_whole_ones_place(
+    tmp_path: Path,
+) -> None:
+    folder, told = Folder(tmp_path), Watched(Folder(tmp_path))
+    for step in (1, 9):
+        write(folder, at(step))
+    (unread,) = (name for name in folder.names() if "-000000000009-" in name)
+    writer = CheckpointWriter(folder, 1, EVERY_S, told._tell, lambda: 0.0, unread=[unread])
+    found = []
+    for step in (5, 12):
+        writer.begin(at(step))
+        writer.finish(lambda: None)
+        found.append(steps_in(folder))
+    writer.close()
+    assert found == [[1, 5, 9], [5, 12]]

@@ -449,3 +449,27 @@ def test_a_damaged_checkpoint_is_told_on_the_job_and_does_not_change_the_bits(tm
     note = next(report.data["environment"]["note"] for report in reports if report.type == "started")
     assert note == f"the checkpoint of step {step} was damaged: resumed from the beginning"
     assert digest_of(reports) == undisturbed
+
+
+def test_a_checkpoint_that_cannot_be_read_for_long_is_passed_over_told_and_kept_until_a_later_one_is_there(
+    tmp_path: Path,
+) -> None:
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    stop_at(tmp_path / "job", 7)
+    stop_at(tmp_path / "job", 12, attempt=2)
+    older, newer = sorted((tmp_path / "job" / "checkpoints").iterdir())
+    newer.unlink()
+    newer.mkdir()  # reading fails, for root too
+
+    class Looks(LocalTransport):
+        def steps(self, first: int, count: int) -> list[float]:
+            assert newer.exists()
+            return super().steps(first, count)
+
+    coordinator = Coordinator(job_of(tmp_path / "job", attempt=3), Looks(1), reads_within_s=0.0)
+    coordinator.run()
+    reports = coordinator.reports(0, 0)
+    note = next(report.data["environment"]["note"] for report in reports if report.type == "started")
+    unread, read = (int(path.name[5:17]) for path in (newer, older))
+    assert note == f"the checkpoint of step {unread} cannot be read: resumed from step {read}"
+    assert digest_of(reports) == undisturbed
