@@ -44,7 +44,8 @@ ANSWERS_WITHIN_S = 60.0  # and more for what is large, as storage may be slow
 SLOWEST_BYTES_PER_S = 2e6
 PIECE_BYTES = 1 << 20
 RESTS_S = 0.03  # between two pieces …
-RESTS_AT_MOST_S = 5.0  # … and in all
+RESTS_AT_MOST_S = 5.0  # … and in all …
+TIMES = 2  # … as often as the pieces are gone through: they are hashed, and then written
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -191,7 +192,7 @@ class Pieces(Sequence[memoryview]):
         views = [memoryview(part) for part in parts]
         self._pieces = [view[at : at + PIECE_BYTES] for view in views for at in range(0, len(view), PIECE_BYTES)]
         self._hurry, self._rest = hurry, rest
-        rests = max(1, sum(map(len, views)) // PIECE_BYTES)
+        rests = max(1, TIMES * (sum(map(len, views)) // PIECE_BYTES))
         self._rests_s = min(RESTS_S, RESTS_AT_MOST_S / rests)
 
     def __len__(self) -> int:
