@@ -50,6 +50,7 @@ POOL = {"pool_size": 15, "max_overflow": 0}  # all are kept: to open one again a
 BELIEVED_S = 1.0  # a connection that was used so lately is not asked whether it lives
 IDLE_IN_TRANSACTION_S = 5  # then PostgreSQL gives up a client that stopped or vanished, and what it had locked is free
 IDLE_TOO_LONG = "25P03"  # what PostgreSQL tells such a client
+TAKES_NO_WRITES = "25006"  # what it tells while it fails over, or where its operator has it take none
 TURN_WITHIN_S = 2  # for whoever gives out CPUs to be done
 MIGRATING, SCHEDULING = 0x63686169_01, 0x63686169_02  # advisory locks of PostgreSQL: numbers that nobody else uses
 
@@ -454,9 +455,13 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
 
 
 def _tell_away(context: sa.engine.ExceptionContext) -> None:
-    """A transaction that was given up as its client stopped is none of our mistakes: the next one may succeed."""
+    """A transaction that was given up as its client stopped is none of our mistakes: the next one may succeed. One that
+    was refused to write may do so on another connection, which reaches another server, or is told otherwise."""
     error = context.original_exception
-    if getattr(error, "sqlstate", None) == IDLE_TOO_LONG:
+    state = getattr(error, "sqlstate", None)
+    if state == TAKES_NO_WRITES:
+        context.is_disconnect = True
+    if state in (IDLE_TOO_LONG, TAKES_NO_WRITES):
         raise exc.OperationalError(context.statement, None, error) from error
 
 

@@ -37,6 +37,7 @@ RESIZES_WITHIN_S = 60.0  # else CPUs that it does not use are taken back, and it
 WAIT_S = 1.0  # for the next report; a runner that is to stop looks up as often
 
 TAKEN = "another control plane has taken the job over"
+UNKNOWN = "the service could not find out whether the job is still its own"
 STOPPED = "the service stopped; resumes from its checkpoint at the next start"
 
 log = logging.getLogger("chainrule")
@@ -203,10 +204,20 @@ class Runner:
                 pass
 
     def step(self, wait_s: float) -> bool:
-        """Launches the attempt, or takes in what it tells, waiting so long for that; tells whether it has ended.
+        """Launches the attempt, or takes in what it tells, waiting so long for that; tells whether it has ended."""
+        try:
+            ended = self._step(wait_s)
+        except Exception:  # nobody renews its lease any more, so the job is taken over, or queued at the next start
+            log.exception("attempt %d of %s is followed no longer", self.attempt.number, self.attempt.job_id)
+            self._abandoned.set()
+            self._close()
+            ended = True
+        if ended:
+            self._on_end(self)
+        return ended
 
-        The job moves only when the attempt is closed: the next one may start at once, in the same folder.
-        """
+    def _step(self, wait_s: float) -> bool:
+        """The job moves only when the attempt is closed: the next one may start at once, in the same folder."""
         try:
             if self._running is None:
                 self._launch()
@@ -220,9 +231,8 @@ class Runner:
         self._close()
         try:
             self._insist(lambda: self._write_end(end), self._leaving)
-        except Exception:  # nobody renews its lease any more, so the job is taken over, or queued at the next start
+        except Exception:  # as above
             log.exception("the end of attempt %d of %s was not written", self.attempt.number, self.attempt.job_id)
-        self._on_end(self)
         return True
 
     def _goes_on(self) -> bool:
@@ -331,6 +341,10 @@ class Runner:
         try:
             is_ours = bool(self._insist(lambda: self._store.owner.renew(held)[0], self._abandoned))
         except (*AWAY, Unavailable):  # abandoned while it was away
+            return
+        except Exception:  # it may be another one's by now, and goes on for whoever takes it when the lease is over
+            log.exception("whose attempt %d of %s is, is not known", self.attempt.number, self.attempt.job_id)
+            self.abandon(UNKNOWN)
             return
         if not is_ours:
             self.abandon(TAKEN)

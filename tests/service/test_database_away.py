@@ -1,4 +1,4 @@
-"""The database is locked, or stopped: training goes on, nothing is acknowledged, and nothing is lost."""
+"""The database is locked, stopped, or takes no writes: jobs train on, nothing is acknowledged, nothing is lost."""
 
 import sqlite3
 import time
@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from examples.postgresql import PostgreSQL
 from support.clusters import ScriptedCluster
@@ -38,6 +39,30 @@ class Stopped:
     def __init__(self, server: PostgreSQL) -> None:
         self.url = server.new_database()
         self.begin, self.end = server.stop, server.start
+
+
+class ReadOnly:
+    """A PostgreSQL of which, while it fails over, connections reach a server that takes no writes."""
+
+    def __init__(self, server: PostgreSQL) -> None:
+        self.url = server.new_database()
+        self._name = sa.make_url(self.url).database
+        url = sa.make_url(server.url).set(drivername="postgresql+psycopg")
+        self._engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+
+    def begin(self) -> None:
+        self._set("on")
+        with self._engine.connect() as connection:
+            cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+            connection.execute(sa.text(cut), {"name": self._name})
+
+    def end(self) -> None:
+        """Who is connected to that server stays so."""
+        self._set("off")
+
+    def _set(self, value: str) -> None:
+        with self._engine.connect() as connection:
+            connection.execute(sa.text(f"ALTER DATABASE {self._name} SET default_transaction_read_only = {value}"))
 
 
 @pytest.fixture(params=["locked", "stopped"])
@@ -160,3 +185,26 @@ def test_a_stream_outlives_a_database_that_is_away(service: Service, outage: Loc
             outage.end()
         heard += lines
     assert heard == ["event: state", "event: state", "event: metrics", "event: state"]
+
+
+@pytest.mark.parametrize("keeps_attempts", [False, True])
+def test_a_job_trains_on_while_the_database_takes_no_writes_and_its_end_is_written_then(
+    start: Start, own_postgresql: PostgreSQL, keeps_attempts: bool
+) -> None:
+    outage, cluster = ReadOnly(own_postgresql), ScriptedCluster()
+    cluster.keeps_attempts = keeps_attempts
+    service = start(cluster, outage.url)
+    service.upload()
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job().tell_metrics(1)
+    until_taken_in(service, job_id)
+    outage.begin()
+    try:
+        attempt.tell_metrics(2).end("succeeded", parameters_sha256="d" * 64, metrics={}, progress=DONE)
+        assert service.http.post(f"/v1/jobs/{job_id}/cancel").status_code == 503
+        assert service.job(job_id)["state"] == "running", "what there is can be read"
+        assert not attempt.closed.is_set()
+    finally:
+        outage.end()
+    assert service.until(job_id, "succeeded")["attempt"] == 1
+    assert service.history(job_id) == ["queued", "running", "succeeded"]

@@ -238,6 +238,45 @@ def test_a_stale_owner_to_whom_the_attempt_is_silent_leaves_it_too(plane: Contro
     assert history(other, attempt.job.id) == ["queued", "running"]
 
 
+@pytest.mark.parametrize("keeps_attempts", [False, True])
+def test_an_error_that_nobody_foresaw_costs_a_lease_and_not_the_job(
+    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch, keeps_attempts: bool
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise sa.exc.InternalError("a statement", None, Exception("nobody knows this one"))
+
+    plane.cluster.keeps_attempts = keeps_attempts
+    attempt = plane.run()
+    for use in ("record", "move"):
+        monkeypatch.setattr(plane.store, use, fail)
+    for use in ("renew", "give_back"):
+        monkeypatch.setattr(plane.store.owner, use, fail)
+    attempt.tell_metrics(1)
+    plane.until_ended()
+    assert plane.runners.now() == []
+    assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (keeps_attempts, not keeps_attempts)
+    if keeps_attempts:
+        other.cluster.left[attempt.job.id] = attempt
+    expire(other.store._database)
+    other.take_over()
+    assert [runner.attempt.number for runner in other.runners.now()] == [1] * keeps_attempts
+    assert history(other, attempt.job.id) == ["queued", "running", *["queued"] * (not keeps_attempts)]
+
+
+def test_a_step_that_fails_in_whatever_way_ends_the_runner(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    attempt = plane.run()
+    (runner,) = plane.runners.now()
+    monkeypatch.setattr(runner, "_end_by", fail)
+    attempt.lose("a worker died")
+    plane.until_ended()
+    assert (plane.runners.now(), attempt.closed.is_set()) == ([], True)
+
+
 def test_a_job_pauses_and_says_why_where_there_is_no_room_for_its_folder(database: Database, catalog: Catalog) -> None:
     class Full(ControlPlane):
         def _job_of(self, attempt: Attempt) -> TrainingJob:
