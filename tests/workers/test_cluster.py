@@ -15,7 +15,7 @@ from support.training import digest_of, job_of, run
 from workers.blas import kernel_in_use
 from workers.checkpoint import newest
 from workers.gradient_worker import network_of
-from workers.job import AttemptLost, Cluster, InternalError, Report, RunningJob, TrainingJob
+from workers.job import AttemptLost, Cluster, InternalError, Report, RunningJob, Sought, TrainingJob
 from workers.parameter_server import ServerState
 from workers.ray_environment import ray_cluster
 from workers.storage import Folder
@@ -177,6 +177,28 @@ def test_who_left_before_an_attempt_was_found_is_no_news(cluster: Cluster) -> No
 
     found = RayRunningJob("an attempt", None, "direct", None, 2, [])  # type: ignore[arg-type]
     found._take_leave([1])
+
+
+def test_placement_groups_of_others_are_not_taken_for_those_of_attempts(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.on_ray import seats
+    from workers.on_ray.cluster import _holds, _newest
+
+    attempt, job_id = "job_01K9T4Z3N7J5W8QH2M6RVYBXCD.2.7.0a1b2c3d", "job_01K9T4Z3N7J5W8QH2M6RVYBXCD"
+    ours = {f"{attempt}/0": "CREATED", f"{attempt}/1": "PENDING", f"{attempt}/2": "REMOVED"}
+    others = dict.fromkeys(
+        ["team/x", "a.b/c.d/0", "a.1.2.x/0", f"{attempt}/x", f"{attempt}.1/0", "trial", ""], "CREATED"
+    )
+    listed = [
+        {"name": name, "state": state, "bundles_to_node_id": {0: "a node"}} for name, state in (ours | others).items()
+    ]
+    monkeypatch.setattr(seats, "placement_group_table", lambda: dict(enumerate(listed)))
+    holding = seats.groups()
+    assert holding == {f"{attempt}/0": attempt, f"{attempt}/1": attempt}
+    assert seats.held() == {"a node": 1}
+    assert _newest(holding.values(), Sought(job_id, 2, 7)) == attempt
+    assert _holds(Sought(job_id, 3, 8), holding) == list(holding)
 
 
 def test_an_attempt_grows_and_shrinks_while_it_trains_without_changing_a_bit(cluster: Cluster, tmp_path: Path) -> None:

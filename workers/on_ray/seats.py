@@ -1,6 +1,7 @@
 """The CPUs that a job holds: a seat is one CPU on some node, for one of its processes."""
 
 import contextlib
+import re
 from collections import Counter
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from workers.job import NotPlaced
 __all__ = ["GroupedSeats", "OnlyNode", "Seats", "groups", "held", "remove"]
 
 PLACED_WITHIN_S = 60.0
+OURS = re.compile(r"[^./]+\.[0-9]+\.[0-9]+\.[0-9a-f]+/[0-9]+")  # an attempt, as `RayCluster` names it, and a seat
 
 
 class Seats(Protocol):
@@ -124,16 +126,18 @@ class GroupedSeats:
 
 def groups() -> dict[str, str]:
     """All placement groups of attempts: the attempt of each, by name."""
-    table = placement_group_table().values()
-    names = [group["name"] for group in table if group["state"] != "REMOVED" and "/" in group["name"]]
-    return {name: name.rpartition("/")[0] for name in names}
+    return {group["name"]: group["name"].rpartition("/")[0] for group in _ours() if group["state"] != "REMOVED"}
 
 
 def held() -> dict[str, int]:
     """How many seats attempts have on each node, by its id."""
-    table = placement_group_table().values()
-    placed = [group for group in table if group["state"] == "CREATED" and "/" in group["name"]]
+    placed = [group for group in _ours() if group["state"] == "CREATED"]
     return Counter(node_id for group in placed for node_id in group["bundles_to_node_id"].values())
+
+
+def _ours() -> list[dict[str, Any]]:
+    """The placement groups of attempts, among those of all who use the cluster, as Ray tells of them."""
+    return [group for group in placement_group_table().values() if OURS.fullmatch(group["name"])]
 
 
 def remove(name: str) -> None:
