@@ -56,9 +56,11 @@ class Owner:
         """Takes a running job whose lease is still as given, and fences its owner before.
 
         A growth that has not come about is none any more: the CPUs for it may be gone, and whoever waited for it is.
-        Returns the new epoch, or None when the lease was renewed, taken or given back meanwhile.
+        What the job needs at least it holds, also while a worker is missing. Returns the new epoch, or None when the
+        lease was renewed, taken or given back meanwhile.
         """
-        wanted = sa.case((jobs.c.cpus_wanted < jobs.c.workers, jobs.c.cpus_wanted), else_=jobs.c.workers)
+        most = sa.case((jobs.c.workers < jobs.c.cpus_min, jobs.c.cpus_min), else_=jobs.c.workers)
+        wanted = sa.case((jobs.c.cpus_wanted < most, jobs.c.cpus_wanted), else_=most)
         held = sa.func.coalesce(jobs.c.cpus_held, jobs.c.workers)
         seen = jobs.c.epoch == lease.epoch, jobs.c.lease_until == lease.lease_until
         claimed = (

@@ -45,12 +45,13 @@ log = logging.getLogger("chainrule")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a job, which begins on `workers` CPUs, and what the job says of who is to give way to whom. Only
-    at its epoch may it write."""
+    """One attempt at a job, which computes on `workers` CPUs and is to do so on `wanted`, and what the job says of who
+    is to give way to whom. Only at its epoch may it write."""
 
     job_id: str
     number: int
     workers: int
+    wanted: int
     epoch: int
     cpus_min: int
     cpus_max: int
@@ -65,7 +66,7 @@ class Attempt:
     def at(cls, job: JobRow) -> "Attempt":
         """The attempt that a job is at."""
         of_job = job.cpus_min, job.cpus_max, job.priority, job.number, job.tenant
-        return cls(job.id, job.attempt, job.workers, job.epoch, *of_job, job.last_report)
+        return cls(job.id, job.attempt, job.workers, job.cpus_wanted, job.epoch, *of_job, job.last_report)
 
     @property
     def for_log(self) -> dict[str, Any]:
@@ -121,7 +122,8 @@ class Runner:
         self._stop: StopRequest | None = None
         self._gives_way: Move | None = None
         self._ending = False
-        self._workers = self._wanted = self._cpus = attempt.workers
+        self._workers, self._wanted = attempt.workers, attempt.wanted
+        self._cpus = max(attempt.workers, attempt.wanted)
         self._resized_at = clock()
         self._last_report = attempt.last_report
         self._why = STOPPED
@@ -289,7 +291,8 @@ class Runner:
             asked = self._insist(lambda: self._store.any_job(self.attempt.job_id).requested, self._abandoned)
             if asked is not None:
                 self.request("cancel" if asked == "cancel" else "pause")
-        if wanted != self.attempt.workers:
+        # Whoever had an attempt that was found may have asked it for something else, which is known to it alone.
+        if self._found is not None or wanted != self.attempt.workers:
             running.resize(wanted)
 
     def _listen(self, running: RunningJob, wait_s: float) -> Callable[[], End] | None:

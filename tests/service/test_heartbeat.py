@@ -110,6 +110,18 @@ def test_a_growth_that_has_not_come_about_is_forgotten_by_whoever_takes_the_job_
         assert other.store.any_job(attempt.job.id).cpus_wanted == wanted
 
 
+def test_what_a_job_needs_at_least_is_no_growth_where_it_has_just_lost_a_worker(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    for needs, wanted, after in ((3, 4, 3), (3, 2, 2)):  # the latter was told to go on with what it has
+        with database.writing() as connection:
+            connection.execute(sa.update(jobs).values(workers=2, cpus_min=needs, cpus_wanted=wanted))
+        (lease,) = other.store.owner.leases()
+        assert other.store.owner.claim(lease) is not None
+        assert other.store.any_job(attempt.job.id).cpus_wanted == after
+
+
 def test_an_attempt_for_which_there_can_be_no_thread_is_nobodys_once_its_lease_is_over(
     plane: ControlPlane, other: ControlPlane, database: Database
 ) -> None:
@@ -404,6 +416,21 @@ def test_an_attempt_that_still_runs_is_adopted_and_goes_on_as_the_same_attempt(
     job = other.store.any_job(job_id)
     assert (job.state, job.attempt) == ("succeeded", 1)
     assert history(other, job_id) == ["queued", "running", "succeeded"]
+
+
+def test_an_attempt_that_was_to_grow_is_asked_to_go_on_as_it_is_by_whoever_takes_it_over(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    """Whoever asked it to grow may have added the seats before that was forgotten."""
+    attempt = plane.run()
+    attempt.resizes_at_once = False
+    plane.runners.resize(attempt.job.id, 2)
+    assert attempt.resized() == 2
+    other.cluster.left[attempt.job.id] = attempt
+    expire(database)
+    other.take_over()
+    assert attempt.resized() == 1
+    assert [(each.wanted, each.cpus) for each in other.runners.running()] == [(1, 2)]
 
 
 def test_a_job_that_could_not_be_looked_for_is_not_started_twice_but_tried_again(
