@@ -183,12 +183,21 @@ class Client(Connection):
         """
         key = idempotency_key or str(uuid.uuid4())
         body = json_body(spec, {"Idempotency-Key": key})
+        may_be_there = False
+
+        def ask() -> httpx.Response:
+            nonlocal may_be_there
+            try:
+                return self._send("POST", "/v1/jobs", **body)
+            except Unreachable as broken:
+                came_nowhere = isinstance(broken.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+                may_be_there = may_be_there or not came_nowhere
+                raise
+
         try:
-            answer = self._repeatable("POST", "/v1/jobs", **body)
+            answer = self._again(ask)
         except Unreachable as broken:
-            if isinstance(broken.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
-                raise  # nothing came there
-            raise Unreachable(broken.url, broken.why, key) from broken.__cause__
+            raise Unreachable(broken.url, broken.why, key if may_be_there else None) from broken.__cause__
         return self._job(document(answer))
 
     def plan(self, spec: Mapping[str, Any]) -> Plan:

@@ -173,14 +173,21 @@ def test_a_submit_whose_answer_is_lost_makes_one_job(service: FakeService, clien
     assert keys[3] == keys[4] != "mine"
 
 
-def test_a_submit_without_an_answer_tells_the_key_that_makes_it_one_job(service: FakeService, client: Client) -> None:
-    service.datasets["adult"] = {}
-    service.answers = [httpx.ReadTimeout("slow")]
+@pytest.mark.parametrize(
+    "answers", [[httpx.ReadTimeout("slow")], [httpx.ReadError("reset"), httpx.ConnectError("refused")]]
+)
+def test_a_submit_without_an_answer_tells_the_key_that_makes_it_one_job(
+    service: FakeService, client: Client, answers: list[httpx.Response | httpx.TransportError]
+) -> None:
+    service.answers = list(answers)
     with pytest.raises(Unreachable, match="The job may be there") as lost:
         client.submit(SPEC)
     key = service.requests[-1].headers["Idempotency-Key"]
     assert lost.value.idempotency_key == key
     assert key in str(lost.value)
+
+
+def test_a_submit_that_came_nowhere_tells_no_key(service: FakeService, client: Client) -> None:
     service.answers = [httpx.ConnectError("refused")]
     with pytest.raises(Unreachable) as absent:
         client.submit(SPEC)
