@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,6 @@ from hypothesis import strategies as st
 from service.datasets import ReadOptions, preview
 from service.ingest.orders import Limits, Order
 from service.readers import Readers
-from service.uploads import temporary_folder
 from shared.errors import InvalidInput
 
 EXAMPLES = 10_000 if "CHAINRULE_TEST_LONG" in os.environ else 50
@@ -157,8 +157,8 @@ def test_a_damaged_file_becomes_a_data_set_or_is_refused(
     media_type, content = FILES[kind]
     for damage in damages:
         content = damage(content)
-    with temporary_folder(tmp_path, "fuzzed") as folder:
-        check(readers, folder, media_type, content)
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        check(readers, Path(folder), media_type, content)
 
 
 @settings(
@@ -173,5 +173,5 @@ def test_an_array_with_any_header_becomes_a_data_set_or_is_refused(
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("x.npy", b"\x93NUMPY" + bytes([version, 0]) + size + text + data)
-    with temporary_folder(tmp_path, "fuzzed") as folder:
-        check(readers, folder, "application/x-npz", sink.getvalue())
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        check(readers, Path(folder), "application/x-npz", sink.getvalue())
