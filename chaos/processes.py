@@ -1,23 +1,22 @@
-"""The processes of a job, told by what they are seen to do: they map its prepared data into their memory."""
+"""The processes of a job, told by what they are seen to do: they map its prepared data into their memory, and a thread
+of theirs has the name of what they are (`workers/on_ray/process.py`)."""
 
 import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.run import Run, title
+from chaos.run import Run
 
 __all__ = ["JobProcesses", "kill_all", "of_job"]
-
-SERVES = ".serve"  # the method that Ray names in the title of a gradient worker's process
-RELAYS = ".relay"
 
 
 @dataclass(frozen=True)
 class JobProcesses:
-    """The operating system's ids of a job's processes, by what they are."""
+    """The operating system's ids of a job's processes, by what they are; those that have nothing to do are in none."""
 
     coordinators: list[int] = field(default_factory=list)
     workers: list[int] = field(default_factory=list)
@@ -29,10 +28,20 @@ def of_job(run: Run, job_id: str) -> JobProcesses:
     found = JobProcesses()
     for process_id in sorted(run.processes()):
         if _maps(process_id, f"/{job_id}/prepared/"):
-            doing = title(process_id)
-            role = found.workers if SERVES in doing else found.relays if RELAYS in doing else found.coordinators
-            role.append(process_id)
+            threads = _threads(process_id)
+            for role, its in (("coordinator", found.coordinators), ("worker", found.workers), ("relay", found.relays)):
+                if role in threads:
+                    its.append(process_id)
     return found
+
+
+def _threads(process_id: int) -> set[str]:
+    """Their names."""
+    names = set()
+    for thread in Path(f"/proc/{process_id}/task").glob("*/comm"):
+        with suppress(OSError):  # it has ended
+            names.add(thread.read_text(errors="replace").rstrip("\n"))
+    return names
 
 
 def _maps(process_id: int, part_of_path: str) -> bool:

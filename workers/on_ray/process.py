@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class _Process:
         self._outlives, self._hired = outlives, hired  # whoever started it; for a job, or else a spare
         self._calls = 0  # that run now, of those that compute
         self._asked_at = time.monotonic()
-        threading.Thread(target=self._end_when_alone, args=(os.getppid(),), name="end", daemon=True).start()
+        self._watch = threading.Thread(target=self._end_when_alone, args=(os.getppid(),), name="end", daemon=True)
+        self._watch.start()
         # Steps take microseconds, in which the thread that tells of them must not hold the interpreter for long.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()  # what is imported stays, so that forgetting a job does not look through it
@@ -98,17 +99,25 @@ class _Process:
         os._exit(1)
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def _computing(self, role: str) -> Iterator[None]:
         self._calls += 1
+        self._show(role)
         try:
             yield
         finally:
+            self._show("idle")
             self._calls -= 1
             self._asked_at = time.monotonic()
 
+    def _show(self, role: str) -> None:
+        """Tells whoever looks at this process from outside, by the name of a thread, what it does. Its title, which Ray
+        sets, is that of the last call that began, and of none once one has ended, whatever else still runs."""
+        with suppress(OSError):
+            Path(f"/proc/self/task/{self._watch.native_id}/comm").write_text(role, encoding="ascii")
+
     # ---- as a gradient worker
     def serve(self, entrance: Entrance, worker: int, held: range, workers: int, plan: Plan, prepared: Path) -> None:
-        with self._computing():
+        with self._computing("worker"):
             serve(entrance, worker, held, workers, plan, prepared)
 
     @ray.method(concurrency_group="aside")
@@ -120,7 +129,7 @@ class _Process:
     def relay(self, hub: Hub, members: range, workers: int, plan: Plan, prepared: Path, processes: list[Any]) -> None:
         staff = RayStaff(members, processes, KernelKills())
         try:
-            with self._computing():
+            with self._computing("relay"):
                 relay(self._keys, hub, members, workers, plan, prepared, staff)
         except HubGone:  # and maybe with it whoever would end us
             self._hired = False
@@ -148,7 +157,7 @@ class _Process:
         with self._changed:
             self._run_of = attempt
         try:
-            with self._computing():
+            with self._computing("coordinator"):
                 self._crew = RayCrew(members)
                 coordinator = Coordinator(job, *_transport(transport, job, self._crew), writes_beside=True)
                 with self._changed:
