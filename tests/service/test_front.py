@@ -1,5 +1,6 @@
 """The servers in front, as deploy/ sets them up: events and uploads pass at once, too much and too slowly does not."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -15,12 +16,17 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+import yaml
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.connection import Connection, Patience
+from service.settings import Settings
 from support.running_service import free_port
-from support.service_in_process import CSV, WITHIN_S, Service
+from support.service_in_process import CSV, WITHIN_S, Service, Start
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+SITE = "train.example.org"
 HASTY = Patience(head_within_s=0.4, body_window_s=0.4, looks_every_s=0.05)
 NGINX = """daemon off; worker_processes 1; pid {folder}/pid; error_log stderr notice; events {{ }}
 http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
@@ -39,21 +45,21 @@ def installed(program: str) -> str:
 
 
 @contextmanager
-def caddy(port: int, upstream: str, folder: Path) -> Iterator[None]:
+def caddy(port: int, upstream: str, folder: Path, site: str = "127.0.0.1") -> Iterator[None]:
     """Caddy, as deploy/Caddyfile sets it up, but without TLS."""
     home = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(folder))
-    settings = {"CHAINRULE_SITE": f"http://127.0.0.1:{port}", "CHAINRULE_UPSTREAM": upstream}
+    settings = {"CHAINRULE_SITE": f"http://{site}:{port}", "CHAINRULE_UPSTREAM": upstream}
     command = [installed("caddy"), "run", "--adapter", "caddyfile", "--config", str(DEPLOY / "Caddyfile")]
     with running(command, {**os.environ, **home, **settings}, "serving initial configuration"):
         yield
 
 
 @contextmanager
-def nginx(port: int, upstream: str, folder: Path) -> Iterator[None]:
+def nginx(port: int, upstream: str, folder: Path, site: str = "127.0.0.1") -> Iterator[None]:
     """nginx, as deploy/nginx.conf sets it up, but without TLS."""
-    site = (DEPLOY / "nginx.conf").read_text().replace("127.0.0.1:8400", upstream)
-    site = re.sub(r"(?m)^ *ssl_.*$", "", site.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};"))
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=site))
+    text = (DEPLOY / "nginx.conf").read_text().replace("127.0.0.1:8400", upstream).replace(SITE, site)
+    text = re.sub(r"(?m)^ *ssl_.*$", "", text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};"))
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=text))
     command = [installed("nginx"), "-e", "stderr", "-c", str(folder / "nginx.conf")]
     with running(command, dict(os.environ), "start worker process "):
         yield
@@ -81,6 +87,45 @@ def front(request: pytest.FixtureRequest, service: Service, tmp_path: Path) -> I
         site = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=site, headers=headers, timeout=WITHIN_S, trust_env=False) as client:
             yield client
+
+
+def composed(variable: str, **dot_env: str) -> str:
+    """A variable of the control plane, as docker-compose.yml sets it with these in `.env`."""
+    composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    text: str = composition["services"]["control-plane"]["environment"][variable]
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: dot_env.get(found[1]) or found[2], text)
+
+
+@pytest.mark.parametrize("server", [caddy, nginx])
+def test_the_public_name_is_one_that_the_service_answers_to(
+    server: Any, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/front.md has it: the composition makes the name known by itself."""
+    monkeypatch.setenv("CHAINRULE_ALLOWED_HOST", composed("CHAINRULE_ALLOWED_HOST", CHAINRULE_SITE=SITE))
+    service, port = start(), free_port()
+    with server(port, f"127.0.0.1:{service.http.base_url.port}", tmp_path, SITE):
+        headers = {"Authorization": f"Bearer {service.key}", "Host": SITE, "Origin": f"https://{SITE}"}
+        address = f"http://127.0.0.1:{port}/v1/session"
+        answer = httpx.post(address, headers=headers, timeout=WITHIN_S, trust_env=False)
+    assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=31536000"), answer.text
+
+
+def test_without_a_public_name_the_composition_allows_its_own_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_ALLOWED_HOST", composed("CHAINRULE_ALLOWED_HOST"))
+    assert Settings().allowed_host == ("control-plane",)
+
+
+def test_in_the_composition_too_the_cookie_is_for_tls_alone(service: Service) -> None:
+    """Its Caddy speaks to the service from another container, whose address nobody knows before."""
+    believing = ProxyHeadersMiddleware(service.app, composed("FORWARDED_ALLOW_IPS"))  # as uvicorn reads it
+    headers = {"Authorization": f"Bearer {service.key}", "X-Forwarded-Proto": "https"}
+
+    async def sign_in() -> httpx.Response:
+        transport = httpx.ASGITransport(believing, client=("172.18.0.5", 40_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            return await client.post("/v1/session")
+
+    assert "Secure" in asyncio.run(sign_in()).headers["set-cookie"]
 
 
 def test_events_pass_at_once(front: httpx.Client, service: Service) -> None:
