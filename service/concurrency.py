@@ -27,8 +27,8 @@ class ConcurrencyLimit:
         """Waits for a turn of the tenant, and has it. Raises TooManyRequests where too many wait already."""
         if self._here[tenant] >= self._at_once + self._may_wait:
             raise TooManyRequests(
-                f"{self._may_wait} requests of the tenant wait already for predictions, evaluations, previews or "
-                f"histograms, of which {self._at_once} are computed at once; expected fewer"
+                f"{self._may_wait} requests of the tenant wait already for plans, predictions, evaluations, metrics, "
+                f"previews, histograms or searches, of which {self._at_once} are computed at once; expected fewer"
             )
         self._here[tenant] += 1
         try:

@@ -21,7 +21,7 @@ from service.keys import Principal, Scope
 from service.openapi import errors, json_body
 from service.quota import model_bytes, plan_bytes
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
-from service.routes.parameters import EVENT_ID, Control, Cursor, JobId, LastEventId, Limit, like
+from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
 from service.store import PAGE_BYTES, JobFilter, JobRow
 from service.submission import NewJob
 from service.views import (
@@ -80,14 +80,15 @@ async def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job; a dry run needs the scope `read` only."""
-    refused = None if dry_run else await too_fast(control, who, idempotency_key)
-    data = await read_json(request)
-    if not dry_run:
-        who.check(Scope.SUBMIT)
-    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
-        raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
     if dry_run:
-        return await run_in_threadpool(_dry_run, control, who, data)
+        async with control.concurrency.of(who.tenant):
+            data = await read_json(request)
+            _check_key(idempotency_key)
+            return await run_in_threadpool(_dry_run, control, who, data)
+    refused = await too_fast(control, who, idempotency_key)
+    data = await read_json(request)
+    who.check(Scope.SUBMIT)
+    _check_key(idempotency_key)
     new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
     job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
     request.state.job_id = job.id  # for the log: no other line says which request made which job
@@ -95,6 +96,12 @@ async def submit_job(
         control.pace.give_back(who.tenant, who.key_id)
     control.wake()
     return _shown(control, job).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
+
+
+def _check_key(idempotency_key: str | None) -> None:
+    """Raises InvalidInput."""
+    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+        raise InvalidInput.of("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters")
 
 
 def _dry_run(control: ControlPlane, who: Principal, data: Any) -> Response:
@@ -161,7 +168,7 @@ def _shown(control: ControlPlane, job: JobRow) -> Job:
     return Job.of(job, control.places.of(job))
 
 
-@router.get("", response_model=JobPage, responses=errors(422, 503))
+@router.get("", dependencies=[TURN_TO_SEARCH], response_model=JobPage, responses=errors(422, 429, 503))
 def list_jobs(
     who: Reader,
     control: Control,
@@ -239,7 +246,12 @@ def resume_job(job_id: JobId, who: Submitter, control: Control) -> Job:
 
 
 # ---------------------------------------------------------------- watching
-@router.get("/{job_id}/metrics", response_model_exclude_unset=True, responses=errors(404, 422, 503))
+@router.get(
+    "/{job_id}/metrics",
+    dependencies=[TURN],
+    response_model_exclude_unset=True,
+    responses=errors(404, 422, 429, 503),
+)
 def get_metrics(
     job_id: JobId,
     who: Reader,

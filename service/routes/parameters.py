@@ -6,6 +6,7 @@ to a thread and back takes longer than all of these together.
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -18,6 +19,7 @@ from shared.errors import FieldError, InvalidInput, NotFound
 __all__ = [
     "EVENT_ID",
     "TURN",
+    "TURN_TO_SEARCH",
     "ULID",
     "Control",
     "Cursor",
@@ -38,6 +40,7 @@ KEY_ID = re.compile(r"key_[0-9a-z]{8}")
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 JOB_ID = re.compile(f"job_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
+SEARCHED = frozenset({"name", "owner", "parameters_sha256"})  # of jobs: all of the tenant's are looked through for them
 
 
 def like(pattern: str) -> dict[str, Any]:
@@ -82,8 +85,18 @@ async def turn_of(who: Reader, control: Control) -> AsyncIterator[None]:
         yield
 
 
-TURN = Depends(turn_of)
-"""Of a route that computes for long; it comes before the body is read."""
+async def turn_to_search(request: Request, who: Reader, control: Control) -> AsyncIterator[None]:
+    """The same for a list of what no index leads to; any other one waits for nothing."""
+    searches = not SEARCHED.isdisjoint(request.query_params)
+    async with control.concurrency.of(who.tenant) if searches else nullcontext():
+        yield
+
+
+TURN = Depends(turn_of, scope="function")
+"""Of a route that computes for long; it comes before the body is read, and is over before the answer is sent, which
+may be taken slowly."""
+TURN_TO_SEARCH = Depends(turn_to_search, scope="function")
+"""Of a list that may be searched."""
 TenantName = Annotated[str, Path(description="The tenant's name.", examples=["risk"])]
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])

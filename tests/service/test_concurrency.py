@@ -1,6 +1,7 @@
 """A tenant has a few things computed at once, and leaves the others what they need."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,7 +13,7 @@ from service.routes.parameters import turn_of
 from service.settings import Settings
 from shared.errors import TooManyRequests
 from support.clusters import ScriptedCluster
-from support.service_in_process import Service
+from support.service_in_process import SPEC, Service
 
 
 def test_few_of_a_tenant_are_computed_at_once_the_next_wait_and_more_are_refused() -> None:
@@ -48,15 +49,48 @@ def test_what_computes_for_long_takes_turns() -> None:
         if isinstance(route, APIRoute) and turn_of in [each.call for each in route.dependant.dependencies]
     }
     job, dataset = "/v1/jobs/{job_id}", "/v1/datasets/{dataset}"
-    assert paths == {f"{job}/predict", f"{job}/evaluation", f"{dataset}/preview", f"{dataset}/histograms"}
+    computed = {f"{job}/predict", f"{job}/evaluation", f"{job}/metrics", f"{dataset}/preview", f"{dataset}/histograms"}
+    assert paths == computed
 
 
-def test_where_no_turn_is_left_all_else_is_answered(unchanged: Service) -> None:
+@pytest.fixture
+def without_turns(unchanged: Service) -> Iterator[Service]:
     usual, unchanged.control.concurrency = unchanged.control.concurrency, ConcurrencyLimit(at_once=0, may_wait=0)
-    try:
-        refused = unchanged.http.get("/v1/datasets/numbers/preview")
-        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-        assert unchanged.http.get("/v1/datasets/numbers").status_code == 200
-    finally:
-        unchanged.control.concurrency = usual
-    assert unchanged.http.get("/v1/datasets/numbers/preview").status_code == 200
+    yield unchanged
+    unchanged.control.concurrency = usual
+
+
+JOB = "job_01K9T4Z3N7J5W8QH2M6RVYBXCD"  # that there is not
+
+
+@pytest.mark.parametrize(
+    "address", ["datasets/numbers/preview", "jobs?name=a", "jobs?owner=a", f"jobs?parameters_sha256={'0' * 64}"]
+)
+def test_where_no_turn_is_left_what_computes_for_long_or_searches_is_refused(
+    without_turns: Service, address: str
+) -> None:
+    refused = without_turns.http.get(f"/v1/{address}")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+
+
+def test_where_no_turn_is_left_no_plan_is_made_of_a_dry_run_but_jobs_are_taken(without_turns: Service) -> None:
+    statuses = {
+        dry_run: without_turns.http.post(f"/v1/jobs?dry_run={dry_run}", json={"dataset": "numbers"}).status_code
+        for dry_run in ("true", "false")
+    }
+    assert statuses == {"true": 429, "false": 422}
+
+
+def test_where_no_turn_is_left_all_else_is_answered(without_turns: Service) -> None:
+    found = {
+        address: without_turns.http.get(f"/v1/{address}").status_code
+        for address in ("datasets/numbers", "jobs", "jobs?state=queued&label=a", f"jobs/{JOB}", f"jobs/{JOB}/history")
+    }
+    assert [*found.values()] == [200, 200, 200, 404, 404], found
+
+
+def test_with_a_turn_dry_runs_searches_and_metrics_are_answered(unchanged: Service) -> None:
+    assert unchanged.http.post("/v1/jobs?dry_run=true", json=SPEC).json()["steps"] > 0
+    assert unchanged.http.get("/v1/jobs?name=a").json()["items"] == []
+    assert unchanged.http.get(f"/v1/jobs/{JOB}/metrics").status_code == 404
+    assert not unchanged.control.concurrency._here
