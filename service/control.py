@@ -16,7 +16,7 @@ from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.database import AWAY, Database, reason_of
 from service.evaluation import Evaluations
-from service.events import Feeds
+from service.events import ALONE_POLL_S, POLL_S, Feeds
 from service.heartbeat import Heartbeat
 from service.jobs import JobState, Verb
 from service.models import Models
@@ -252,7 +252,8 @@ class ControlPlane:
                 self._problems["database"] = f"could not be brought up to date ({type(error).__name__}); see the log"
                 log.exception("the database could not be brought up to date")
                 return
-            self._database, self._store, self._feeds = database, store, Feeds(store, self.bell)
+            self._database, self._store = database, store
+            self._feeds = Feeds(store, self.bell, POLL_S if self.settings.shared else ALONE_POLL_S)
             self._catalog = Catalog(database, self.folder.datasets, is_alone=not self.settings.shared)
             self._credentials = credentials
             self._census = Census(database)

@@ -1,29 +1,36 @@
 """A job's events as they happen: server-sent events, as the WHATWG HTML standard, section 9.2, writes them.
 
 Every event is in the database before anybody is told of it. A stream first reads what there is already, and then joins
-the feed of its job: what is new is read once for all streams of a job, and written out once, when the bell rings as
-this process wrote something, and by a slow clock in case another one did. A database that is away for a while only
-makes them wait.
+the feed of its job: what is new is read once for all streams of a job, and written out once, when the bell rings. It
+rings as this process wrote something; one watch over all jobs that are followed rings it where another one did, and
+ends the streams of those who may no longer listen. So a silent job costs nothing, however many are followed. A database
+that is away for a while only makes them wait.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Hashable, Sequence
-from typing import Any, Literal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence, Set
+from typing import Any, Literal, NamedTuple
 
 from fastapi.concurrency import run_in_threadpool
 
 from service.bell import Bell
 from service.database import AWAY
-from service.feed import BATCH, POLL_S, Check, Event, Feed, Listener, Part
+from service.feed import BATCH, TRY_AGAIN_S, Check, Event, Feed, Listener, Part
 from service.jobs import JobState
 from service.store import Store
-from shared.errors import NotFound, Unauthorized
+from shared.errors import NotFound, TooManyRequests, Unauthorized
 
-__all__ = ["Feeds"]
+__all__ = ["ALONE_POLL_S", "POLL_S", "Feeds"]
 
 HEARTBEAT_S = 10.0
+CHECK_S = 0.5  # a stream goes on as long as that once its key was found to be revoked
+POLL_S = 0.5  # what another control plane wrote is seen as late as that
+ALONE_POLL_S = 5.0  # where there is no other one, which is but to be sure
+MOST_STREAMS = 2_000  # of a tenant at once: each is a connection, and some kB
 TAKES_S = 0.0006  # to send one stream what is new, about; so long all wait together before the next is read …
 RESTS_S = 0.6  # … or this at most
 
@@ -32,15 +39,31 @@ log = logging.getLogger("chainrule")
 What = Literal["events", "log"]
 
 
-class Feeds:
-    """The event streams of one control plane."""
+class Followed(NamedTuple):
+    """What a feed is of."""
 
-    def __init__(self, store: Store, bell: Bell) -> None:
-        self._store, self._bell = store, bell
-        self._feeds: dict[Hashable, Feed] = {}
+    loop: asyncio.AbstractEventLoop
+    tenant: str
+    job_id: str
+    what: What
+
+
+class Feeds:
+    """The event streams of one control plane. What others wrote is looked for every `polls_s`."""
+
+    def __init__(self, store: Store, bell: Bell, polls_s: float = POLL_S, most: int = MOST_STREAMS) -> None:
+        self._store, self._bell, self._polls_s, self._most = store, bell, polls_s, most
+        self._feeds: dict[Followed, Feed] = {}
+        self._watched: set[asyncio.AbstractEventLoop] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Counter[str] = Counter()
         self.streams = 0
         """How many are open now."""
+
+    def check_room(self, tenant: str) -> None:
+        """Raises TooManyRequests where a tenant has as many streams open as it may."""
+        if self._open[tenant] >= self._most:
+            raise TooManyRequests(f"{self._most:,} event streams of the tenant are open already; expected fewer")
 
     async def stream(
         self, tenant: str, job_id: str, after: int, check: Check = lambda: None, what: What = "events"
@@ -56,8 +79,9 @@ class Feeds:
             check()
             return read(after)
 
-        key = asyncio.get_running_loop(), tenant, job_id, what
+        key = Followed(asyncio.get_running_loop(), tenant, job_id, what)
         self.streams += 1
+        self._open[tenant] += 1
         try:
             while not self._bell.closed:
                 try:
@@ -65,7 +89,7 @@ class Feeds:
                 except (NotFound, Unauthorized):
                     return
                 except AWAY:
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(TRY_AGAIN_S)
                     continue
                 if part.events:
                     yield part.whole
@@ -75,8 +99,8 @@ class Feeds:
                 feed = self._feeds.get(key)
                 if len(part.events) == BATCH or (feed is not None and after < feed.last):
                     continue  # there is more already
-                listener = Listener(check)
-                self._join(key, feed or Feed(read, after), listener, job_id)
+                feed, listener = feed or Feed(read, after), Listener(check)
+                self._join(key, feed, listener)
                 try:
                     while listener.parts or not listener.is_behind:
                         try:
@@ -94,27 +118,84 @@ class Feeds:
                         after = max(after, told.last)
                 finally:
                     listener.leave()
+                    if not feed.listeners:
+                        self._bell.ring(job_id)  # so that the feed ends
         finally:
             self.streams -= 1
+            self._open[tenant] -= 1
+            if not self._open[tenant]:
+                del self._open[tenant]
 
-    def _join(self, key: Hashable, feed: Feed, listener: Listener, job_id: str) -> None:
-        """Has it listen; starts a feed that is new."""
+    def _join(self, key: Followed, feed: Feed, listener: Listener) -> None:
+        """Has it listen; starts a feed that is new, and the watch with the first."""
         listener.join(feed.listeners)
         if key in self._feeds:
             return
         self._feeds[key] = feed
-        task = asyncio.create_task(self._run(key, feed, job_id))
+        self._start(self._run(key, feed))
+        if key.loop not in self._watched:
+            self._watched.add(key.loop)
+            self._start(self._watch(key.loop))
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)  # the event loop itself would not keep it alive
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, key: Hashable, feed: Feed, job_id: str) -> None:
+    async def _run(self, key: Followed, feed: Feed) -> None:
         try:
-            await feed.run(self._bell, job_id, lambda: min(RESTS_S, self.streams * TAKES_S))
+            await feed.run(self._bell, key.job_id, lambda: min(RESTS_S, self.streams * TAKES_S))
         except Exception:
-            log.exception("the event streams of %s broke off", job_id)
+            log.exception("the event streams of %s broke off", key.job_id)
         finally:
             del self._feeds[key]
             feed.end()
+
+    # ------------------------------------------------------------ all of them
+    async def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Looks after the feeds of an event loop, as long as there are any."""
+        seen: dict[str, int] = {}
+        polled_at = time.monotonic()
+        try:
+            while feeds := {key: feed for key, feed in list(self._feeds.items()) if key.loop is loop}:
+                await asyncio.sleep(CHECK_S)
+                try:
+                    await self._end_refused(feeds.values())
+                    if time.monotonic() - polled_at >= self._polls_s:
+                        polled_at = time.monotonic()
+                        seen = await self._ring_for_others({key.job_id for key in feeds}, seen)
+                except AWAY:
+                    continue
+                except Exception:
+                    log.exception("event streams could not be looked after")
+        finally:
+            self._watched.discard(loop)
+
+    async def _end_refused(self, feeds: Iterable[Feed]) -> None:
+        """Ends the streams of those who may no longer listen, each of whom is asked for once. Raises one of AWAY."""
+        listeners = [listener for feed in feeds for listener in feed.listeners]
+        checks = {listener.check for listener in listeners}
+        refused = await run_in_threadpool(lambda: {check for check in checks if not _passes(check)})
+        for listener in listeners:
+            if listener.check in refused:
+                listener.give(None)
+
+    async def _ring_for_others(self, job_ids: Set[str], seen: Mapping[str, int]) -> dict[str, int]:
+        """Rings for each job of which there is another event than was `seen`, or that is gone; tells what there is now.
+        Raises one of AWAY."""
+        now = await run_in_threadpool(self._store.last_events, job_ids)
+        for job_id in job_ids:
+            if job_id not in now or now[job_id] != seen.get(job_id):
+                self._bell.ring(job_id)
+        return now
+
+
+def _passes(check: Check) -> bool:
+    try:
+        check()
+    except Unauthorized:  # a key revoked, a session over
+        return False
+    return True
 
 
 def _events(store: Store, tenant: str, job_id: str, after: int) -> tuple[Sequence[Event], JobState]:

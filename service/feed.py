@@ -1,9 +1,8 @@
-"""What is new of one job: read once for all streams of it, and given to each."""
+"""What is new of one job: read once for all streams of it, when its bell rings, and given to each."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from fastapi.concurrency import run_in_threadpool
@@ -11,11 +10,11 @@ from fastapi.concurrency import run_in_threadpool
 from service.bell import Bell
 from service.database import AWAY
 from service.jobs import JobState
-from shared.errors import NotFound, Unauthorized
+from shared.errors import NotFound
 
-__all__ = ["BATCH", "POLL_S", "Check", "Event", "Feed", "Listener", "Part"]
+__all__ = ["BATCH", "TRY_AGAIN_S", "Check", "Event", "Feed", "Listener", "Part"]
 
-POLL_S = 0.5  # what another control plane wrote is seen as late as that
+TRY_AGAIN_S = 0.5  # after a look at a database that was away
 BATCH = 500  # events that are read at once
 BEHIND = 20  # parts that a stream may leave untaken, before it is to read for itself again
 
@@ -106,20 +105,24 @@ class Feed:
         self.listeners: set[Listener] = set()
 
     async def run(self, bell: Bell, job_id: str, rests_s: Callable[[], float]) -> None:
-        """Gives news to those who listen, until there will be none any more, or nobody listens."""
+        """Gives news to those who listen, until there will be none any more, or nobody listens when the bell rings."""
         with bell.listen(job_id) as rang:
             while self.listeners and not bell.closed:
                 rang.clear()
-                part = await self._look()
-                rested_s = 0.0
+                try:
+                    part: Part | None = await run_in_threadpool(self._read, self.last)
+                except NotFound:  # deleted while we were listening
+                    part = None
+                except AWAY:
+                    await asyncio.sleep(TRY_AGAIN_S)
+                    continue
                 if part is None or part.events or part.ends:
                     self._give(part)
                     if part is None or part.ends:
                         return
-                    rested_s = rests_s()
-                    await asyncio.sleep(rested_s)
+                    await asyncio.sleep(rests_s())
                 if len(part.events) < BATCH:
-                    await _rung(rang, POLL_S - rested_s)
+                    await rang.wait()
 
     def end(self) -> None:
         """Tells all to look for themselves."""
@@ -131,39 +134,7 @@ class Feed:
         for listener in self.listeners:
             listener.give(part)
 
-    async def _look(self) -> Part | None:
-        """What is new; ends the streams of those who may no longer listen. None when the job is gone."""
-        checks = {listener.check for listener in self.listeners}
-
-        def look() -> tuple[set[Check], Part]:
-            return {check for check in checks if not _passes(check)}, self._read(self.last)
-
-        try:
-            refused, part = await run_in_threadpool(look)
-        except NotFound:  # deleted while we were listening
-            return None
-        except AWAY:
-            return Part(self.last, (), ends=False, whole=b"")
-        for listener in self.listeners:
-            if listener.check in refused:
-                listener.give(None)
-        return part
-
-
-def _passes(check: Check) -> bool:
-    try:
-        check()
-    except Unauthorized:  # a key revoked, a session over
-        return False
-    return True
-
 
 def _give_up(news: "asyncio.Future[None]") -> None:
     if not news.done():
         news.set_exception(TimeoutError())
-
-
-async def _rung(rang: asyncio.Event, within_s: float) -> None:
-    """Returns when the bell rings, or a little later."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(rang.wait(), within_s)

@@ -10,7 +10,7 @@ What users ask for names their tenant, and sees nothing of another one's. What r
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ from shared.errors import Conflict, InvalidInput, NotFound
 __all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
 
 MAX_BATCH = 100  # jobs that are committed together
+IDS_AT_ONCE = 500  # in a statement, which may hold some thousands at most
 PAGE_BYTES = 4 << 20  # of plans, after which a list shows no further job
 
 log = logging.getLogger("chainrule")
@@ -126,6 +127,22 @@ class Store:
         with self._database.reading() as connection:
             return _of_tenant(connection, tenant, job_id)
 
+    def state(self, tenant: str, job_id: str) -> JobState:
+        """The state of a job, without its plan. Raises NotFound."""
+        with self._database.reading() as connection:
+            return JobState(_place_of(connection, tenant, job_id).state)
+
+    def last_events(self, job_ids: Iterable[str]) -> dict[str, int]:
+        """The numbers of the last events of jobs, whosever they are, of those that there are."""
+        wanted, found = sorted(job_ids), dict[str, int]()
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), IDS_AT_ONCE):
+                query = sa.select(jobs.c.id, jobs.c.last_event).where(
+                    jobs.c.id.in_(wanted[start : start + IDS_AT_ONCE])
+                )
+                found |= {row.id: row.last_event for row in connection.execute(query)}
+        return found
+
     def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
         """Jobs, newest first, with a number below `before`: as many as `limit`, or until their plans are PAGE_BYTES."""
         found = sa.select(jobs.c.number).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
@@ -156,7 +173,7 @@ class Store:
         """Events of that kind, or all but what is for the log alone, with a number above `seq`, in order, and the job's
         state just before. Raises NotFound."""
         with self._database.reading() as connection:
-            job = _of_tenant(connection, tenant, job_id)
+            job = _place_of(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.seq > seq)
             query = query.where(events.c.type != "log" if kind is None else events.c.type == kind)
             # The state is read before the events: once it is terminal, they hold the last one.
@@ -172,7 +189,7 @@ class Store:
     def metrics_after(self, tenant: str, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
         """Metrics of steps above `step`, by step. Raises NotFound."""
         with self._database.reading() as connection:
-            job = _of_tenant(connection, tenant, job_id)
+            job = _place_of(connection, tenant, job_id)
             query = sa.select(events).where(events.c.job_number == job.number, events.c.type == "metrics")
             return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
 
@@ -182,7 +199,7 @@ class Store:
         Raises NotFound.
         """
         with self._database.reading() as connection:
-            job = _of_tenant(connection, tenant, job_id)
+            job = _place_of(connection, tenant, job_id)
             place = sa.func.row_number().over(order_by=events.c.step).label("place")
             all_of_them = sa.select(events.c.step, events.c.data, place).where(
                 events.c.job_number == job.number, events.c.type == "metrics", events.c.step > step
@@ -355,6 +372,7 @@ class Told:
 # Made once, as to make a statement takes longer than to have it answered.
 ONE = sa.select(jobs).where(jobs.c.id == sa.bindparam("wanted"))
 OF_TENANT = ONE.where(jobs.c.tenant == sa.bindparam("of_tenant"))
+PLACE_OF: sa.Select[Any] = OF_TENANT.with_only_columns(jobs.c.number, jobs.c.state)
 
 
 def _at(connection: Connection, job_id: str, epoch: int, state: JobState) -> JobRow | None:
@@ -372,6 +390,11 @@ def _of_tenant(connection: Connection, tenant: str, job_id: str, *, lock: bool =
     """The job, if it is the tenant's. Raises NotFound."""
     query = OF_TENANT.with_for_update() if lock else OF_TENANT
     return _found(connection.execute(query, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
+
+
+def _place_of(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
+    """Number and state of the job, if it is the tenant's: its plan may be megabytes. Raises NotFound."""
+    return _found(connection.execute(PLACE_OF, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
 
 
 def _one(connection: Connection, job_id: str) -> JobRow:

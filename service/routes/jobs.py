@@ -300,7 +300,7 @@ def _move(data: dict[str, Any]) -> HistoryItem:
             "a number as its id. The stream ends with the job.",
             "content": {"text/event-stream": {"schema": {"description": "Events, one after the other."}}},
         },
-        **errors(404, 422, 503),
+        **errors(404, 422, 429, 503),
     },
 )
 async def watch_job(
@@ -313,7 +313,8 @@ async def watch_job(
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
     after = max(after, event_number(last_event_id))
-    await run_in_threadpool(control.store.get, who.tenant, job_id)
+    await run_in_threadpool(control.store.state, who.tenant, job_id)
+    control.feeds.check_room(who.tenant)
     events = control.feeds.stream(who.tenant, job_id, after, recheck(request))
     return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
 

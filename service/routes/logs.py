@@ -44,7 +44,7 @@ def get_logs(
             "its id. The stream ends with the job.",
             "content": {"text/event-stream": {"schema": {"description": "Lines, one after the other."}}},
         },
-        **errors(404, 422, 503),
+        **errors(404, 422, 429, 503),
     },
 )
 async def watch_logs(
@@ -57,6 +57,7 @@ async def watch_logs(
 ) -> StreamingResponse:
     """Follow a job's log: all its lines so far, then those to come, until its end."""
     after = max(after, event_number(last_event_id))
-    await run_in_threadpool(control.store.get, who.tenant, job_id)
+    await run_in_threadpool(control.store.state, who.tenant, job_id)
+    control.feeds.check_room(who.tenant)
     lines = control.feeds.stream(who.tenant, job_id, after, recheck(request), "log")
     return StreamingResponse(lines, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,11 @@ import pytest
 from chainrule.sse import EventParser, ServerSentEvent
 from service.bell import Bell
 from service.database import Database
-from service.events import HEARTBEAT_S, Feeds
+from service.events import HEARTBEAT_S, MOST_STREAMS, Feeds
 from service.feed import BEHIND
 from service.jobs import JobState, Move
 from service.store import Store, Told
-from shared.errors import Unauthorized
+from shared.errors import TooManyRequests, Unauthorized
 from support.jobs import TENANT, new_job, with_a_dataset
 from support.problems import errors_of
 from support.service_in_process import WITHIN_S, Service
@@ -150,13 +151,18 @@ def test_what_happens_elsewhere_is_noticed_too(service: Service) -> None:
 
 # ---------------------------------------------------------------- many streams of one job
 class Counting(Store):
-    """A store that counts how often the events of a job are read."""
+    """A store that counts how often the events of a job are read, and how often all jobs are looked at together."""
 
     looks = 0
+    polls = 0
 
     def events_after(self, *args: Any, **options: Any) -> Any:
         self.looks += 1
         return super().events_after(*args, **options)
+
+    def last_events(self, job_ids: Any) -> Any:
+        self.polls += 1
+        return super().last_events(job_ids)
 
 
 @pytest.fixture
@@ -194,6 +200,82 @@ def test_what_is_new_is_read_once_for_all_streams_of_a_job(running: tuple[Counti
         assert feeds.streams == 0
 
     asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+@pytest.mark.parametrize("polls_s", [0.0, math.inf])
+def test_jobs_of_which_there_is_nothing_new_cost_one_look_for_all_and_a_key_one_check(
+    running: tuple[Counting, Bell, str], polls_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where there are no other control planes, which ring no bell here, not even that."""
+    monkeypatch.setattr("service.events.CHECK_S", 0.001)
+    store, bell, job_id = running
+    job_ids = [job_id, *(store.add(new_job())[0].id for _ in range(9))]
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell, polls_s)
+        streams = [feeds.stream(TENANT, each, 2, check) for each in job_ids]
+        nexts = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        while checks < len(streams) + 20 or (polls_s == 0 and store.polls < 20):
+            await asyncio.sleep(0.001)
+        # Each stream, its feed, and the first ring; a watch's checks are made before its poll.
+        assert store.looks <= 3 * len(streams)
+        assert (store.polls == 0) if polls_s else (checks <= len(streams) + store.polls + 1)
+        for each in nexts:
+            each.cancel()
+        await asyncio.gather(*nexts, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_a_feed_and_the_watch_end_with_the_last_stream(running: tuple[Counting, Bell, str]) -> None:
+    store, bell, job_id = running
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell)
+        stream = feeds.stream(TENANT, job_id, 2)
+        first = asyncio.ensure_future(anext(stream))
+        while not feeds._feeds:
+            await asyncio.sleep(0.001)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await asyncio.gather(*feeds._tasks)
+        assert not (feeds._feeds or feeds._watched or feeds._open)
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_a_tenant_has_so_many_streams_open_and_others_theirs(running: tuple[Counting, Bell, str]) -> None:
+    store, bell, job_id = running
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell, most=1)
+        feeds.check_room(TENANT)
+        stream = feeds.stream(TENANT, job_id, 0)
+        await anext(stream)
+        with pytest.raises(TooManyRequests, match="1 event streams of the tenant are open already; expected fewer"):
+            feeds.check_room(TENANT)
+        feeds.check_room("other")
+        await stream.aclose()
+        feeds.check_room(TENANT)
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+@pytest.mark.parametrize("what", ["events", "logs/stream"])
+def test_a_stream_too_many_is_told_when_to_come_again(service: Service, what: str) -> None:
+    job_id = service.submit()["id"]
+    service.control.feeds._most = 0
+    refused = service.http.get(f"/v1/jobs/{job_id}/{what}")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+
+
+def test_a_thousand_streams_of_a_tenant_are_not_too_many() -> None:
+    assert MOST_STREAMS >= 2_000
 
 
 def test_a_stream_that_takes_nothing_for_long_holds_up_nobody_and_loses_nothing(
