@@ -46,7 +46,7 @@ class Waiting:
     priority: int = 0
     paused: bool = False
     preempted_by: str | None = None
-    """For whom it gave way, in words."""
+    """For whom it gave way, in words that its tenant may read."""
     due_in_s: float = 0.0
     """How long it is not to be tried again; its reason says so already."""
     tenant: str = DEFAULT_TENANT
@@ -162,7 +162,10 @@ def _make_room(job: Waiting, free: int, running: Sequence[Running], decision: De
     victims = _victims(below, missing - sum(other.spare for other in below))
     for other in victims or ():
         decision.resizes.pop(other.id, None)
-        decision.preempts[other.id] = f"{job.id} (priority {job.priority})"
+        is_its_own = job.tenant == other.tenant  # of another tenant's job nobody is told
+        decision.preempts[other.id] = (
+            f"{job.id} (priority {job.priority})" if is_its_own else "a job of higher priority"
+        )
         missing -= other.wanted
     if victims is None:
         return

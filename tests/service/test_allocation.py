@@ -127,6 +127,12 @@ def test_a_job_is_preempted_where_shrinking_is_not_enough() -> None:
     )
 
 
+def test_a_job_that_gives_way_is_told_nothing_of_another_tenants() -> None:
+    jobs = [running("a", 2, cpus_min=2, tenant="risk"), running("b", 2, cpus_min=2, tenant="sales")]
+    decision = decided([Waiting("high", 4, 4, priority=5, tenant="risk")], jobs, total=4)
+    assert decision.preempts == {"a": "high (priority 5)", "b": "a job of higher priority"}
+
+
 def test_as_few_as_possible_are_preempted_and_the_others_shrink_by_the_rest() -> None:
     jobs = [running("a", 3, cpus_min=2), running("b", 2, cpus_min=1), running("c", 1)]
     decision = decided([Waiting("high", 4, 4, priority=1)], jobs, total=6)

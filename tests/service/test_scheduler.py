@@ -10,6 +10,7 @@ from service.queue import AT_MOST_TENANTS
 from service.quota import Quota
 from service.runner import RESIZES_WITHIN_S
 from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Share
+from support.jobs import TENANT
 from support.world import SimulatedJob, World
 from workers.failures import PLACE_AGAIN_AFTER_S
 
@@ -123,6 +124,21 @@ def test_room_is_made_once_and_goes_to_the_job_that_it_was_made_for(world: World
     world.turn()
     assert world.store.any_job(high).state == "running"
     assert world.store.any_job(newer.job.id).reason.startswith(f"preempted by {high} (priority 5)")
+
+
+def test_a_preempted_job_tells_its_tenant_nothing_of_another_tenants_job(world: World) -> None:
+    low = started(world, 3, 3)
+    high, later = world.submit(4, 4, 5, tenant="blue"), world.submit(1, 1, 0)
+    world.turn()
+    low.heed()
+    world.follow()
+    world.turn()
+    job = world.store.any_job(low.job.id)
+    assert job.reason == "preempted by a job of higher priority; resumes by itself when 3 CPUs are free"
+    told = [world.store.events_after(TENANT, job.id, 0, 100)[0], world.store.log_after(TENANT, job.id, 0, 100)[0]]
+    of_tenant = f"{told} {job.reason} {job.preempted_by} {world.store.any_job(later).reason}"
+    assert "a job of higher priority" in of_tenant
+    assert (high in of_tenant, "priority 5" in of_tenant) == (False, False)
 
 
 # ---------------------------------------------------------------- several control planes
