@@ -213,12 +213,19 @@ class Credentials:
         return ticket
 
     def redeem(self, code: str) -> Ticket:
-        """The session that a code opens; the code is used up. Raises Unauthorized."""
+        """The session that a code opens; the code is used up. Raises Unauthorized.
+
+        Anybody may send codes: what is none keeps nobody from writing.
+        """
+        refused = Unauthorized("the sign-in code is used up or over; make a new link: chainrule signin")
+        with self._database.reading() as connection:
+            if self._key_behind(connection, signin_codes, code) is None:
+                raise refused
         used = sa.delete(signin_codes).where(signin_codes.c.sha256 == digest(code))
         with self._database.writing() as connection:
             key = self._key_behind(connection, signin_codes, code)
             if key is None or connection.execute(used).rowcount == 0:
-                raise Unauthorized("the sign-in code is used up or over; make a new link: chainrule signin")
+                raise refused
             return self._insert_ticket(connection, sessions, key.number, SESSION_S)
 
     def close_session(self, token: str) -> None:

@@ -167,6 +167,13 @@ def test_a_code_opens_one_session_in_the_name_of_its_key(credentials: Credential
         credentials.redeem(code)
 
 
+def test_what_is_no_code_waits_for_no_writer_and_keeps_none_waiting(
+    credentials: Credentials, database: Database
+) -> None:
+    with database.writing(), pytest.raises(Unauthorized, match="used up or over"):
+        credentials.redeem("no code")
+
+
 def test_a_code_lasts_ten_minutes_and_a_session_twelve_hours(credentials: Credentials, clock: Clock) -> None:
     key_id, _ = made(credentials)
     codes = [credentials.signin_code(key_id) for _ in range(2)]
