@@ -244,12 +244,12 @@ class ControlPlane:
                     continue
                 credentials.keep_one_admin(self.folder.write_admin_key)
             except (SQLAlchemyError, OSError) as error:
-                self._problems["database"] = f"cannot be opened: {reason_of(error)}"
+                self._problems["database"] = f"cannot be opened {_kind_of(error)}"
                 log.warning("the database cannot be opened: %s; trying again in %g s", reason_of(error), TRY_AGAIN_S)
                 self._stopping.wait(TRY_AGAIN_S)
                 continue
             except Exception as error:
-                self._problems["database"] = f"could not be brought up to date ({type(error).__name__}); see the log"
+                self._problems["database"] = f"could not be brought up to date {_kind_of(error)}"
                 log.exception("the database could not be brought up to date")
                 return
             self._database, self._store = database, store
@@ -325,8 +325,7 @@ class ControlPlane:
                     return None
                 cluster.start()
             except Exception as error:  # Ray raises what it likes: a head that is not up yet is a ConnectionError
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                self._problems["cluster"] = f"could not be started: {reason}"
+                self._problems["cluster"] = f"could not be started {_kind_of(error)}"
                 log.warning("the cluster could not be started; trying again in %g s", TRY_AGAIN_S, exc_info=True)
                 self._end_late()
                 self._stopping.wait(TRY_AGAIN_S)
@@ -385,6 +384,12 @@ class ControlPlane:
         if self._database is not None:
             self._database.close()
         self.folder.close()
+
+
+def _kind_of(error: Exception) -> str:
+    """What is wrong, as everybody may be told: an error's own words hold addresses, users and paths."""
+    kind = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return f"({kind}); the service's log says more"
 
 
 def _import_what_requests_need() -> None:

@@ -26,7 +26,7 @@ class Heartbeat:
         self._owner, self._runners, self._clock = owner, runners, clock
         self._renewed_at = clock() - RENEW_S  # the first renewal is due now
         self._alone = False
-        self._error: str | None = None
+        self._is_away = False
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._keep, name="heartbeat", daemon=True),
@@ -44,10 +44,11 @@ class Heartbeat:
             thread.join(within_s)
 
     def problem(self) -> str | None:
-        """What is wrong with the database, if it does not answer."""
+        """What is wrong with the database, if it does not answer, as everybody may be told: its own words, which hold
+        addresses and users, are in the log."""
         silent_s = self._clock() - self._renewed_at
-        if self._error is not None:
-            return f"does not answer: {self._error}"
+        if self._is_away:
+            return "does not answer"
         return f"has not answered for {silent_s:.0f} s" if silent_s > 2 * RENEW_S else None
 
     def beat(self) -> None:
@@ -85,13 +86,13 @@ class Heartbeat:
         while True:
             try:
                 self.beat()
-                if self._error is not None:
+                if self._is_away:
                     log.info("the database answers again")
-                self._error = None
+                self._is_away = False
             except AWAY as error:
-                if self._error is None:
+                if not self._is_away:
                     log.warning("the database does not answer: %s", reason_of(error))
-                self._error = reason_of(error)
+                self._is_away = True
             except Exception:
                 log.exception("a heartbeat failed")
             if self._stopping.wait(LOOK_S):

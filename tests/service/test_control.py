@@ -1,6 +1,8 @@
 """Jobs from submission to end, with attempts that do what the test says."""
 
+import errno
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -477,7 +479,9 @@ def test_a_job_does_not_wait_longer_than_it_may_for_a_cluster_that_does_not_star
         service.stop()
 
 
-def test_a_cluster_that_does_not_start_is_tried_again_and_the_service_says_why(tmp_path: Any) -> None:
+def test_a_cluster_that_does_not_start_is_tried_again_and_the_service_says_so(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     class Failing(ScriptedCluster):
         tries = 0
 
@@ -491,6 +495,37 @@ def test_a_cluster_that_does_not_start_is_tried_again_and_the_service_says_why(t
         details = set()
         while not service.control.ready.wait(0.02):
             details.add(service.http.get("/readyz").json().get("detail", "ready"))  # by now it may be
-        assert any("could not be started: no head at 10.0.0.1" in detail for detail in details)
+        assert any("the cluster could not be started (ConnectionError)" in detail for detail in details)
+        assert not any("10.0.0.1" in detail for detail in details)
+        assert "no head at 10.0.0.1" in caplog.text
     finally:
         service.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/srv/chainrule/admin.key"), "Permission denied"),
+        (sa.exc.OperationalError("", {}, Exception('user "me" at 10.0.0.1:5432')), "OperationalError"),
+        (ValueError("/srv/chainrule"), "ValueError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_wrong_with_the_database_is_told_in_kind_and_only_the_log_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, kind: str
+) -> None:
+    def migrate(_: Database) -> None:
+        raise error
+
+    monkeypatch.setattr(Database, "migrate", migrate)
+    service = Service(Settings(data_dir=tmp_path / "data"), ScriptedCluster())
+    try:
+        asking = {"Authorization": "Bearer whoever asks"}
+        while kind not in (detail := service.http.get("/v1/jobs", headers=asking).json()["detail"]):
+            threading.Event().wait(0.01)
+        told = detail + service.http.get("/readyz").json()["detail"]
+    finally:
+        service.stop()
+    assert told.count(f"({kind}); the service's log says more") == 2
+    assert not any(word in told for word in ("/srv", "10.0.0.1"))
+    assert any(word in caplog.text for word in ("/srv", "10.0.0.1"))
