@@ -371,6 +371,7 @@ ANSWERS: dict[tuple[str, str], Json | str] = {
     ("watch_job", "200"): EVENTS,
     ("watch_logs", "200"): _event(4, "log", LOG[1]),
     ("get_model", "200"): MODEL_FILE,
+    ("get_model", "206"): MODEL_FILE[2:],
     ("get_telemetry", "200"): TELEMETRY,
     ("healthz", "200"): {"status": "alive"},
 }

@@ -75,6 +75,7 @@ MEANINGS = {
     409: "It is impossible in the present state.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a type, or in an encoding, that is not taken.",
+    416: "The file does not reach so far; `Content-Range` says how far it does.",
     429: "Too much is asked for at once; ask again after `Retry-After` seconds.",
     422: "A field or a parameter is wrong; `errors` names each.",
     500: "The service failed; its log says more under the `request_id`.",

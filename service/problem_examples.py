@@ -18,15 +18,23 @@ DETAILS: dict[int, str] = {
     404: f"there is no job {JOB_ID}",
     413: "got a body of 40000000 bytes, expected at most 1,048,576",
     415: "got text/plain, expected Content-Type: application/json",
+    416: "got Range: bytes=4096-, expected a range within 4,096 bytes",
     422: "1 field is wrong: ",  # and which
     429: "jobs are submitted too fast: the tenant may submit 3,000 a minute, and a key 100 at once",
     500: f"the service failed at this request; its log says more under {REQUEST_ID}",
     503: "the database is being opened; try again in a moment",
 }
 COMPUTED = (
-    "100 requests of the tenant wait already for predictions, evaluations, previews or histograms, of which 4 are "
-    "computed at once; expected fewer"
+    "100 requests of the tenant wait already for plans, predictions, evaluations, metrics, previews, histograms or "
+    "searches, of which 4 are computed at once; expected fewer"
 )
+FOLLOWED = "2,000 event streams of the tenant are open already; expected fewer"
+TOO_MUCH: dict[str, str] = {
+    "list_jobs": COMPUTED,
+    "get_metrics": COMPUTED,
+    "watch_job": FOLLOWED,
+    "watch_logs": FOLLOWED,
+}
 OF_MODELS: dict[int, str] = {429: COMPUTED}
 OF_DATASETS: dict[int, str] = {
     429: COMPUTED,
@@ -73,6 +81,8 @@ def problem_example(operation: str, tag: str, status: int) -> Json:
     of_tags = {"datasets": OF_DATASETS, "models": OF_MODELS, "keys": OF_KEYS, "tenants": OF_TENANTS}
     of_tag = {**of_tags, "webhooks": OF_WEBHOOKS}.get(tag, {})
     details = {**DETAILS, **of_tag, 409: CONFLICTS.get(operation)}
+    if status == 429:
+        details[429] = TOO_MUCH.get(operation, details[429])
     wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
     example: Json = {
         "type": "about:blank",

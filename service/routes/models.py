@@ -1,11 +1,15 @@
 """Models: the file that a job ends with, and predictions by it."""
 
-from fastapi import APIRouter
+import re
+
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from starlette.types import Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
 from service.auth import Reader
 from service.control import ControlPlane
+from service.errors import problem
 from service.examples import ROWS
 from service.field_errors import validated
 from service.jobs import JobState
@@ -13,17 +17,43 @@ from service.json_body import RowsBody
 from service.openapi import errors, json_body
 from service.routes.parameters import TURN, Control, JobId
 from service.views import Predictions, PredictRequest
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, shown
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 
 
+RANGE = re.compile(rb"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-[0-9]{1,18})", re.IGNORECASE)
+
+
 class ModelFile(FileResponse):
-    """A file of which one range may be asked for: of several at once nobody has use, but who means harm."""
+    """A file of which one range may be asked for: of several at once nobody has use, but who means harm. What is no
+    range is ignored, as RFC 9110 has it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range" or b"," not in value]
-        await super().__call__({**scope, "headers": headers}, receive, send)
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range" or _is_a_range(value)]
+        is_refused = False
+
+        async def send_or_refuse(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start" and message["status"] == 416:
+                is_refused = True
+                await self._refusal(Request(scope), Headers(raw=message["headers"]))(scope, receive, send)
+            elif not is_refused:
+                await send(message)
+
+        await super().__call__({**scope, "headers": headers}, receive, send_or_refuse)
+
+    @staticmethod
+    def _refusal(request: Request, headers: Headers) -> Response:
+        """Starlette's 416, as a problem document."""
+        reaches = headers["content-range"]  # bytes */4096
+        detail = f"got Range: {shown(request.headers['range'])}, expected a range within {reaches[8:]} bytes"
+        return problem(request, 416, detail, headers={"Content-Range": reaches})
+
+
+def _is_a_range(value: bytes) -> bool:
+    found = RANGE.fullmatch(value)
+    return found is not None and (not found[2] or int(found[1]) <= int(found[2]))
 
 
 @router.get(
@@ -35,7 +65,13 @@ class ModelFile(FileResponse):
             "output layer last; its metadata hold spec, preprocessing, classes and digest.",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **errors(404, 409, 422, 503),
+        206: {
+            "description": "The part that `Range` asks for. Where it asks for several, or is none, the whole file is "
+            "sent.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "headers": {"Content-Range": {"description": "Which bytes, of how many.", "schema": {"type": "string"}}},
+        },
+        **errors(404, 409, 416, 422, 503),
     },
 )
 def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:

@@ -193,3 +193,27 @@ def test_several_ranges_of_a_model_are_ignored_and_one_is_not(training_service: 
     one = training_service.http.get(path, headers={"Range": "bytes=1-3"})
     assert (one.status_code, one.content) == (206, whole[1:4])
     errors_of(training_service.http.get(path, headers={"Range": "bytes=" + "0-1," * 10_000 + "0-1"}), 431)
+    for no_range in (
+        "x",
+        "bytes=",
+        "bytes=3-1",
+        "bytes=-",
+        "bytes=a-b",
+        "lines=1-2",
+        "bytes=0x1-2",
+        f"bytes={'9' * 99}-",
+    ):
+        answer = training_service.http.get(path, headers={"Range": no_range})
+        assert (no_range, answer.status_code, answer.content) == (no_range, 200, whole)
+
+
+@pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=999999999-999999999", "bytes=-0"])
+def test_a_range_beyond_the_end_of_a_model_is_told_how_far_it_reaches(training_service: Service, asked: str) -> None:
+    job_id = training_service.submit()["id"]
+    training_service.until(job_id, "succeeded")
+    path = f"/v1/jobs/{job_id}/model"
+    size = len(training_service.http.get(path).content)
+    answer = training_service.http.get(path, headers={"Range": asked})
+    errors_of(answer, 416)
+    assert (answer.headers["content-range"], answer.json()["title"]) == (f"bytes */{size}", "Range Not Satisfiable")
+    assert answer.json()["detail"] == f"got Range: {asked}, expected a range within {size} bytes"
