@@ -5,7 +5,7 @@ memory. There may be two control planes, which take turns.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,8 +52,9 @@ PLAN = Plan(
 class SimulatedJob(ScriptedJob):
     """An attempt that does what it is asked to when the test lets it `heed`."""
 
-    def __init__(self, job: TrainingJob) -> None:
+    def __init__(self, job: TrainingJob, room: Callable[[], int]) -> None:
         super().__init__(job)
+        self._room = room
         self.resizes_at_once = False
         self.computes_on = self.asked_for = job.workers
         self.missing = 0  # workers that are to be replaced as soon as there is a place for them
@@ -71,7 +72,8 @@ class SimulatedJob(ScriptedJob):
         return asked and not self.over
 
     def resize(self, workers: int) -> None:
-        self.asked_for, self.missing = workers, 0
+        fits = min(workers, self.cpus + self._room())  # a node may have left since it was decided
+        self.asked_for, self.missing = fits, workers - fits
         super().resize(workers)
 
     def heed(self) -> None:
@@ -141,7 +143,7 @@ class SimulatedCluster(ScriptedCluster):
             self.wrong.append(f"{job.id} is launched on CPUs that are not free")
         if self.crowded or not fits:
             raise NotPlaced("the cluster found no place for it within 60 s")
-        self.attempts.append(SimulatedJob(job))
+        self.attempts.append(SimulatedJob(job, self.room))
         return self.attempts[-1]
 
     def find(self, sought: Sequence[Sought]) -> Mapping[str, SimulatedJob]:
@@ -151,6 +153,9 @@ class SimulatedCluster(ScriptedCluster):
     def in_use(self) -> int:
         return sum(attempt.cpus for attempt in self.open())
 
+    def room(self) -> int:
+        return max(0, self.cpus - self.in_use())
+
     def open(self) -> list[SimulatedJob]:
         return [attempt for attempt in self.attempts if not attempt.closed.is_set()]
 
@@ -159,7 +164,7 @@ class SimulatedCluster(ScriptedCluster):
         self.has_shrunk |= cpus < self.cpus
         self.cpus = cpus
         for attempt in self.open():
-            attempt.replace_workers(max(0, cpus - self.in_use()))
+            attempt.replace_workers(self.room())
         for attempt in reversed(self.open()):
             over = self.in_use() - cpus
             if over <= 0:
