@@ -60,14 +60,14 @@ class Heartbeat:
         if renews:
             held, self._alone = self._owner.renew(runners.keys())
             self._renewed_at = began
+            for key in held:
+                runners[key].renewed_at = began
         else:
             held = self._owner.asked(runners.keys()) if runners else {}
         for key, runner in runners.items():
             if key not in held:
                 runner.abandon(TAKEN)
                 continue
-            if renews:
-                runner.renewed_at = began
             asked = held[key]
             if asked.requested is not None:
                 runner.request(_stop_for(asked.requested))

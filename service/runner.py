@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -120,6 +121,9 @@ class Runner:
         self._refuse, self._found = refuse, found
         self._running: RunningJob | None = None
         self._stop: StopRequest | None = None
+        self._told: StopRequest | None = None
+        # To be passed on. Of one that was found only whoever had it before knows what it was told last.
+        self._resizes = deque([] if found is None else [attempt.wanted])
         self._gives_way: Move | None = None
         self._ending = False
         self._workers, self._wanted = attempt.workers, attempt.wanted
@@ -135,29 +139,37 @@ class Runner:
 
     # ------------------------------------------------------------ what is asked of the attempt
     def request(self, stop: StopRequest) -> None:
-        """Asks the attempt to stop, now or as soon as it is launched; a cancel is stronger than a pause.
-        Repeating is harmless."""
+        """Has the attempt stop; a cancel is stronger than a pause. Like all that is asked of it, that is passed on with
+        the next step: to tell it may take long, or fail, and whoever asks has leases to keep. Repeating is harmless."""
         with self._lock:
-            if self._stop in (stop, "cancel"):
+            if self._stop != "cancel":
+                self._stop = stop
+
+    def tell(self) -> None:
+        """Has the attempt know at once that it is to stop. If it does not run yet, or that fails, it is told later."""
+        with self._lock:
+            running, stop, told = self._running, self._stop, self._told
+            if running is None or stop is None or stop == told:
                 return
-            self._stop = stop
-            running = self._running
-        if running is not None:
+            self._told = stop
+        try:
             running.request(stop)
+        except Exception:
+            log.exception("%s could not be told to %s; it is tried again", self.attempt.job_id, stop)
+            with self._lock:
+                self._told = told
 
     def preempt(self, by: str) -> None:
-        """Asks the attempt to pause for the sake of another job, named in words; the job resumes by itself."""
+        """Has the attempt pause for the sake of another job, named in words; the job resumes by itself."""
         self._gives_way = give_way(by, self.attempt.cpus_min)
         self.request("pause")
 
     def resize(self, workers: int) -> None:
-        """Asks the attempt to compute on so many CPUs, now or as soon as it is launched. Those of a growth are its own
-        from now on, those of a shrink until it has told that it is done."""
+        """Has the attempt compute on so many CPUs. Those of a growth are its own from now on, those of a shrink until
+        it has told that it is done."""
         with self._lock:
             self._wanted, self._cpus, self._resized_at = workers, max(self._cpus, workers), self._clock()
-            running = self._running
-        if running is not None:
-            running.resize(workers)
+            self._resizes.append(workers)
 
     def abandon(self, why: str) -> None:
         """Follows the attempt no longer, without waiting for its last word. Where the cluster keeps attempts, it goes
@@ -284,16 +296,22 @@ class Runner:
                 running.close()  # who has the job now looked for this attempt before it was there, and starts another
         with self._lock:
             self._running = running
-            stop, wanted = self._stop, self._wanted
-        if stop is not None:
-            running.request(stop)
-        else:  # a request may have come before there was a runner to tell
+            stop = self._stop
+        if stop is None:  # a request may have come before there was a runner to tell
             asked = self._insist(lambda: self._store.any_job(self.attempt.job_id).requested, self._abandoned)
             if asked is not None:
                 self.request("cancel" if asked == "cancel" else "pause")
-        # Whoever had an attempt that was found may have asked it for something else, which is known to it alone.
-        if self._found is not None or wanted != self.attempt.workers:
-            running.resize(wanted)
+        self._pass_on(running)
+
+    def _pass_on(self, running: RunningJob) -> None:
+        """Tells the attempt what was asked of it and has not reached it."""
+        self.tell()
+        try:
+            while self._resizes:  # one by one: each is answered, by which alone it is known what the attempt holds
+                running.resize(self._resizes[0])
+                self._resizes.popleft()
+        except Exception:
+            log.exception("%s could not be told on how many CPUs to go on; it is tried again", self.attempt.job_id)
 
     def _listen(self, running: RunningJob, wait_s: float) -> Callable[[], End] | None:
         """Takes in what the attempt tells; at its end, what that means.
@@ -303,6 +321,7 @@ class Runner:
         """
         if self._abandoned.is_set():
             return self._interrupted
+        self._pass_on(running)
         reports = running.reports(self._last_report, wait_s)
         if not reports:
             return None
@@ -512,6 +531,7 @@ class Runners:
         """Passes a user's request on at once, if the job runs here; the heartbeat would do so a little later."""
         for runner in self._of(job_id):
             runner.request(stop)
+            runner.tell()
 
     def preempt(self, job_id: str, by: str) -> None:
         """Has a job pause for the sake of another, named in words, and resume by itself. Where another control plane
@@ -519,6 +539,7 @@ class Runners:
         self._store.queue.preempt(job_id, by)
         for runner in self._of(job_id):
             runner.preempt(by)
+            runner.tell()
 
     def resize(self, job_id: str, workers: int) -> None:
         """Has a job compute on so many CPUs, likewise."""
@@ -535,6 +556,7 @@ class Runners:
         if not self._cluster.keeps_attempts:
             for runner in self.now():
                 runner.request("pause")
+                runner.tell()
             with self._changed:
                 self._changed.wait_for(lambda: not self._runners, within_s)
         runners = self.now()

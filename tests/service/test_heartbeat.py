@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,18 @@ def expire(database: Database) -> None:
         connection.execute(sa.update(jobs).values(lease_until=1.0))
 
 
+def failing_once(ask: Callable[[Any], None]) -> Callable[[Any], None]:
+    """What raises when it is first called, and then does as `ask`."""
+    failures = iter([ConnectionError("the cluster does not answer")])
+
+    def asked(what: Any) -> None:
+        for failure in failures:
+            raise failure
+        ask(what)
+
+    return asked
+
+
 def history(plane: ControlPlane, job_id: str) -> list[str]:
     return [row.data["to"] for row in plane.store.events_after(TENANT, job_id, 0, 100, kind="state")[0]]
 
@@ -169,6 +181,55 @@ def test_a_job_resizes_and_gives_way_as_another_control_plane_decides(plane: Con
     job = plane.store.any_job(attempt.job.id)
     assert (job.state, job.requested, job.preempted_by) == ("paused", "resume", "job_high (priority 5)")
     assert (job.cpus_wanted, job.cpus_held) == (None, None)
+
+
+def test_an_attempt_that_takes_long_to_be_asked_keeps_no_lease_from_being_renewed(
+    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = plane.run(), plane.run()
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def resize(_workers: int) -> None:
+        asked.set()
+        may_go_on.wait(WITHIN_S)
+
+    monkeypatch.setattr(slow, "resize", resize)
+    other.runners.resize(slow.job.id, 2)
+    other.store.request(TENANT, quick.job.id, "pause")
+    beat = threading.Thread(target=plane.heartbeat.beat)
+    beat.start()
+    try:
+        beat.join(WITHIN_S / 2)
+        assert not beat.is_alive()
+        assert quick.asked() == "pause"
+        assert asked.wait(WITHIN_S)
+    finally:
+        may_go_on.set()
+        beat.join()
+
+
+def test_an_attempt_that_cannot_be_asked_is_asked_again_and_costs_the_others_no_lease(
+    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = plane.run(), plane.run()
+    monkeypatch.setattr(first, "request", failing_once(first.request))
+    monkeypatch.setattr(second, "resize", failing_once(second.resize))
+    other.store.request(TENANT, first.job.id, "cancel")
+    other.runners.resize(second.job.id, 2)
+    plane.now += RENEW_S
+    plane.heartbeat.beat()
+    assert [runner.renewed_at for runner in plane.runners.now()] == [plane.now] * 2
+    assert (first.asked(), second.resized()) == ("cancel", 2)
+    assert (first.requests.empty(), second.resizes.empty()) == (True, True)
+
+
+def test_a_request_that_cannot_be_passed_on_at_once_is_a_little_later(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = plane.run()
+    monkeypatch.setattr(attempt, "request", failing_once(attempt.request))
+    plane.runners.request(attempt.job.id, "pause")
+    assert attempt.asked() == "pause"
 
 
 def test_what_is_asked_for_while_the_heartbeat_looks_counts_more_than_what_it_saw(

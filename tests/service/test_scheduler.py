@@ -45,6 +45,7 @@ def test_a_job_grows_once_cpus_have_been_free_for_a_while(world: World) -> None:
     assert growing.cpus == 1
     world.clock += 0.1
     world.scheduler.step()
+    world.follow()
     assert growing.resized() == 4
     world.settle()
     assert world.store.any_job(growing.job.id).workers == 4
@@ -56,9 +57,11 @@ def test_a_growth_that_does_not_come_about_is_taken_back_after_a_while(world: Wo
     world.follow()
     world.clock += RESIZES_WITHIN_S
     world.scheduler.step()
+    world.follow()
     assert growing.resizes.empty()
     world.clock += 0.1
     world.scheduler.step()
+    world.follow()
     assert growing.resized() == 3
 
 
@@ -160,6 +163,7 @@ def test_jobs_of_several_control_planes_give_way_together_to_one_that_needs_more
     assert followers(shared) == [1, 1]
     high = shared.submit(2, 2, 5)
     shared.turn()
+    shared.follow()
     assert [low.requests.qsize() for low in lows] == [1, 1]
     assert states(shared) == ["running", "running", "queued"]
     shared.settle()
@@ -187,8 +191,10 @@ def test_a_job_shrinks_for_one_that_another_control_plane_is_to_start(shared: Wo
     shared.submit(1, 1, 5)
     shared.planes[0].scheduler.step()
     assert followers(shared) == [0, 1]
+    shared.follow()
     assert low.resizes.empty()
     shared.beat()
+    shared.follow()
     assert low.resized() == 1
     shared.settle()
     assert states(shared) == ["running", "running"]
@@ -202,8 +208,10 @@ def test_a_job_grows_by_whichever_control_plane_sees_that_cpus_are_idle(shared: 
     for _ in range(2):
         shared.clock += GROWS_AFTER_S
         elsewhere.scheduler.step()
+    shared.follow()
     assert growing.resizes.empty()
     shared.beat()
+    shared.follow()
     assert growing.resized() == 2
 
 
