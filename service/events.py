@@ -157,7 +157,7 @@ class Feeds:
         seen: dict[str, int] = {}
         polled_at = time.monotonic()
         try:
-            while feeds := {key: feed for key, feed in list(self._feeds.items()) if key.loop is loop}:
+            while feeds := {key: feed for key, feed in dict(self._feeds).items() if key.loop is loop}:
                 await asyncio.sleep(CHECK_S)
                 try:
                     await self._end_refused(feeds.values())

@@ -227,7 +227,7 @@ class World:
             rows = [{"name": name, "created_at": BEGAN_AT} for name in TENANTS if name != TENANT]
             connection.execute(sa.insert(tenants), rows)
         for tenant in TENANTS:
-            new = NewDataset(f"ds_of_{tenant}", tenant, "numbers", 10, "csv", TABLE)
+            new = NewDataset(f"ds_of_{tenant}", tenant, "numbers", 10, "csv", TABLE, 10)
             Catalog(database, None).add(new)  # type: ignore[arg-type]
         return database
 
