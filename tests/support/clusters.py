@@ -29,9 +29,11 @@ class ScriptedJob:
         self._lost: AttemptLost | None = None
 
     def tell(self, kind: Any, **data: Any) -> "ScriptedJob":
+        """Tells it, unless it has told its end, after which no attempt tells anything."""
         with self._changed:
-            self._reports.append(Report(len(self._reports) + 1, kind, data))
-            self._changed.notify_all()
+            if not self._reports or self._reports[-1].type != "ended":
+                self._reports.append(Report(len(self._reports) + 1, kind, data))
+                self._changed.notify_all()
         return self
 
     def tell_metrics(self, step: int, **more: Any) -> "ScriptedJob":
