@@ -91,7 +91,7 @@ class DirectTransport(Transport):
         gone = self._form(self._plan, accused)
         self._opened().move(self._links.vectors.parameters, self._links.vectors.gradients)
         self._vectors = self._links.vectors
-        told = why or _told(self.workers - len(before))
+        told = why or _told(self.workers - len(before), gone)
         self._changes.append(Change(self.workers, told, gone, before, list(self._members), lost=bool(why)))
 
     def regroup(self) -> list[Change]:
@@ -135,9 +135,9 @@ class DirectTransport(Transport):
             self._remote.close()
 
 
-def _told(more: int) -> str:
-    """What happened when there are `more` workers than before, or less."""
+def _told(more: int, gone: Sequence[int]) -> str:
+    """What happened when there are `more` workers than before, or less, and those have `gone`."""
     if not more:
-        return "a process that was to join did not"
+        return "a process that was to join did not" if gone else "goes on with the same workers"
     who = "a gradient worker" if abs(more) == 1 else f"{abs(more)} gradient workers"
     return f"{who} joined" if more > 0 else f"{who} left"

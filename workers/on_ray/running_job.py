@@ -153,14 +153,14 @@ class RayRunningJob:
     def resize(self, workers: int) -> None:
         """With plain Ray calls an attempt cannot change its size, and does not report."""
         with self._lock:
-            if self._closed or self._transport == "ray" or workers == self._cpus:
+            if self._closed or self._transport == "ray":
                 return
-            leaving = list(range(workers, self._cpus))
+            grows, leaving = workers > self._cpus, list(range(workers, self._cpus))
             self._cpus = workers
             while self._held < workers:
                 self._seats.add()
                 self._held += 1
-            if leaving:
+            if not grows:  # else it reports when others have joined
                 self._coordinator.dismiss.remote(self._attempt, leaving)
 
     def process_ids(self) -> dict[str, list[int]]:
