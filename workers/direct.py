@@ -41,7 +41,7 @@ class DirectTransport(Transport):
         self._deadline = Deadline(plan)
         self._changes: list[Change] = []
         if gone := self._form(plan):
-            self._changes.append(Change(self.workers, _told(0), gone, list(self._members), list(self._members)))
+            self._changes.append(Change(self.workers, _told(0, gone), gone, list(self._members), list(self._members)))
 
     def _form(self, plan: Plan, accused: Sequence[int] = ()) -> Sequence[int]:
         """Makes the memory for those who are there; tells who has gone."""

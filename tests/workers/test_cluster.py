@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -233,30 +232,6 @@ def test_an_attempt_that_is_to_go_on_as_it_is_tells_what_it_holds(cluster: Clust
     told = following.next("workers")
     assert (told["workers"], told["cpus"], told["why"]) == (1, 1, "goes on with the same workers")
     running.close()
-
-
-def test_who_is_dismissed_before_it_has_started_leaves_when_it_has(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from workers.on_ray import crew
-
-    started: list[str] = []
-
-    def wait(asked: list[str], **_: Any) -> tuple[list[str], list[str]]:
-        return [each for each in asked if each in started], [each for each in asked if each not in started]
-
-    context = SimpleNamespace(get_node_id=lambda: "here")
-    monkeypatch.setattr(crew, "ray", SimpleNamespace(wait=wait, get_runtime_context=lambda: context))
-    monkeypatch.setattr(crew, "_answered", lambda answer: 1)
-    process = SimpleNamespace(process_id=SimpleNamespace(remote=lambda: "a worker"))
-    members = crew.RayCrew([])
-    members.join([crew.Member(1, "here", process)])
-    members.dismiss([1])
-    assert (members.muster().workers, members.changed()) == (1, False)
-    started.append("a worker")
-    assert members.changed()
-    formation = members.muster()
-    assert (formation.workers, formation.gone) == (1, [1])
 
 
 def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp_path: Path) -> None:
