@@ -38,7 +38,7 @@ class Service:
         self._server = uvicorn.Server(
             uvicorn.Config(self.app, http=Connection, ws="none", log_config=None, access_log=False)
         )
-        self._thread = threading.Thread(target=self._server.run, args=([listening],))
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.http = self.client(auth=self._with_key)
@@ -64,6 +64,7 @@ class Service:
         self.control.begin_stop()
         self._server.should_exit = True
         self._thread.join(WITHIN_S)
+        assert not self._thread.is_alive(), "the service has not ended; a request of it has not"
 
     def left(self) -> list[str]:
         """What lies in the data folder besides the database, the lock and jobs."""
