@@ -9,7 +9,7 @@ import pytest
 # thirtieth of a core, and tests that train would take many times as long.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (Ray's name)
 
-ONE_SERVICE = ("tests/end_to_end", "tests/page")  # whose tests share a service, and a browser
+ONE_SERVICE = ("tests/end_to_end",)  # whose tests share a service
 
 
 @pytest.hookimpl(optionalhook=True)

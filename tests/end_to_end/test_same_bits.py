@@ -35,7 +35,7 @@ def alone(service: RunningService) -> str:
 def test_the_number_of_workers_does_not_change_the_bits(service: RunningService, alone: str, workers: int) -> None:
     job = service.trained(**WINE, workers={"min": workers, "max": workers})
     history = service.http.get(f"/v1/jobs/{job['id']}/history").json()["items"]
-    assert f"started on {workers} CPUs" in {event["data"].get("reason") for event in history}
+    assert f"started on {workers} CPUs" in [move["why"] for move in history]
     assert 1 < job["workers"] <= workers, "those that start late may find nothing left to do"
     assert job["parameters_sha256"] == alone
 

@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -38,14 +39,20 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.fixture(scope="package")
-def trained(service: RunningService) -> str:
-    """The id of a job that has succeeded."""
-    spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 8}], "epochs": 5}
-    return str(service.trained(**spec, name="a wine", validation={"fraction": 0.2})["id"])
+def kept() -> set[str]:
+    """The ids of jobs that many tests look at; those of others are removed after each test."""
+    return set()
 
 
 @pytest.fixture(scope="package")
-def classified(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> str:
+def trained(service: RunningService, kept: set[str]) -> str:
+    """The id of a job that has succeeded."""
+    spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 8}], "epochs": 5}
+    return _kept(service.trained(**spec, name="a wine", validation={"fraction": 0.2}), kept)
+
+
+@pytest.fixture(scope="package")
+def classified(service: RunningService, kept: set[str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of a job that has learned to tell two classes apart, mostly."""
     drawn = random.Random(7)
     rows = [(drawn.gauss(0, 1), drawn.gauss(0, 1)) for _ in range(600)]
@@ -54,11 +61,11 @@ def classified(service: RunningService, tmp_path_factory: pytest.TempPathFactory
     file.write_text("\n".join(["a,b,label", *lines]))
     service.upload("classes", file)
     spec = {"dataset": "classes", "target": "label", "layers": [{"type": "dense", "units": 4}], "epochs": 5}
-    return str(service.trained(**spec, name="yes or no", validation={"fraction": 0.3})["id"])
+    return _kept(service.trained(**spec, name="yes or no", validation={"fraction": 0.3}), kept)
 
 
 @pytest.fixture(scope="package")
-def digits(service: RunningService) -> str:
+def digits(service: RunningService, kept: set[str]) -> str:
     """The id of a job that has learned to tell ten drawn digits apart, mostly."""
     service.upload("digits", DATA / "digits-train.npz")
     spec = {
@@ -67,13 +74,18 @@ def digits(service: RunningService) -> str:
         "task": "classification",
         "layers": [{"type": "dense", "units": 32}],
     }
-    return str(service.trained(**spec, name="digits", epochs=2, validation={"fraction": 0.1})["id"])
+    return _kept(service.trained(**spec, name="digits", epochs=2, validation={"fraction": 0.1}), kept)
+
+
+def _kept(job: dict[str, Any], kept: set[str]) -> str:
+    kept.add(job["id"])
+    return str(job["id"])
 
 
 @pytest.fixture
-def page(browser: Browser, service: RunningService) -> Iterator[Page]:
+def page(browser: Browser, service: RunningService, kept: set[str]) -> Iterator[Page]:
     """At the list of jobs. What the browser complains of, or asks of anybody else, fails the test. Jobs that a test has
-    left are cancelled, so that the next one has the CPUs."""
+    left are removed, so that the next one has the CPUs, and a list that fits into the window."""
     context = signed_in(browser, service, viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(15_000)
@@ -82,6 +94,8 @@ def page(browser: Browser, service: RunningService) -> Iterator[Page]:
     page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     yield page
     context.close()
-    for job in service.http.get("/v1/jobs?state=queued&state=running&state=paused&limit=500").json()["items"]:
-        service.http.post(f"/v1/jobs/{job['id']}/cancel")
+    for job in service.http.get("/v1/jobs?limit=500").json()["items"]:
+        if job["id"] not in kept:
+            service.http.post(f"/v1/jobs/{job['id']}/cancel")
+            service.http.delete(f"/v1/jobs/{job['id']}")  # one that has yet to end is removed after the next test
     assert watched.complaints == []

@@ -340,14 +340,14 @@ def until_first(service: Service, job_id: str) -> Any:
 
 def test_a_job_tells_its_place_as_long_as_it_waits(service: Service) -> None:
     running = [service.submit()["id"] for _ in range(2)]
-    attempts = [service.cluster.next_job() for _ in running]
+    attempts = {attempt.job.id: attempt for attempt in (service.cluster.next_job() for _ in running)}
     first = service.submit()
     assert until_first(service, first["id"]) == {"position": 1, "estimated_start_at": None}
     assert service.submit(priority=1)["queue"]["position"] == 1
     assert [service.job(job_id)["queue"] for job_id in running] == [None, None]
     assert [job["queue"] is None for job in service.http.get("/v1/jobs").json()["items"]] == [False, False, True, True]
     service.act(running[0], "pause")
-    attempts[0].end("paused")
+    attempts[running[0]].end("paused")
     assert service.until(running[0], "paused")["queue"] is None
     assert service.act(running[0], "resume")["queue"]["position"] >= 1
     assert service.act(first["id"], "cancel")["queue"] is None
