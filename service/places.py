@@ -69,10 +69,8 @@ class Places:
         if not decision.waits:
             return {}
         runs = self._queue.running()
-        moment, lasts_s = (
-            self._wall_clock(),
-            self._lasts_s({job.tenant for job in decision.waits} | {job.tenant for job in runs}),
-        )
+        tenants = {job.tenant for job in decision.waits} | {job.tenant for job in runs}
+        moment, lasts_s = self._wall_clock(), self._lasts_s(tenants)
         stopping = {job.id for job in running if job.stopping} | decision.preempts.keys()
         ends = [
             Ends(job.workers, MAKES_ROOM_S if job.id in stopping else _remaining_s(job, moment, lasts_s))

@@ -6,12 +6,12 @@ from typing import Any
 __all__ = ["MEDIA_TYPE", "problem_document", "title_of"]
 
 MEDIA_TYPE = "application/problem+json"
-RENAMED = {
+RENAMED = {  # Python has the older names
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
-}  # Python has the older names
+}
 
 
 def problem_document(status: int, detail: str, request_id: str = "") -> dict[str, Any]:

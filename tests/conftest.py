@@ -9,7 +9,7 @@ import pytest
 # thirtieth of a core, and tests that train would take many times as long.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (Ray's name)
 
-ONE_SERVICE = ("tests/end_to_end",)  # whose tests share a service
+ONE_SERVICE = "tests/end_to_end"  # whose tests share a service
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -20,6 +20,6 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
     class ByService(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return next((folder for folder in ONE_SERVICE if file.startswith(folder)), file)
+            return ONE_SERVICE if file.startswith(ONE_SERVICE) else file
 
     return ByService(config, log)
