@@ -12,6 +12,12 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (Ray's name)
 ONE_SERVICE = "tests/end_to_end"  # whose tests share a service
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that train on a cluster come first: the last file of a run keeps one process alone, so it is to be short."""
+    trains = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in trains)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
     """A process gets file by file, and those that share a service all in one: a service takes ten seconds to start."""
