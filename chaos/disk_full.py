@@ -31,7 +31,7 @@ PAUSES_WITHIN_S = 120.0
 
 def measure(run: Run) -> Finding:
     with running(run) as service, _small_disk(service.data_dir / "jobs") as disk, _Truncated(disk) as truncated:
-        tally = Tally(service, "fillings", run.amount(20, quick=2))
+        tally = Tally(service, "fillings", run.amount(20, quick=2), disk_has_room=False)
         said: list[str] = []
 
         def fill(job_id: str) -> Disturbed:

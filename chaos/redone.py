@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from chainrule import LogLine
 
-__all__ = ["redone_s"]
+__all__ = ["longest_write_s", "redone_s"]
 
 EPOCH = re.compile(r"epoch ([\d,]+) of ")
+WRITTEN = re.compile(r"the checkpoint of step [\d,]+ is written: .* in ([\d.,]+) s")
 RESUMES = re.compile(r"resumes from the checkpoint of step ([\d,]+)")
 
 
@@ -25,3 +26,9 @@ def redone_s(lines: Sequence[LogLine], steps_per_epoch: int) -> Iterator[float]:
             before, after = done_at.get(min(kept, last)), done_at[last]
             if before is not None and after is not None:
                 yield max(0.0, (after - before).total_seconds())
+
+
+def longest_write_s(lines: Sequence[LogLine]) -> float:
+    """Of the job's checkpoints, the seconds that the longest took to write; a job that dies loses as much besides."""
+    found = (WRITTEN.match(line.message) for line in lines)
+    return max((float(written[1].replace(",", "")) for written in found if written), default=0.0)

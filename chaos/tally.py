@@ -1,12 +1,13 @@
 """The count of one experiment: disturbances, jobs, what was lost, and how long it took to recover."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 
 from benchmarks.records import Spread
 from chainrule import Job
 from chaos.records import Finding
-from chaos.redone import redone_s
+from chaos.redone import longest_write_s, redone_s
 from chaos.service import SPEC, Service
 
 __all__ = ["Tally"]
@@ -14,19 +15,22 @@ __all__ = ["Tally"]
 ENDS_WITHIN_S = 900.0  # as where other programs have the cores a job takes many times as long
 KEPT = {"model.safetensors"}  # of a job that has succeeded
 TIDIES_WITHIN_S = 10.0
+LOOKS_WITHIN_S = 1.0
+"""Within which a checkpoint that is due is begun, and one that is written is told, where the cores are busy."""
 
 
 class Tally:
     """Counts, and says how it stands."""
 
-    def __init__(self, service: Service, kind: str, wanted: int) -> None:
-        self._service, self._kind, self.wanted = service, kind, wanted
+    def __init__(self, service: Service, kind: str, wanted: int, *, disk_has_room: bool = True) -> None:
+        self._service, self._kind, self.wanted, self._disk_has_room = service, kind, wanted, disk_has_room
         self.disturbances = self.jobs = self.lost = self.differing = 0
         self.recoveries: list[float] = []
         self.broken: list[str] = []
         self.notes: list[str] = []
         self._succeeded: list[str] = []
         self._redone_s: list[float] = []
+        self._at_most_s = 0.0
 
     @property
     def enough(self) -> bool:
@@ -57,10 +61,22 @@ class Tally:
             self.lose(f"{job.id} {job.state}: {job.reason}")
             return
         self._succeeded.append(job.id)
-        self._redone_s += redone_s(self._service.client.logs(job.id), job.progress.steps // job.progress.epochs)
-        if job.parameters_sha256 != digest:
+        log = self._service.client.logs(job.id)
+        again = list(redone_s(log, job.progress.steps // job.progress.epochs))
+        at_most_s = job.spec["checkpoint"]["every_s"] + longest_write_s(log) + LOOKS_WITHIN_S
+        if max(again, default=0.0) > at_most_s and self._disk_has_room:  # else checkpoints are not written for a while
+            self.broken.append(
+                f"{job.id} trained {max(again):.2f} s again, {at_most_s:.2f} s at most were to be expected"
+            )
+        self._redone_s += again
+        self._at_most_s = max(self._at_most_s, at_most_s)
+        model = job.model()
+        parameters = (array.tobytes() for layer in zip(model.weights, model.biases, strict=True) for array in layer)
+        kept = hashlib.sha256(b"".join(parameters)).hexdigest()
+        if not job.parameters_sha256 == model.parameters_sha256 == kept == digest:
             self.differing += 1
-            self.broken.append(f"{job.id}: digest {job.parameters_sha256}, undisturbed {digest}")
+            found = f"digest {job.parameters_sha256}, its model's {model.parameters_sha256}, of what is in that {kept}"
+            self.broken.append(f"{job.id}: {found}, undisturbed {digest}")
         told = [item["epoch"] for item in self._service.client.metrics(job.id)]
         if told != list(range(1, job.spec["epochs"] + 1)):
             missing, doubled = job.spec["epochs"] - len(set(told)), len(told) - len(set(told))
@@ -101,7 +117,8 @@ class Tally:
             worst, every_s = Spread.of(self._redone_s), SPEC["checkpoint"]["every_s"]
             again = f"{worst.value:.2f} s of training were done again, at the median, {worst.high:.2f} s at most"
             self.notes.append(
-                f"{again}, after {len(self._redone_s)} attempts; a checkpoint was due every {every_s:g} s"
+                f"{again}, after {len(self._redone_s)} attempts; a checkpoint was due every {every_s:g} s; with the"
+                f" time it takes to write one, beside the steps, {self._at_most_s:.2f} s were allowed"
             )
         recovery = Spread.of(self.recoveries) if self.recoveries else None
         return Finding(

@@ -3,10 +3,11 @@
 import bisect
 import threading
 import time
+from collections.abc import Iterable, Iterator
 
-from chainrule import ChainruleError, Client
+from chainrule import ChainruleError, Client, Event
 
-__all__ = ["SETTLES_IN_S", "Hung", "Watch"]
+__all__ = ["SETTLES_IN_S", "Hung", "Watch", "steps_done"]
 
 SETTLES_IN_S = 0.25
 """What is told so soon after a disturbance may be of steps before it, and is not taken for a recovery: none is measured
@@ -16,6 +17,19 @@ GIVES_UP_AFTER_S = 240.0
 
 class Hung(Exception):
     """Nothing was told of a job's training for far too long."""
+
+
+def steps_done(events: Iterable[Event]) -> Iterator[Event]:
+    """Of a job's events those that tell of steps: not what an attempt tells as it opens, of the step that it begins at
+    and of those before."""
+    begins_at: int | None = None
+    for event in events:
+        if event.type == "state":
+            begins_at = None
+        elif event.type == "progress" and begins_at is None:
+            begins_at = event.data["step"]
+        elif event.type in ("progress", "metrics") and begins_at is not None and event.data["step"] > begins_at:
+            yield event
 
 
 class Watch:
@@ -33,11 +47,10 @@ class Watch:
         try:
             # The client would wait for half a second before it connects anew, which would count as recovery.
             with Client(self._url, sleep=lambda pause_s: time.sleep(min(pause_s, 0.02))) as client:
-                for event in client.events(self.job_id, patience_s=GIVES_UP_AFTER_S):
-                    if event.type != "state":
-                        with self._changed:
-                            self._trained_at.append(time.monotonic())
-                            self._changed.notify_all()
+                for _ in steps_done(client.events(self.job_id, patience_s=GIVES_UP_AFTER_S)):
+                    with self._changed:
+                        self._trained_at.append(time.monotonic())
+                        self._changed.notify_all()
         except ChainruleError:
             pass  # the service has been gone for too long: whoever waits for the job finds that out too
         finally:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chainrule import LogLine
-from chaos.redone import redone_s
+from chaos.redone import longest_write_s, redone_s
 
 BEGAN = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -31,3 +31,14 @@ def test_of_each_attempt_the_time_from_its_checkpoint_to_the_last_epoch_before_i
 
 def test_a_job_that_was_never_lost_did_nothing_again() -> None:
     assert list(redone_s(lines((0.0, "starts from the beginning"), (1.0, "epoch 1 of 2: training loss 2")), 10)) == []
+
+
+def test_the_longest_write_of_a_checkpoint_is_told() -> None:
+    log = lines(
+        (0.0, "starts from the beginning"),
+        (1.0, "the checkpoint of step 1,068 is written: 0.1 MB in 0.01 s"),
+        (2.0, "the checkpoint of step 2,068 is written: 70.1 MB in 1,010.25 s"),
+        (3.0, "the checkpoint of step 3,068 is written"),
+    )
+    assert longest_write_s(log) == 1010.25
+    assert longest_write_s(log[:1]) == 0.0
