@@ -194,21 +194,30 @@ class Store:
             return connection.execute(query.where(events.c.step > step).order_by(events.c.step).limit(limit)).all()
 
     def metrics_spread(self, tenant: str, job_id: str, step: int, points: int) -> Sequence[Row[Any]]:
-        """Metrics of steps above `step`, by step: the first, the last, and so many at most, evenly spread between them.
+        """Metrics of steps above `step`, by step, so many at most: the first, the last, between them those at ends of
+        epochs, which alone tell of the validation, and others where there is room; each sort evenly spread.
 
         Raises NotFound.
         """
         with self._database.reading() as connection:
             job = _place_of(connection, tenant, job_id)
-            place = sa.func.row_number().over(order_by=events.c.step).label("place")
-            all_of_them = sa.select(events.c.step, events.c.data, place).where(
-                events.c.job_number == job.number, events.c.type == "metrics", events.c.step > step
+            per_epoch = sa.select(jobs.c.plan["steps_per_epoch"].as_integer()).where(jobs.c.number == job.number)
+            of_job = (events.c.job_number == job.number, events.c.type == "metrics", events.c.step > step)
+            first, last = (
+                sa.select(end(events.c.step)).where(*of_job).scalar_subquery() for end in (sa.func.min, sa.func.max)
             )
-            found = all_of_them.subquery()
-            count: int = connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0
-            stride = max(1, -(-(count - 1) // max(1, points - 1)))
-            kept = sa.or_((found.c.place - 1) % stride == 0, found.c.place == count)
-            return connection.execute(sa.select(found).where(kept).order_by(found.c.step)).all()
+            ends = sa.or_(events.c.step % per_epoch.scalar_subquery() == 0, events.c.step.in_([first, last]))
+            whole = sa.case((ends, 1), else_=0).label("whole")
+            counts = sa.select(whole, sa.func.count().label("count")).where(*of_job).group_by("whole")
+            count = {0: 0, 1: 0} | {each.whole: each.count for each in connection.execute(counts)}
+            place = sa.func.row_number().over(partition_by=whole, order_by=events.c.step).label("place")
+            found = sa.select(events.c.step, events.c.data, whole, place).where(*of_job).subquery()
+            wholes = min(points, count[1])
+            kept = [
+                sa.and_(found.c.whole == sort, _is_kept(found.c.place, count[sort], most))
+                for sort, most in ((1, wholes), (0, points - wholes))
+            ]
+            return connection.execute(sa.select(found).where(sa.or_(*kept)).order_by(found.c.step)).all()
 
     # ------------------------------------------------------------ what users ask for
     def request(self, tenant: str, job_id: str, verb: Verb) -> JobRow:
@@ -390,6 +399,15 @@ def _of_tenant(connection: Connection, tenant: str, job_id: str, *, lock: bool =
     """The job, if it is the tenant's. Raises NotFound."""
     query = OF_TENANT.with_for_update() if lock else OF_TENANT
     return _found(connection.execute(query, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
+
+
+def _is_kept(place: sa.ColumnElement[int], count: int, most: int) -> sa.ColumnElement[bool]:
+    """Whether the item at that place, from 1, is one of so many at most, spread evenly from the first to the last."""
+    if count <= most:
+        return sa.true()
+    gaps = max(1, count - 1)
+    before = (place - 2) * (most - 1) // gaps
+    return sa.and_(most > 0, sa.or_(place == 1, (place - 1) * (most - 1) // gaps > before))
 
 
 def _place_of(connection: Connection, tenant: str, job_id: str) -> Row[Any]:

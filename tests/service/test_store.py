@@ -254,6 +254,16 @@ def test_metrics_of_a_step_are_told_once_whatever_is_repeated(store: Store) -> N
     assert [row.seq for row in store.events_after(TENANT, job_id, 2, 10)[0]] == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("points", "steps"),
+    [(2, [1, 11]), (4, [1, 4, 8, 11]), (7, [1, 2, 4, 6, 8, 10, 11]), (9, [1, 2, 3, 4, 6, 8, 9, 10, 11])],
+)
+def test_thinned_metrics_are_those_at_the_ends_of_epochs_first(store: Store, points: int, steps: list[int]) -> None:
+    job_id = running(store, steps_per_epoch=2)
+    store.record(job_id, 1, [Told("metrics", {"step": step}, step) for step in range(1, 12)])
+    assert [row.step for row in store.metrics_spread(TENANT, job_id, 0, points)] == steps
+
+
 def test_what_an_attempt_tells_after_its_end_is_not_taken_in(store: Store) -> None:
     job_id = running(store)
     store.move(job_id, 1, S.RUNNING, to(S.QUEUED))

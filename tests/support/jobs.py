@@ -29,17 +29,21 @@ def with_a_dataset(database: Database, folder: Path) -> Catalog:
 
 
 def new_job(
-    key: str | None = None, request: str = "r", dataset_id: str = "ds_1", tenant: str = TENANT, **spec: Any
+    key: str | None = None,
+    request: str = "r",
+    dataset_id: str = "ds_1",
+    tenant: str = TENANT,
+    steps_per_epoch: int = 1,
+    **spec: Any,
 ) -> NewJob:
-    counts = dict.fromkeys(
-        ("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps_per_epoch", "steps"), 1
-    )
+    counts = dict.fromkeys(("inputs", "outputs", "parameters", "training_rows", "validation_rows", "steps"), 1)
     plan = Plan(
         spec=JobSpec.model_validate({"dataset": "numbers", "target": "y", **spec}),
         classes=None,
         memory_bytes=1,
         disk_bytes=1,
         notes=[],
+        steps_per_epoch=steps_per_epoch,
         **counts,
     )
     return NewJob(f"job_{ULID()}", tenant, plan, dataset_id, "a" * 64, None, key, request)
