@@ -15,9 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 470, 22, 150  # of what the lines are drawn in
 Points = list[tuple[float, float]]
 
 
-def losses(metrics: Sequence[Metric]) -> dict[str, Points]:
+def losses(metrics: Sequence[Metric], steps_per_epoch: float) -> dict[str, Points]:
     """Epoch and loss of each measurement, by whose loss it is; a long epoch is measured several times."""
-    steps_per_epoch = max((metric["step"] / metric["epoch"] for metric in metrics if metric["epoch"]), default=1.0)
     found = {
         label: [(metric["step"] / steps_per_epoch, metric[name]) for metric in metrics if metric.get(name) is not None]
         for name, label in LOSSES.items()
@@ -25,9 +24,9 @@ def losses(metrics: Sequence[Metric]) -> dict[str, Points]:
     return {label: points for label, points in found.items() if points}
 
 
-def svg(metrics: Sequence[Metric]) -> str:
+def svg(metrics: Sequence[Metric], steps_per_epoch: float) -> str:
     """The chart as an SVG element; empty where nothing was measured."""
-    lines = losses(metrics)
+    lines = losses(metrics, steps_per_epoch)
     if not lines:
         return ""
     last = max(epoch for points in lines.values() for epoch, _ in points)

@@ -46,7 +46,11 @@ class Connection:
         sleep: Callable[[float], None] = pause,
     ) -> None:
         self.url = (url or find_url()).rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
+        try:
+            valid = httpx.URL(self.url).scheme in ("http", "https")
+        except httpx.InvalidURL:
+            valid = False
+        if not valid:
             raise InvalidInput.of("url", self.url, f"an address such as {DEFAULT_URL}")
         self._key, self._sleep = None if key is None else key_of(key), sleep
         # Proxies of the environment are not asked: a service on loopback or in the cluster is spoken to directly.

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,10 +60,19 @@ def name_of(path: Path) -> str:
     return path.name[: -len(_suffix(path) or "") or None]
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises InvalidFile where the file cannot be read, or not be unpacked."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
 def chunks(path: Path, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:
-    """The file's bytes, piece by piece; `progress(sent, total)` is told after each."""
+    """The file's bytes, piece by piece; `progress(sent, total)` is told after each. Raises InvalidFile."""
     total, sent = path.stat().st_size, 0
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):
             yield piece
             sent += len(piece)
@@ -93,6 +103,6 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of the file's content, unpacked where it is sent compressed: as the service counts it."""
-    with gzip.open(path) if media_of(path).encoding else path.open("rb") as file:
+    """SHA-256 of the content, unpacked where it is sent compressed: as the service counts it. Raises InvalidFile."""
+    with _reading(path), gzip.open(path) if media_of(path).encoding else path.open("rb") as file:
         return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()

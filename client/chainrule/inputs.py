@@ -71,7 +71,7 @@ def _one_hot(values: Array, feature: Feature) -> npt.NDArray[np.float64]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ == "NAType"  # NaN, and pandas.NA
+    return value is None or type(value).__name__ == "NAType" or value != value  # pandas.NA has no truth value; NaN
 
 
 def _numbers(values: Array, feature: Feature) -> npt.NDArray[np.float64]:

@@ -131,7 +131,8 @@ class Job(JobRecord):
         """Draws the losses by epoch, into matplotlib's `axes` if given, and returns these. It needs chainrule[plot]."""
         from chainrule.plot import draw, new_axes  # late, because it loads matplotlib
 
-        return draw(self._client.metrics(self.id), new_axes() if axes is None else axes)
+        steps_per_epoch = self.progress.steps / self.progress.epochs
+        return draw(self._client.metrics(self.id), steps_per_epoch, new_axes() if axes is None else axes)
 
     # ------------------------------------------------------------------ moves
     def cancel(self) -> Self:

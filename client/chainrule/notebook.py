@@ -118,4 +118,5 @@ class NotebookView:
 
     def _page(self) -> str:
         state = "no answer, trying again" if self._is_broken else self._state
-        return _html(self._job.id, self._job.name, state, self._progress, self._latest) + svg(self._metrics)
+        told = _html(self._job.id, self._job.name, state, self._progress, self._latest)
+        return told + svg(self._metrics, self._progress["steps"] / self._progress["epochs"])

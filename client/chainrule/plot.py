@@ -22,9 +22,9 @@ def new_axes() -> "Axes":
     return pyplot.subplots()[1]
 
 
-def draw(metrics: Sequence[Metric], axes: "Axes") -> "Axes":
+def draw(metrics: Sequence[Metric], steps_per_epoch: float, axes: "Axes") -> "Axes":
     """Draws the losses over the epochs."""
-    for label, points in losses(metrics).items():
+    for label, points in losses(metrics, steps_per_epoch).items():
         axes.plot(*zip(*points, strict=True), label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")

@@ -3,7 +3,8 @@
 They take all of scikit-learn's own parameters, with its own meaning and defaults, as far as the service has them. What
 it has not is refused by `fit`, or left out:
 
-- `solver="lbfgs"` with `max_fun`, `learning_rate="invscaling"` with `power_t`, or `"adaptive"`, and `loss="poisson"`;
+- `solver="lbfgs"` with `max_fun`, of `"sgd"` `learning_rate="invscaling"` with `power_t`, or `"adaptive"`, and
+  `loss="poisson"`;
 - the weights of the last epoch: those of the best one are kept, and `tol` is what an epoch must improve on the best
   before it, not on the one just before;
 - `warm_start`, `partial_fit`, sparse matrices, sample weights, several labels a row;
@@ -31,6 +32,7 @@ try:
     import numpy as np
     import numpy.typing as npt
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -148,7 +150,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             *_, last = measured  # a long epoch is measured several times
             print(f"Iteration {epoch}, loss = {self._loss_factor * last['train_loss']:.8f}", flush=True)
             if self.early_stopping:
-                print(f"Validation score: {last[f'validation_{self._monitored}']:f}", flush=True)
+                print(f"Validation score: {last.get(f'validation_{self._monitored}', np.nan):f}", flush=True)
 
     @contextmanager
     def _dataset(self, client: Client, columns: dict[str, Any]) -> Iterator[str]:
@@ -185,7 +187,8 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), len(x))
         sizes = [self.hidden_layer_sizes] if isinstance(self.hidden_layer_sizes, Integral) else self.hidden_layer_sizes
         activation = _one_of("activation", self.activation, ACTIVATIONS)
-        _one_of("learning_rate", self.learning_rate, {"constant": None})
+        if self.solver == "sgd":  # Adam has no use for it
+            _one_of("learning_rate", self.learning_rate, {"constant": None})
         _one_of("warm_start", self.warm_start, {False: None})
         scale = self._loss_scale(targets)
         spec = {
@@ -242,8 +245,11 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.loss_ = self.loss_curve_[-1]
         self.best_loss_ = None if self.early_stopping else min(self.loss_curve_)
         score = f"validation_{self._monitored}"
-        self.validation_scores_ = [metric[score] for metric in by_epoch] if self.early_stopping else None
-        self.best_validation_score_ = max(self.validation_scores_) if self.validation_scores_ else None
+        # without one where R² means nothing, as the target is constant on the validation rows
+        self.validation_scores_ = [metric.get(score, np.nan) for metric in by_epoch] if self.early_stopping else None
+        self.best_validation_score_ = np.fmax.reduce(self.validation_scores_) if self.validation_scores_ else None
+        if self.n_iter_ == self.max_iter:
+            warnings.warn(f"max_iter, {self.max_iter} epochs, was reached before it converged", ConvergenceWarning, 3)
 
     # ------------------------------------------------------------ predicting
     def _outputs(self, X: Any) -> Array:

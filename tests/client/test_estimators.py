@@ -15,6 +15,7 @@ from support.fake_service import FakeService, event, problem
 pytest.importorskip("sklearn", reason="the estimators need scikit-learn")
 
 from sklearn import neural_network
+from sklearn.exceptions import ConvergenceWarning
 
 from chainrule.sklearn import MLPClassifier, MLPRegressor, TrainingFailed
 
@@ -166,6 +167,24 @@ def test_a_verbose_fit_prints_each_epoch_once_as_scikit_learn_does(
         "Iteration 2, loss = 0.06250000",
         "Validation score: 0.500000",
     ]
+
+
+def test_epochs_whose_score_means_nothing_have_none(service: FakeService) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/metrics"):
+            items = [{"step": 1, "epoch": 1, "train_loss": 0.5}, {"step": 2, "epoch": 2, "train_loss": 0.25}]
+            items[1]["validation_r2"] = 0.5
+            return httpx.Response(200, json={"items": items, "next_cursor": None})
+        return service.handle(request)
+
+    fitted = fit(service, handle, early_stopping=True)
+    np.testing.assert_array_equal(fitted.validation_scores_, [np.nan, 0.5])
+    assert fitted.best_validation_score_ == 0.5
+
+
+def test_a_fit_that_uses_all_its_epochs_warns(service: FakeService) -> None:
+    with pytest.warns(ConvergenceWarning, match="max_iter, 12 epochs"):
+        fit(service, max_iter=12)
 
 
 def test_a_fit_that_is_not_verbose_prints_nothing(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:

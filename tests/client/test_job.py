@@ -109,7 +109,7 @@ def test_a_plot_has_a_line_for_each_loss(job: Job) -> None:
 
     from chainrule.plot import draw
 
-    axes = draw([{"step": 10, "epoch": 1, "train_loss": 2.0, "validation_loss": 3.0}] * 2, Figure().subplots())
+    axes = draw([{"step": 10, "epoch": 1, "train_loss": 2.0, "validation_loss": 3.0}] * 2, 10, Figure().subplots())
     assert [line.get_label() for line in axes.lines] == ["training", "validation"]
     assert job.plot(Figure().subplots()).lines[0].get_xdata()[-1] == 12
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,9 @@ def test_the_url_comes_from_the_argument_then_the_environment_then_the_default(m
     monkeypatch.setenv("CHAINRULE_URL", "http://elsewhere:1/")
     assert Client().url == "http://elsewhere:1"
     assert Client("http://here:2").url == "http://here:2"
-    with pytest.raises(InvalidInput, match="url: got localhost:8400, expected an address"):
-        Client("localhost:8400")
+    for wrong in ("localhost:8400", "http://127.0.0.1:84o0", "ftp://here", "http://[::1"):
+        with pytest.raises(InvalidInput, match=f"url: got {re.escape(wrong)}, expected an address"):
+            Client(wrong)
 
 
 def test_the_only_service_that_runs_is_found_at_any_port(

@@ -86,7 +86,7 @@ def test_a_chart_goes_from_the_highest_loss_to_the_lowest_and_to_the_last_epoch(
     """By hand: epochs 0 to 4 lie from x = 64 to 470, losses 1 to 3 from y = 150 up to 22."""
     training = [{"step": 10 * epoch, "epoch": epoch, "train_loss": loss} for epoch, loss in [(1, 3.0), (4, 1.0)]]
     validated = {"step": 20, "epoch": 2, "train_loss": None, "validation_loss": 2.0}
-    chart = svg([training[0], validated, training[1]])
+    chart = svg([training[0], validated, training[1]], 10)
     assert points(chart) == [[(165.5, 22.0), (470.0, 150.0), (470.0, 150.0)], [(267.0, 86.0), (267.0, 86.0)]]
     assert re.findall(r">([^<>]+)</text>", chart) == ["3", "1", "0", "epoch", "4", "training loss", "validation loss"]
     assert 'aria-label="training loss 1, validation loss 2"' in chart
@@ -94,18 +94,23 @@ def test_a_chart_goes_from_the_highest_loss_to_the_lowest_and_to_the_last_epoch(
 
 @pytest.mark.parametrize("loss", [0.5, 0.0])
 def test_a_single_measurement_is_a_chart_too(loss: float) -> None:
-    assert points(svg([{"step": 1, "epoch": 0, "train_loss": loss}])) == [[(470.0, 150.0)] * 2]
+    assert points(svg([{"step": 1, "epoch": 1, "train_loss": loss}], 1)) == [[(470.0, 150.0)] * 2]
+
+
+def test_a_chart_within_the_first_epoch_says_how_far_into_it() -> None:
+    metrics = [{"step": step, "epoch": 1, "train_loss": 1.0 / step} for step in (1000, 2000)]
+    assert ">0.4</text>" in svg(metrics, 5000)
 
 
 def test_a_chart_of_many_epochs_stays_small() -> None:
     metrics = [{"step": epoch, "epoch": epoch, "train_loss": 1 / epoch} for epoch in range(1, 100_001)]
-    chart = svg(metrics)
+    chart = svg(metrics, 1)
     assert len(chart) < 10_000
     assert points(chart)[0][-1] == (470.0, 150.0)
 
 
 def test_what_was_not_measured_has_no_chart() -> None:
-    assert svg([]) == svg([{"step": 1, "epoch": 1, "train_loss": None}]) == ""
+    assert svg([], 1) == svg([{"step": 1, "epoch": 1, "train_loss": None}], 1) == ""
 
 
 # ---------------------------------------------------------------- in IPython

@@ -1,5 +1,6 @@
 """`train` takes a table as users have it, uploads it once, and says at once what cannot be."""
 
+import gzip
 import io
 import json
 from pathlib import Path
@@ -114,6 +115,29 @@ def test_columns_of_different_lengths_and_files_that_are_not_there_are_said(clie
     for path in (tmp_path / "model.pkl", str(tmp_path / "wine.xlsx")):
         with pytest.raises(InvalidFile, match="suffix"):
             client.train(path, target="b")
+
+
+@pytest.mark.parametrize("size", [-3, 30])
+def test_a_compressed_file_that_is_cut_off_or_damaged_is_said(client: Client, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "numbers.csv.gz"
+    whole = gzip.compress(b"x,y\n" + b"1,2\n" * 100)
+    path.write_bytes(whole[:size] if size < 0 else whole[:size] + b"\xff" * 30)
+    with pytest.raises(InvalidFile, match=r"numbers\.csv\.gz: cannot be read: "):
+        client.train(path, target="y")
+
+
+def test_a_file_that_stops_to_be_readable_while_it_is_sent_is_said(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text("x,y\n1,2\n")
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # as root may read any
+    with pytest.raises(InvalidFile, match=r"numbers\.csv: cannot be read: Permission denied"):
+        client.add_dataset(path)
 
 
 def test_a_file_of_the_current_folder_is_no_data_set_though_its_suffix_is_none_of_ours(

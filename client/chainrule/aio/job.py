@@ -130,7 +130,8 @@ class AsyncJob(JobRecord):
         """Draws the losses by epoch, into matplotlib's `axes` if given, and returns these. It needs chainrule[plot]."""
         from chainrule.plot import draw, new_axes  # late, because it loads matplotlib
 
-        return draw(await self._client.metrics(self.id), new_axes() if axes is None else axes)
+        steps_per_epoch = self.progress.steps / self.progress.epochs
+        return draw(await self._client.metrics(self.id), steps_per_epoch, new_axes() if axes is None else axes)
 
     # ------------------------------------------------------------------ moves
     async def cancel(self) -> Self:
