@@ -302,6 +302,16 @@ def test_the_search_box_tells_what_the_list_is_of(page: Page, service: RunningSe
     expect(search).to_have_value("wine")
 
 
+def test_a_label_leads_to_all_jobs_that_have_it(page: Page, service: RunningService, trained: str) -> None:
+    job = service.submit(dataset="wine", target="quality", epochs=1, name="of the team", labels={"team": "risk & co"})
+    page.goto(f"/#/jobs/{job['id']}")
+    page.get_by_role("link", name="team = risk & co").click()
+    expect(page.get_by_role("row").filter(has_text="wine")).to_have_count(1)
+    expect(page.get_by_role("link", name="of the team")).to_be_visible()
+    page.get_by_role("button", name="No longer only jobs with the label team=risk & co").click()
+    expect(page.get_by_role("row").filter(has_text="a wine")).to_be_visible()
+
+
 def test_on_a_phone_jobs_are_sorted_and_tell_their_owner(page: Page, service: RunningService, trained: str) -> None:
     jobs = copies(service.job(trained), range(1, 4))
     jobs[1]["owner"] = "of nights"

@@ -15,7 +15,7 @@ export class JobList {
   loading = $state(true);
   hasMore = $state(false); // than what is here: loading it failed, or it is more than is worth scrolling through
   #known = new Map<string, Job>(); // also live jobs that the filter will only let through later; least lately told first
-  #filter: Filter = { name: "", states: [], owner: "" };
+  #filter: Filter = { name: "", states: [], owner: "", label: "" };
   #loading = new AbortController();
   #loaded = 0; // page by page
   #cursor: string | null | undefined; // where that goes on; null at the end, undefined where nothing is there yet

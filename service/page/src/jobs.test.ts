@@ -29,7 +29,7 @@ function answer({ pathname, searchParams }: URL): Response {
   return Response.json({ items: found.slice(from, until), next_cursor: until < found.length ? String(until) : null });
 }
 
-const ALL = { name: "", states: [], owner: "" };
+const ALL = { name: "", states: [], owner: "", label: "" };
 const ofQueue = (): number => asked.filter((url) => url.searchParams.get("state") === "queued").length;
 const refresh = (list: JobList): Promise<void> => list.refresh(new AbortController().signal);
 

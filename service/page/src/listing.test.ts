@@ -4,12 +4,13 @@ import { admits, astray, queryOf, type Filter } from "./listing";
 import type { Job, State } from "./types";
 
 const job = (id: string, state: State): Job => ({ id, state }) as Job;
-const filter = (states: State[], name = "", owner = ""): Filter => ({ states, name, owner });
+const filter = (states: State[], name = "", owner = "", label = ""): Filter => ({ states, name, owner, label });
 const ids = (jobs: Job[]): string[] => jobs.map(({ id }) => id);
 
 test("a filter is a query", () => {
   expect(queryOf(filter([]))).toBe("");
   expect(queryOf(filter(["running", "queued"], "a&b", "me"))).toBe("&state=running&state=queued&name=a%26b&owner=me");
+  expect(queryOf(filter([], "", "", "team=risk"))).toBe("&label=team%3Drisk");
 });
 
 test("a job that has moved on is no longer let through", () => {

@@ -8,17 +8,18 @@ export interface Filter {
   name: string;
   states: State[];
   owner: string;
+  label: string; // `key=value`, or a key alone
 }
 
 /** The filter as parameters of a request, each with its `&`. */
 export function queryOf(filter: Filter): string {
   const states = filter.states.map((state) => `&state=${state}`).join("");
-  const texts = { name: filter.name, owner: filter.owner };
+  const texts = { name: filter.name, owner: filter.owner, label: filter.label };
   const others = Object.entries(texts).map(([name, text]) => (text ? `&${name}=${encodeURIComponent(text)}` : ""));
   return states + others.join("");
 }
 
-/** Whether a filter still lets a job through that the service found by it: name and owner stay, the state does not. */
+/** Whether a filter still lets a job through that the service found by it: its name, owner and labels stay, the state does not. */
 export function admits(filter: Filter, job: Job): boolean {
   return !filter.states.length || filter.states.includes(job.state);
 }
