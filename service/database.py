@@ -164,6 +164,7 @@ jobs = sa.Table(
     sa.Column("dataset_sha256", sa.String(64), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("losses", sa.Integer, nullable=False),  # attempts lost since the last new checkpoint
+    sa.Column("internal_errors", sa.Integer, nullable=False, server_default="0"),  # those of them by mistakes of ours
     sa.Column("out_of_memory", sa.Integer, nullable=False, server_default="0"),  # attempts lost to that, in all
     sa.Column("retry_at", Time),  # before which it is not to start, as it has just been lost
     sa.Column("preempted_by", sa.Text),  # of a job that pauses, or has, and resumes by itself: for whom, in words

@@ -64,7 +64,7 @@ def _add(meaning: Meaning, report: Report, data: dict[str, Any], attempt: int, a
         values |= {"workers": data["workers"], "cpus_held": data.get("cpus", 0)}
         tell("workers", {**data, "at": at})
     elif report.type == "checkpoint":
-        values["losses"] = 0
+        values |= {"losses": 0, "internal_errors": 0}
         log(_kept(data))
         if meaning.in_trouble:
             meaning.in_trouble, values["reason"] = False, None

@@ -423,8 +423,12 @@ class Runner:
 
     def _lost(self, loss: AttemptLost) -> End:
         job = self._store.any_job(self.attempt.job_id)
-        losses = Losses(job.losses, job.out_of_memory).and_one_by(loss)
-        values = {"losses": losses.without_progress, "out_of_memory": losses.out_of_memory}
+        losses = Losses(job.losses, job.internal_errors, job.out_of_memory).and_one_by(loss)
+        values = {
+            "losses": losses.without_progress,
+            "internal_errors": losses.internal_errors,
+            "out_of_memory": losses.out_of_memory,
+        }
         return lambda requested: after_attempt_lost(loss, requested, losses), values
 
     def _move(self, decide: Decide, values: dict[str, Any]) -> JobRow:

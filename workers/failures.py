@@ -52,6 +52,8 @@ class Losses:
 
     without_progress: int = 0
     """Since its last new checkpoint."""
+    internal_errors: int = 0
+    """To mistakes of ours, of these."""
     out_of_memory: int = 0
     """For want of memory, in all."""
 
@@ -59,7 +61,11 @@ class Losses:
         """With one more; an attempt that found no place has lost nothing."""
         if isinstance(loss, NotPlaced):
             return self
-        return Losses(self.without_progress + 1, self.out_of_memory + isinstance(loss, OutOfMemory))
+        return Losses(
+            self.without_progress + 1,
+            self.internal_errors + isinstance(loss, InternalError),
+            self.out_of_memory + isinstance(loss, OutOfMemory),
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def after_loss(loss: AttemptLost, losses: Losses) -> Retry | GiveUp:
         return Retry(f"{loss}, as other programs use it too; {again}", PLACE_AGAIN_AFTER_S)
     if isinstance(loss, OutOfMemory) and losses.out_of_memory >= MAX_OUT_OF_MEMORY:
         return GiveUp(f"{loss}; given up after {losses.out_of_memory} such attempts")
-    if isinstance(loss, InternalError) and losses.without_progress >= MAX_INTERNAL_ERRORS:
+    if isinstance(loss, InternalError) and losses.internal_errors >= MAX_INTERNAL_ERRORS:
         return GiveUp(str(loss))
     if losses.without_progress >= MAX_LOSSES_WITHOUT_PROGRESS:
         return GiveUp(f"lost {losses.without_progress} times without a new checkpoint; last: {loss}")

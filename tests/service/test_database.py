@@ -32,7 +32,7 @@ def test_the_migrations_make_the_tables_that_the_code_expects(database: Database
 def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.reading() as connection:
-        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0014"
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0015"
 
 
 def test_a_database_belongs_to_the_data_folder_that_was_first(database: Database) -> None:

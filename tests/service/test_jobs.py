@@ -166,7 +166,7 @@ def test_a_lost_attempt_is_tried_again_until_it_was_lost_too_often_without_progr
 
 
 def test_a_job_that_is_out_of_memory_says_so_and_of_what_kind_its_error_is() -> None:
-    move = after_attempt_lost(OutOfMemory("out of memory: a worker was ended"), None, Losses(1, 3))
+    move = after_attempt_lost(OutOfMemory("out of memory: a worker was ended"), None, Losses(1, out_of_memory=3))
     assert move.to is S.FAILED
     assert move.error == {"type": "OutOfMemory", "detail": move.why}
     assert move.why.startswith("out of memory")

@@ -12,7 +12,8 @@ from service.runner import RESIZES_WITHIN_S
 from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Share
 from support.jobs import TENANT
 from support.world import SimulatedJob, World
-from workers.failures import PLACE_AGAIN_AFTER_S
+from workers.failures import LONGEST_BACK_OFF_S, PLACE_AGAIN_AFTER_S, loss_by
+from workers.job import AttemptLost
 
 DAY_S = 86_400.0
 
@@ -86,6 +87,30 @@ def test_a_lost_job_is_tried_again_at_once_and_then_when_its_time_has_come(world
     assert world.scheduler.step() == TICK_S
     assert states(world) == ["running"]
     assert world.store.any_job(job_id).attempt == 3
+
+
+def test_an_internal_error_is_tried_again_once_after_other_losses_too_and_a_checkpoint_forgives_it(
+    world: World,
+) -> None:
+    error = loss_by(TypeError())
+
+    def next_after(attempt: SimulatedJob, loss: AttemptLost) -> SimulatedJob:
+        attempt.lose(loss)
+        world.turn()
+        world.clock += LONGEST_BACK_OFF_S
+        world.turn()
+        world.follow()
+        return world.cluster.open()[0]
+
+    second = next_after(started(world, 1, 1), AttemptLost("a node died"))
+    third = next_after(second, error)
+    third.tell("checkpoint", step=1)
+    world.follow()
+    fourth = next_after(third, error)
+    fourth.lose(error)
+    world.turn()
+    assert states(world) == ["failed"]
+    assert world.store.any_job(world.jobs[0]).error == {"type": "InternalError", "detail": str(error)}
 
 
 def test_a_clock_that_is_set_back_keeps_no_job_from_being_tried_again(world: World) -> None:

@@ -28,7 +28,7 @@ def lost_by(*losses: AttemptLost, progress: bool = False) -> list[Retry | GiveUp
     """What is decided after each of the losses, with or without a new checkpoint before each."""
     decisions, counted = [], Losses()
     for loss in losses:
-        counted = (replace(counted, without_progress=0) if progress else counted).and_one_by(loss)
+        counted = (replace(counted, without_progress=0, internal_errors=0) if progress else counted).and_one_by(loss)
         decisions.append(after_loss(loss, counted))
     return decisions
 
@@ -70,7 +70,7 @@ def test_a_job_that_is_out_of_memory_is_tried_again_twice_whatever_progress_it_m
 
 def test_a_job_that_found_no_place_is_tried_again_however_often_it_was_lost() -> None:
     loss = NotPlaced("the cluster found no place for it within 60 s")
-    losses = Losses(MAX_LOSSES_WITHOUT_PROGRESS, MAX_OUT_OF_MEMORY)
+    losses = Losses(MAX_LOSSES_WITHOUT_PROGRESS, out_of_memory=MAX_OUT_OF_MEMORY)
     assert losses.and_one_by(loss) == losses
     why = "the cluster found no place for it within 60 s, as other programs use it too; tried again in 30 s"
     assert after_loss(loss, losses) == Retry(why, PLACE_AGAIN_AFTER_S)
@@ -81,6 +81,21 @@ def test_an_internal_error_is_tried_again_once() -> None:
     decisions = lost_by(*[loss] * MAX_INTERNAL_ERRORS)
     assert [type(decision) for decision in decisions] == [Retry, GiveUp]
     assert decisions[-1].reason == "internal error (TypeError); the service's log has the details"
+
+
+@pytest.mark.parametrize("lost", [AttemptLost("a node died"), OutOfMemory("out of memory")])
+def test_an_internal_error_is_tried_again_once_whatever_else_was_lost_before_or_between(lost: AttemptLost) -> None:
+    error = loss_by(TypeError())
+    decisions = lost_by(lost, error, lost, error)
+    assert [type(decision) for decision in decisions] == [Retry, Retry, Retry, GiveUp]
+    assert decisions[-1].reason == str(error)
+
+
+def test_internal_errors_count_among_the_losses_after_which_a_job_is_given_up() -> None:
+    lost = [AttemptLost("a node died")] * (MAX_LOSSES_WITHOUT_PROGRESS - 1)
+    *retries, last = lost_by(loss_by(TypeError()), *lost)
+    assert {type(decision) for decision in retries} == {Retry}
+    assert last == GiveUp(f"lost {MAX_LOSSES_WITHOUT_PROGRESS} times without a new checkpoint; last: a node died")
 
 
 def test_a_death_for_want_of_memory_is_told_from_any_other_though_ray_names_that_cause_for_every_kill() -> None:
