@@ -51,7 +51,9 @@ class CheckpointWriter:
     ) -> None:
         self._starts, self._damaged, self._unread = starts, damaged, unread
         self._process: CheckpointProcess | None = None
-        self._storage, self._kept, self._every_s, self._tell, self._clock = storage, kept, every_s, tell, clock
+        self.kept = kept
+        """As above, and later of those that were written."""
+        self._storage, self._every_s, self._tell, self._clock = storage, every_s, tell, clock
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._working: Future[None] | None = None
         self._buffers: dict[str, Vector] = {}  # what is written lies here, while the steps go on
@@ -154,7 +156,7 @@ class CheckpointWriter:
                 self._starts = None  # the next one would as well
             self._failed(error)
         else:
-            self._kept, self._failures, self._error = step, 0, None
+            self.kept, self._failures, self._error = step, 0, None
             size_bytes = len(header) + sum(vector.nbytes for vector in tensors.values())
             self._tell("checkpoint", step=step, size_bytes=size_bytes, duration_s=round(self._clock() - began, 3))
 
@@ -166,6 +168,6 @@ class CheckpointWriter:
         self._error = error
         self._due_at = self._clock() + retry_write_after_s(self._failures)
         if is_news:
-            kept = "there is none yet" if self._kept is None else f"that of step {self._kept} is kept"
+            kept = "there is none yet" if self.kept is None else f"that of step {self.kept} is kept"
             reason = f"checkpoints cannot be written ({words}): {kept}; tried again while it trains"
             self._tell("trouble", reason=reason)

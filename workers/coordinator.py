@@ -381,11 +381,13 @@ class Coordinator:
         writer.begin(Checkpoint(self._step, self._transport.state(), vars(self._memory)))
 
     def _keep(self) -> None:
-        """Writes a checkpoint, and waits until it is there for good, or cannot be written."""
+        """Has a checkpoint of this step, and waits until it is there for good, or cannot be written. One that is there
+        is not written anew: whoever counts losses would take it for progress."""
         assert self._writer is not None
         self._writer.finish(self._heed_cancel)
-        self._begin_checkpoint(self._writer)
-        self._writer.finish(self._heed_cancel)
+        if self._writer.kept != self._step:
+            self._begin_checkpoint(self._writer)
+            self._writer.finish(self._heed_cancel)
 
     def _finish(self) -> None:
         state = self._transport.state()

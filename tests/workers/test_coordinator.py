@@ -82,6 +82,24 @@ def test_a_job_paused_in_the_middle_of_an_epoch_goes_on_with_the_same_bits(tmp_p
     assert without_timing[0] == without_timing[1], "metrics are neither lost nor changed by a pause"
 
 
+def test_an_attempt_that_pauses_where_it_began_writes_no_checkpoint_anew(tmp_path: Path) -> None:
+    class PausedAtOnce(StoppedAt):
+        def open(self, *what: Any) -> None:
+            super().open(*what)
+            assert self.coordinator is not None
+            self.coordinator.request(self._request)
+
+    def kept(attempt: int) -> list[int]:
+        transport = PausedAtOnce(0, "pause")
+        transport.coordinator = Coordinator(job_of(tmp_path / "job", attempt), transport)
+        transport.coordinator.run()
+        reports = transport.coordinator.reports(0, 0)
+        assert ended(reports)["outcome"] == "paused"
+        return [report.data["step"] for report in reports if report.type == "checkpoint"]
+
+    assert (kept(1), kept(2)) == ([0], [])
+
+
 def test_metrics_that_nobody_had_read_when_all_was_killed_are_told_again(tmp_path: Path) -> None:
     """The checkpoint is further than what the control plane had taken in; the items between are not computed again."""
     unread = items(stop_at(tmp_path / "killed", 12))
@@ -359,6 +377,7 @@ def test_a_trained_job_whose_model_finds_no_room_pauses_and_ends_when_there_is_s
     ]
     second = run(job_of(tmp_path / "job", attempt=2))
     assert [report.data["resumed_from_step"] for report in second if report.type == "started"] == [20]
+    assert [report for report in second if report.type == "checkpoint"] == [], "it is there, and nothing is new"
     assert digest_of(second) == undisturbed
 
 
