@@ -16,23 +16,19 @@ __all__ = ["Meaning", "finite", "meaning_of"]
 
 @dataclass
 class Meaning:
-    """What to write. `in_trouble`: something is wrong that the next checkpoint mends."""
+    """What to write."""
 
-    in_trouble: bool
     told: list[Told] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def meaning_of(
-    reports: Sequence[Report], attempt: int, *, in_trouble: bool, addresses: Mapping[str, str] | None = None
-) -> Meaning:
+def meaning_of(reports: Sequence[Report], attempt: int, addresses: Mapping[str, str] | None = None) -> Meaning:
     """What the job's attempt of that number has told.
 
     Args:
-        in_trouble: of the meaning of the reports before.
         addresses: of nodes, by id.
     """
-    meaning = Meaning(in_trouble)
+    meaning = Meaning()
     for report in reports:
         _add(meaning, report, finite(report.data), attempt, addresses or {})
     if reports:
@@ -64,12 +60,10 @@ def _add(meaning: Meaning, report: Report, data: dict[str, Any], attempt: int, a
         values |= {"workers": data["workers"], "cpus_held": data.get("cpus", 0)}
         tell("workers", {**data, "at": at})
     elif report.type == "checkpoint":
-        values |= {"losses": 0, "internal_errors": 0}
+        values |= {"losses": 0, "internal_errors": 0, "reason": None}  # it mends what trouble there was
         log(_kept(data))
-        if meaning.in_trouble:
-            meaning.in_trouble, values["reason"] = False, None
     elif report.type == "trouble":
-        meaning.in_trouble, values["reason"] = True, data["reason"]
+        values["reason"] = data["reason"]
         tell("state", state_event(JobState.RUNNING, JobState.RUNNING, data["reason"], attempt, at))
 
 

@@ -131,7 +131,6 @@ class Runner:
         self._resized_at = clock()
         self._last_report = attempt.last_report
         self._why = STOPPED
-        self._in_trouble = False
         self._abandoned = threading.Event()
         self._leaving = threading.Event()
         # A daemon: a cluster that no longer answers must not keep the service from ending.
@@ -373,13 +372,10 @@ class Runner:
 
     def _take_in(self, reports: list[Report]) -> None:
         """Writes the reports, in one transaction."""
-        meaning = meaning_of(
-            reports, self.attempt.number, in_trouble=self._in_trouble, addresses=self._addresses(reports)
-        )
+        meaning = meaning_of(reports, self.attempt.number, self._addresses(reports))
         if not self._store.record(self.attempt.job_id, self.attempt.epoch, meaning.told, **meaning.values):
             self.abandon(TAKEN)  # and whoever has it now may be following the very attempt that we do
             raise AttemptLost(TAKEN)
-        self._in_trouble = meaning.in_trouble
         for report in reports:
             self._count(report)
             if report.type in ("started", "workers"):

@@ -333,6 +333,8 @@ class Store:
             job = _at(connection, job_id, epoch, JobState.RUNNING)
             if job is None:
                 return False
+            if job.requested is not None:
+                values.pop("reason", None)  # what was asked for is said until it is done
             if "cpus_held" in values:  # what it is to grow into is its own before it tells so
                 values["cpus_held"] = max(values["cpus_held"], job.cpus_wanted)
             told = [each for each in told if each.report is None or each.report > job.last_report]

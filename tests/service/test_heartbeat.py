@@ -23,6 +23,7 @@ from shared.plan import Plan
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT, new_job, with_a_dataset
 from support.service_in_process import WITHIN_S
+from support.world import World
 from workers.job import Sought, TrainingJob
 
 
@@ -477,6 +478,30 @@ def test_an_attempt_that_still_runs_is_adopted_and_goes_on_as_the_same_attempt(
     job = other.store.any_job(job_id)
     assert (job.state, job.attempt) == ("succeeded", 1)
     assert history(other, job_id) == ["queued", "running", "succeeded"]
+
+
+def test_trouble_that_was_told_before_a_takeover_is_over_with_the_next_checkpoint_but_a_request_is_not() -> None:
+    database = World.database()
+    world = World(database, keeps_attempts=True)
+    job_id = world.submit(1, 1, 0)
+    world.turn()
+    world.follow()
+    (attempt,) = world.cluster.open()
+
+    def reason_after(kind: str, **data: Any) -> str | None:
+        attempt.tell(kind, **data)
+        world.follow()
+        reason: str | None = world.store.any_job(job_id).reason
+        return reason
+
+    assert reason_after("trouble", reason="checkpoints cannot be written") == "checkpoints cannot be written"
+    world.replace()
+    world.follow()
+    assert reason_after("checkpoint", step=1) is None
+    world.request(job_id, "pause")
+    assert reason_after("trouble", reason="checkpoints cannot be written") == "is being paused"
+    assert reason_after("checkpoint", step=2) == "is being paused"
+    database.close()
 
 
 def test_an_attempt_that_was_to_grow_is_asked_to_go_on_as_it_is_by_whoever_takes_it_over(

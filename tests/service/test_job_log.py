@@ -103,7 +103,7 @@ def test_losses_and_troubles_are_warnings_and_a_failure_is_an_error(service: Ser
 def test_who_computes_where_and_from_what_on_is_told() -> None:
     nodes = {"nodes": ["a", "a", "b"], "workers": 3, "resumed_from_step": 1068}
     report = Report(1, "started", {**STARTED, **nodes}, at=0.5)
-    meaning = meaning_of([report], 2, in_trouble=False, addresses={"a": "10.0.0.5", "b": "10.0.0.6"})
+    meaning = meaning_of([report], 2, {"a": "10.0.0.5", "b": "10.0.0.6"})
     message = "computes with 3 workers, 2 on 10.0.0.5 and 1 on 10.0.0.6, BLAS kernel Haswell; "
     (told,) = meaning.told
     assert told.data["message"] == f"{message}resumes from the checkpoint of step 1,068"
