@@ -32,7 +32,8 @@ from shared.spec import JobSpec
 from shared.table import Column, TableFile
 from support.clusters import ScriptedCluster, ScriptedJob
 from support.jobs import TENANT
-from workers.job import Node, NotPlaced, Sought, TrainingJob
+from workers.failures import MAX_INTERNAL_ERRORS, MAX_LOSSES_WITHOUT_PROGRESS, MAX_OUT_OF_MEMORY
+from workers.job import AttemptLost, InternalError, Node, NotPlaced, OutOfMemory, Sought, TrainingJob
 
 TENANTS = (TENANT, "blue", "green")
 BEGAN_AT = "2026-11-24T00:00:00.000000Z"
@@ -58,12 +59,17 @@ class SimulatedJob(ScriptedJob):
         self.resizes_at_once = False
         self.computes_on = self.asked_for = job.workers
         self.missing = 0  # workers that are to be replaced as soon as there is a place for them
-        self.over = False
+        self.ended_by: str | AttemptLost | None = None
+        """The outcome that it told, or else what became of it."""
 
     @property
     def cpus(self) -> int:
         """CPUs that its processes are on: those that are to join it have started."""
         return 0 if self.closed.is_set() else max(self.computes_on, self.asked_for)
+
+    @property
+    def over(self) -> bool:
+        return self.ended_by is not None
 
     @property
     def is_asked(self) -> bool:
@@ -107,11 +113,11 @@ class SimulatedJob(ScriptedJob):
 
     def finish(self, outcome: str, **data: Any) -> None:
         if not self.over:
-            self.over = True
+            self.ended_by = outcome
             self.end(outcome, **data)
 
-    def lose(self, loss: Any) -> None:
-        self.over = True
+    def lose(self, loss: str | AttemptLost) -> None:
+        self.ended_by = AttemptLost(loss) if isinstance(loss, str) else loss
         super().lose(loss)
 
 
@@ -124,6 +130,8 @@ class SimulatedCluster(ScriptedCluster):
         self.keeps_attempts = keeps
         self.crowded = self.is_away = False
         self.attempts: list[SimulatedJob] = []
+        self.of_job: dict[str, list[SimulatedJob]] = defaultdict(list)
+        """All that there ever were."""
         self.has_shrunk = False
         """Whether CPUs on which somebody was about to launch an attempt may be gone."""
         self.wrong: list[str] = []
@@ -144,6 +152,7 @@ class SimulatedCluster(ScriptedCluster):
         if self.crowded or not fits:
             raise NotPlaced("the cluster found no place for it within 60 s")
         self.attempts.append(SimulatedJob(job, self.room))
+        self.of_job[job.id].append(self.attempts[-1])
         return self.attempts[-1]
 
     def find(self, sought: Sequence[Sought]) -> Mapping[str, SimulatedJob]:
@@ -202,6 +211,8 @@ class World:
         self.moves: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[str] = []
         self.submitted_at: dict[str, float] = {}
+        self.asked: dict[str, set[Verb]] = defaultdict(set)
+        """What users asked of each job, as far as it was not refused."""
         self.quotas: dict[str, Quota] = {}
         self.untold: list[str] = []  # jobs of which something was written that has not been checked yet
         self.by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -243,7 +254,7 @@ class World:
     def kill(self) -> None:
         """The service dies with all its processes, and starts again."""
         for attempt in self.cluster.open():
-            attempt.over = True
+            attempt.ended_by = "killed"
             attempt.close()
         self.start()
 
@@ -284,6 +295,7 @@ class World:
     def request(self, job_id: str, verb: Verb) -> None:
         """As the control plane does it."""
         job = self.store.request(self.tenant_of(job_id), job_id, verb)
+        self.asked[job_id].add(verb)
         if job.state == JobState.RUNNING and job.requested in ("pause", "cancel"):
             self.planes[0].runners.request(job_id, job.requested)
 
@@ -413,8 +425,8 @@ class World:
             last[job_id, by] = number
 
     def finish(self) -> None:
-        """Nothing happens any more but that jobs train to their end: then every one has ended, unless a user paused it
-        or it is too large."""
+        """Nothing happens any more but that jobs train to their end: then every one has ended as it is entitled to,
+        unless a user paused it or it is too large."""
         self.cluster.crowded = False
         self.quotas.clear()
         for _ in range(3 * len(self.jobs) + 20):
@@ -426,5 +438,40 @@ class World:
                 attempt.finish("succeeded")
         for job_id in self.jobs:
             job = self.store.any_job(job_id)
-            ended = JobState(job.state).is_terminal or (job.reason or "").startswith("paused by request")
-            assert ended or job.cpus_min > self.cluster.cpus, f"{job_id} is {job.state}: {job.reason}"
+            assert self._is_entitled(job), f"{job_id} is {job.state}: {job.reason}, asked for: {self.asked[job_id]}"
+
+    def _is_entitled(self, job: Any) -> bool:
+        """Whether what happened to a job is why it is where it is."""
+        asked, ended_by = self.asked[job.id], [attempt.ended_by for attempt in self.cluster.of_job[job.id]]
+        match JobState(job.state):
+            case JobState.SUCCEEDED:
+                return ended_by[-1] == "succeeded"
+            case JobState.CANCELLED:
+                return "cancel" in asked
+            case JobState.FAILED:
+                return self._may_fail(job, ended_by)
+            case JobState.PAUSED if job.reason.startswith("paused by request"):
+                return "pause" in asked and "cancel" not in asked
+        return bool(job.cpus_min > self.cluster.cpus)
+
+    def _may_fail(self, job: Any, ended_by: Sequence[Any]) -> bool:
+        """Whether a job that failed was entitled to, for what its error says; it may have been lost more often than the
+        service was there to see."""
+        lines, _ = self.store.log_after(job.tenant, job.id, 0, 1000)
+        kept = max((line.attempt for line in lines if line.message.startswith("the checkpoint of step")), default=0)
+        numbers = [attempt.job.attempt for attempt in self.cluster.of_job[job.id]]
+        since = [end for number, end in zip(numbers, ended_by, strict=True) if number >= kept]
+        match job.error["type"]:
+            case "TrainingError":
+                return bool(ended_by[-1] == "failed")
+            case "WaitedTooLong":  # that it waited for so long, each move tells
+                return all(move["to"] != JobState.RUNNING for move in self.by_job[job.id])
+            case "OutOfMemory" if _count(OutOfMemory, ended_by) >= MAX_OUT_OF_MEMORY:
+                return True
+            case "InternalError" if _count(InternalError, since) >= MAX_INTERNAL_ERRORS:
+                return True
+        return _count(AttemptLost, since) >= MAX_LOSSES_WITHOUT_PROGRESS
+
+
+def _count(kind: type, ended_by: Sequence[Any]) -> int:
+    return sum(isinstance(end, kind) for end in ended_by)
