@@ -296,7 +296,7 @@ class ControlPlane:
                 telemetry=self.telemetry,
                 refuse=self.folder.refuse,
             )
-            self._heartbeat = Heartbeat(self._store.owner, self._runners)
+            self._heartbeat = Heartbeat(self._store.owner, self._runners, shared=self.settings.shared)
             at_once = not self.settings.shared
             takeover = Takeover(self._store, self._runners, self.folder.end_job, at_once=at_once)
             self._scheduler = Scheduler(

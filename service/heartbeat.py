@@ -20,10 +20,13 @@ log = logging.getLogger("chainrule")
 
 class Heartbeat:
     """Two threads. One renews leases and looks for what was asked for at other control planes. The other closes
-    attempts whose leases are about to end, also while the first one waits for a database that does not answer."""
+    attempts whose leases are about to end, also while the first one waits for a database that does not answer; not so
+    where the jobs are not `shared`, as nobody else can take them then."""
 
-    def __init__(self, owner: Owner, runners: Runners, clock: Callable[[], float] = time.monotonic) -> None:
-        self._owner, self._runners, self._clock = owner, runners, clock
+    def __init__(
+        self, owner: Owner, runners: Runners, clock: Callable[[], float] = time.monotonic, *, shared: bool = True
+    ) -> None:
+        self._owner, self._runners, self._clock, self._shared = owner, runners, clock, shared
         self._renewed_at = clock() - RENEW_S  # the first renewal is due now
         self._alone = False
         self._is_away = False
@@ -79,7 +82,7 @@ class Heartbeat:
     def guard(self) -> None:
         """Closes the attempts whose leases could not be renewed in time."""
         for runner in self._runners.now():
-            if must_close(self._clock() - runner.renewed_at, alone=self._alone):
+            if must_close(self._clock() - runner.renewed_at, alone=self._alone or not self._shared):
                 runner.abandon(UNREACHABLE)
 
     def _keep(self) -> None:

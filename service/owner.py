@@ -89,7 +89,9 @@ class Owner:
             self._say_alive(connection, until)
             rows = connection.execute(renewed).all()
             remaining = control_planes.c.lease_until - self._time
-            others = sa.select(control_planes.c.id).where(control_planes.c.id != self.id, remaining > 0)
+            # More is left only to one that died before the clock was set back: who lives has renewed since.
+            alive = control_planes.c.id != self.id, remaining > 0, remaining <= LEASE_S
+            others = sa.select(control_planes.c.id).where(*alive)
             alone = connection.execute(others.limit(1)).first() is None
         return _asked(rows), alone
 

@@ -431,6 +431,19 @@ def test_a_control_plane_that_is_alone_goes_on_however_long_the_database_is_away
     assert not attempt.closed.wait(0.05)
 
 
+def test_a_control_plane_that_can_have_no_fellow_goes_on_whatever_the_database_tells_of_others(
+    plane: ControlPlane, other: ControlPlane
+) -> None:
+    """The other one is itself, killed a moment ago; or its clock was set back."""
+    heartbeat = Heartbeat(plane.store.owner, plane.runners, lambda: plane.now, shared=False)
+    attempt = plane.run()
+    other.heartbeat.beat()
+    heartbeat.beat()
+    plane.now += 100 * CLOSE_AFTER_S
+    heartbeat.guard()
+    assert not attempt.closed.wait(0.05)
+
+
 def test_a_silent_database_is_told_even_while_it_is_waited_for(plane: ControlPlane) -> None:
     plane.heartbeat.beat()
     assert plane.heartbeat.problem() is None

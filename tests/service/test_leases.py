@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from service.database import Database, jobs
+from service.database import Database, control_planes, jobs
 from service.jobs import JobState, Move
 from service.leases import CLOSE_AFTER_S, LEASE_S, WATCH_S, Lease, must_close, watch
 from service.owner import Asked, Owner
@@ -14,6 +14,7 @@ from shared.errors import Conflict
 from support.jobs import TENANT, new_job, with_a_dataset
 from support.races import LONG, race
 
+DAY_S = 86_400.0
 CLAIMS = 1_000_000 if LONG else 500
 INTERLEAVINGS = 10_000 if LONG else 200
 
@@ -117,6 +118,14 @@ def test_a_control_plane_knows_whether_it_is_alone(store: Store, database: Datab
     assert other.renew([]) == ({}, False)
     assert store.owner.renew([]) == ({}, False)
     other.leave()
+    assert store.owner.renew([]) == ({}, True)
+
+
+def test_a_control_plane_that_died_before_the_clock_was_set_back_is_no_fellow(store: Store, database: Database) -> None:
+    dead = Owner(database)
+    dead.renew([])
+    with database.writing() as connection:
+        connection.execute(sa.update(control_planes).values(lease_until=control_planes.c.lease_until + DAY_S))
     assert store.owner.renew([]) == ({}, True)
 
 
