@@ -297,9 +297,11 @@ class Runner:
             self._running = running
             stop = self._stop
         if stop is None:  # a request may have come before there was a runner to tell
-            asked = self._insist(lambda: self._store.any_job(self.attempt.job_id).requested, self._abandoned)
-            if asked is not None:
-                self.request("cancel" if asked == "cancel" else "pause")
+            job = self._insist(lambda: self._store.any_job(self.attempt.job_id), self._abandoned)
+            if job.requested is not None:
+                self.request("cancel" if job.requested == "cancel" else "pause")
+            elif job.preempted_by is not None:
+                self.preempt(job.preempted_by)
         self._pass_on(running)
 
     def _pass_on(self, running: RunningJob) -> None:

@@ -517,6 +517,21 @@ def test_trouble_that_was_told_before_a_takeover_is_over_with_the_next_checkpoin
     database.close()
 
 
+def test_an_attempt_that_was_to_give_way_does_so_though_it_has_ended_before_its_next_owner_looks_for_what_was_asked(
+    plane: ControlPlane, other: ControlPlane, database: Database
+) -> None:
+    attempt = plane.run()
+    other.runners.preempt(attempt.job.id, "job_high (priority 5)")
+    other.cluster.left[attempt.job.id] = attempt
+    expire(database)
+    other.take_over()
+    attempt.end("paused")
+    other.until_ended()
+    job = other.store.any_job(attempt.job.id)
+    assert (job.state, job.attempt, job.requested) == ("paused", 1, "resume")
+    assert job.reason.startswith("preempted by job_high (priority 5)")
+
+
 def test_an_attempt_that_was_to_grow_is_asked_to_go_on_as_it_is_by_whoever_takes_it_over(
     plane: ControlPlane, other: ControlPlane, database: Database
 ) -> None:

@@ -354,6 +354,7 @@ class World:
             self.moves.append((job_id, move))
             assert move["attempt"] == sum(each["to"] == JobState.QUEUED for each in known), known
             assert move["reason"]
+            assert not move["reason"].startswith("the service stopped"), "it never does, but is killed or hangs"
             if move["reason"].startswith("waited longer than max_wait_s"):
                 limit_s = self.store.any_job(job_id).plan["spec"]["max_wait_s"]
                 assert self.clock - self.submitted_at[job_id] >= limit_s, "whatever the clocks are set to"
