@@ -31,8 +31,9 @@ def meaning_of(reports: Sequence[Report], attempt: int, addresses: Mapping[str, 
     meaning = Meaning()
     for report in reports:
         _add(meaning, report, finite(report.data), attempt, addresses or {})
-    if reports:
-        meaning.values["last_report"] = reports[-1].number
+    # An end is taken in when it has moved the job: until then whoever has the job next is to hear of it too.
+    if taken_in := [report.number for report in reports if report.type != "ended"]:
+        meaning.values["last_report"] = taken_in[-1]
     return meaning
 
 

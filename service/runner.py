@@ -120,6 +120,7 @@ class Runner:
         self._closing = threading.Lock()
         self._refuse, self._found = refuse, found
         self._running: RunningJob | None = None
+        self._left: bool | None = None  # whether the attempt goes on without us; None until it is closed or left
         self._stop: StopRequest | None = None
         self._told: StopRequest | None = None
         # To be passed on. Of one that was found only whoever had it before knows what it was told last.
@@ -248,24 +249,25 @@ class Runner:
             log.exception("the end of attempt %d of %s was not written", self.attempt.number, self.attempt.job_id)
         return True
 
-    def _goes_on(self) -> bool:
-        """Whether the attempt trains on though we follow it no longer."""
-        return self._abandoned.is_set() and self._cluster.keeps_attempts and self._running is not None
-
     def _close(self) -> None:
+        """Ends the attempt, or leaves it where it was abandoned and can go on without us: which of both is decided when
+        it is first closed, and not again when its end is written, which may be long after."""
         with self._closing, about(**self.attempt.for_log):
+            running = self._running
+            if running is not None and self._left is None:
+                self._left = self._abandoned.is_set() and self._cluster.keeps_attempts
             try:
-                if self._running is not None and self._goes_on():
-                    self._running.leave()
+                if running is not None and self._left:
+                    running.leave()
                 else:
-                    if self._running is not None:
-                        self._running.close()
+                    if running is not None:
+                        running.close()
                     self._refuse(self.attempt.job_id, self.attempt.epoch)
             except Exception:
                 log.exception("attempt %d of %s could not be closed", self.attempt.number, self.attempt.job_id)
 
     def _write_end(self, end: Callable[[], End]) -> None:
-        if self._goes_on():
+        if self._left:
             self._store.owner.give_back(self.attempt.job_id, self.attempt.epoch)
         else:
             job = self._move(*end())

@@ -406,6 +406,49 @@ def test_a_claim_that_was_slow_follows_no_job_that_somebody_else_has_claimed_sin
     assert history(other, attempt.job.id) == ["queued", "running"]
 
 
+@pytest.mark.parametrize("outcome", ["succeeded", "paused"])
+def test_an_end_that_was_taken_in_is_written_though_the_lease_could_not_be_renewed_after_the_attempt_was_closed(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    plane.cluster.keeps_attempts = True
+    attempt = plane.run()
+    (runner,) = plane.runners.now()
+
+    def close() -> None:
+        attempt.closed.set()
+        runner.abandon(UNREACHABLE)
+
+    monkeypatch.setattr(attempt, "close", close)
+    attempt.end(outcome, reason="as it is")
+    plane.until_ended()
+    job = plane.store.any_job(attempt.job.id)
+    assert (job.state, job.attempt, job.reason) == (outcome, 1, "as it is" if outcome == "paused" else None)
+
+
+def test_an_end_that_its_owner_read_and_had_no_time_to_write_is_read_by_the_next_one(
+    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.cluster.keeps_attempts = True
+    attempt = plane.run()
+    (runner,) = plane.runners.now()
+    record = plane.store.record
+
+    def slowly(*job: Any, **values: Any) -> bool:
+        taken_in = record(*job, **values)
+        runner.abandon(UNREACHABLE)
+        return taken_in
+
+    monkeypatch.setattr(plane.store, "record", slowly)
+    other.cluster.left[attempt.job.id] = attempt
+    attempt.end("succeeded")
+    plane.until_ended()
+    assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (True, False)
+    other.take_over()
+    other.until_ended()
+    job = other.store.any_job(attempt.job.id)
+    assert (job.state, job.attempt) == ("succeeded", 1)
+
+
 def test_attempts_are_closed_when_their_leases_are_about_to_end_and_queued_once_that_can_be_written(
     plane: ControlPlane, other: ControlPlane
 ) -> None:
