@@ -74,6 +74,19 @@ def test_a_weight_that_is_changed_changes_the_loss(page: Page) -> None:
     expect(change).to_contain_text("loss 260.0")
 
 
+def test_a_weight_is_what_is_typed_key_by_key(page: Page) -> None:
+    page.goto("/#/learn")
+    box = page.get_by_label("Value of w7")
+    for typed, shown in (("1.05", "1.05"), ("-0.5", "−0.5")):
+        box.press("Control+a")
+        box.press_sequentially(typed)
+        expect(box).to_have_value(typed)
+        expect(network(page).get_by_role("button", name=f"w7 = {shown}, weight from u1 to o1")).to_be_visible()
+    box.fill("")
+    box.blur()
+    expect(box).to_have_value("-0.5")
+
+
 def test_a_step_down_is_taken_by_the_rate_and_makes_the_loss_smaller(page: Page) -> None:
     page.goto("/#/learn")
     page.get_by_label("rate", exact=True).fill("0.0001")

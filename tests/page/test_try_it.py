@@ -1,10 +1,11 @@
 """A model that is tried in the page: it predicts what the service does, as one types or draws."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, expect
 
 from support.running_service import RunningService
 
@@ -31,6 +32,11 @@ def probabilities(service: RunningService, job_id: str, row: dict[str, Any]) -> 
     return dict(answer["predictions"][0]["probabilities"])
 
 
+def asks(feature: str, value: float) -> Callable[[Request], bool]:
+    """Whether a request is for the prediction of a row with that."""
+    return lambda request: "/predict" in request.url and request.post_data_json["rows"][0][feature] == value
+
+
 def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:
     page.goto(f"/#/jobs/{trained}/try")
     value = prediction(page).locator(".value")
@@ -39,6 +45,17 @@ def test_a_model_predicts_as_one_types(page: Page, trained: str) -> None:
     before = value.inner_text()
     page.get_by_label("alcohol").fill("14")
     expect(value).not_to_have_text(before)
+
+
+def test_a_number_is_what_is_typed_key_by_key(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/try")
+    prediction(page).locator(".value").wait_for()
+    box = page.get_by_label("alcohol")
+    for typed in ("1.05", "-0.5", "0.05", "1e-05"):
+        box.press("Control+a")
+        with page.expect_request(asks("alcohol", float(typed))):
+            box.press_sequentially(typed)
+        expect(box).to_have_value(typed)
 
 
 def test_a_model_is_tried_without_examples_where_they_do_not_come(page: Page, trained: str) -> None:
