@@ -193,6 +193,21 @@ def drop(page: Page, file: Path) -> None:
     page.get_by_role("button", name="Upload").wait_for()
 
 
+def test_the_first_rows_are_as_they_are_and_their_head_is_not_broken(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "precise.csv"
+    names = [f"a long name of column {number}" for number in range(12)]
+    file.write_text("\n".join([",".join(names), *[",".join(["1234567.89"] * 12), ",".join(["0.1234567"] * 12)] * 9]))
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_role("button", name="Upload").click()
+    rows = page.get_by_role("region", name="First rows").get_by_role("row")
+    expect(rows.nth(1).get_by_role("cell").first).to_have_text("1234567.89")
+    lines = "heads => Math.max(...heads.map((head) => head.getBoundingClientRect().height))"
+    assert rows.get_by_role("columnheader").evaluate_all(lines) < 35, "one line, and its padding"
+    columns = page.get_by_role("region", name="Columns", exact=True)
+    expect(columns.get_by_role("row").nth(1)).to_contain_text("0.1234567 to 1234567.89")
+
+
 def test_a_file_of_another_kind_is_refused_before_it_is_sent(page: Page, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"\x89PNG")

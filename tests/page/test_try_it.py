@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,13 +74,22 @@ def test_a_model_is_tried_without_examples_where_they_do_not_come(page: Page, tr
 def test_what_a_row_has_is_told_until_the_row_is_changed(page: Page, trained: str) -> None:
     page.goto(f"/#/jobs/{trained}/try")
     told = prediction(page).get_by_text("of the data set has")
-    expect(told).to_have_text(re.compile(r"^Row 1 of the data set has \d\.$"))
+    expect(told).to_have_text(re.compile(r"^Row 1 of the data set has quality = \d\.$"))
     page.get_by_label("alcohol").fill("14")
     expect(told).to_have_count(0)
     page.get_by_role("button", name="Next row").click()
     expect(told).to_have_text(re.compile("^Row 2 "))
     page.get_by_label("alcohol").fill("")
     expect(told).to_have_count(0)
+
+
+def test_a_row_tells_all_its_targets_as_they_are(page: Page, service: RunningService, tmp_path: Path) -> None:
+    file = tmp_path / "two.csv"
+    file.write_text("a,total,share\n" + "1,1234567.89,0.1234567\n2,1234560.5,0.25\n" * 20)
+    service.upload("two", file)
+    job = service.trained(dataset="two", target=["total", "share"], epochs=1)
+    page.goto(f"/#/jobs/{job['id']}/try")
+    expect(prediction(page)).to_contain_text("Row 1 of the data set has total = 1234567.89, share = 0.1234567.")
 
 
 def test_probabilities_are_drawn_as_the_service_tells_them_and_change_as_one_types(
