@@ -73,5 +73,7 @@ test("the ticks of an axis have one unit", () => {
   expect(ticks([0, 500, 1000, 1500])).toEqual(["0", "500", "1,000", "1,500"]);
   expect(ticks([0, 5000, 10_000])).toEqual(["0", "5 k", "10 k"]);
   expect(ticks([0, 500_000, null, 20_000_000])).toEqual(["0", "0.5 M", "", "20 M"]);
-  expect(ticks([0, 0.0005, 0.001])).toEqual(["0", "5e-4", "0.001"]);
+  expect(ticks([0, 0.00025, 0.0005, 0.001])).toEqual(["0", "2.5e-4", "5e-4", "1e-3"]);
+  expect(ticks([0.00099, 0.000995, 0.001])).toEqual(["9.9e-4", "9.95e-4", "1e-3"]);
+  expect(ticks([0.0001, null, 0.01, 1, 100])).toEqual(["1e-4", "", "1e-2", "1e0", "1e2"]);
 });

@@ -14,15 +14,21 @@ export function shortCount(value: number): string {
   return whole.format(value);
 }
 
-/** The ticks of one axis, all in the same unit: 500, 1,000; or 5 k, 10 k. */
+/** The ticks of one axis, all in the same unit: 500, 1,000; or 5 k, 10 k; or 5e-4, 1e-3. */
 export function ticks(splits: (number | null)[]): string[] {
+  const areSmall = splits.some((split) => split && Math.abs(split) < 0.001);
   const most = Math.max(...splits.map((split) => Math.abs(split ?? 0)));
   const [unit, size] = ([["G", 1e9], ["M", 1e6], ["k", 1e3]] as const).find(([, each]) => most >= each * 10) ?? ["", 1];
   return splits.map((split) => {
     if (split === null) return "";
-    if (!unit) return split !== 0 && Math.abs(split) < 0.001 ? split.toExponential(0) : plain(split);
+    if (areSmall) return split === 0 ? "0" : exponential(split);
+    if (!unit) return plain(split);
     return split === 0 ? "0" : `${plain(split / size)} ${unit}`;
   });
+}
+
+function exponential(value: number): string {
+  return Number(value.toPrecision(6)).toExponential().replace("e+", "e");
 }
 
 /** A measured value: four significant digits, in powers of ten where it is very small or large. */
