@@ -509,6 +509,17 @@ def test_compared_jobs_are_live_and_one_that_is_gone_is_left_out(
     expect(page).not_to_have_url(re.compile(nothing))
 
 
+def test_a_metric_that_not_every_step_has_stays_compared(page: Page, service: RunningService, trained: str) -> None:
+    job = copies(service.job(trained), range(1, 2), "running")[0]
+    listed(page, [job])
+    without = {"epoch": 1, "elapsed_s": 1, "train_loss": 0.5}
+    items = [{"step": 1, **without, "validation_loss": 0.7}, {"step": 2, **without}]
+    page.route(re.compile(r"/metrics\?"), lambda route: route.fulfill(json={"items": items, "next_cursor": None}))
+    page.goto(f"/#/compare?jobs={job['id']}")
+    expect(page.get_by_role("slider", name=re.compile("^(validation|training) loss by epoch"))).to_be_visible()
+    expect(page.get_by_label("Metric")).to_have_value("validation_loss")
+
+
 def test_as_many_jobs_as_are_ticked_are_compared(page: Page, service: RunningService, trained: str) -> None:
     listed(page, copies(service.job(trained), range(1, 10)))
     page.reload()
