@@ -137,3 +137,34 @@ def test_a_digit_is_drawn_with_the_mouse(page: Page, digits: str) -> None:
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.8, steps=30)
     page.mouse.up()
     expect(prediction(page).locator(".value")).to_have_text("1")
+
+
+def images(page: Page, pixel: float, highest: float) -> None:
+    """The example rows have one image then, with two pixels that are not 0."""
+    image = [[0.0] * 28 for _ in range(28)]
+    image[0][0], image[27][27] = pixel, highest
+    page.route(re.compile("/preview"), lambda route: route.fulfill(json={"rows": [{"image": image, "digit": "1"}]}))
+
+
+def test_an_image_is_drawn_with_the_ink_of_the_examples(page: Page, digits: str) -> None:
+    images(page, pixel=0.5, highest=1)
+    page.goto(f"/#/jobs/{digits}/try")
+    pad = page.get_by_role("application", name="draw")
+    expect(pad).to_be_visible()
+    grey = "pad => [...pad.getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, at) => at % 4 === 0)"
+    seen = pad.locator("canvas").evaluate(grey)
+    assert (seen[0], seen[1], seen[-1]) == (128, 255, 0)
+    pad.press("ArrowRight")
+    with page.expect_request(re.compile("/predict")) as request:
+        pad.press("Space")
+    drawn = request.value.post_data_json["rows"][0]["image"]
+    assert drawn[0][1] == max(max(line) for line in drawn) == 1
+    assert 0 < drawn[0][2] < 1
+    expect(page.get_by_role("status").filter(has_text="row 1, column 2: ink 1")).to_have_count(1)
+
+
+def test_what_has_negative_values_is_no_drawing(page: Page, digits: str) -> None:
+    images(page, pixel=-0.5, highest=1)
+    page.goto(f"/#/jobs/{digits}/try")
+    expect(page.get_by_label("image")).to_have_value(re.compile(r"^\[\[-0\.5,0,"))
+    expect(page.get_by_role("application")).to_have_count(0)
