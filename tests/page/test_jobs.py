@@ -472,6 +472,26 @@ def test_a_quality_that_did_not_come_can_be_asked_for_again(page: Page, trained:
     expect(page.get_by_role("main")).to_contain_text("residuals")
 
 
+def test_a_model_of_many_classes_tells_its_accuracy_and_why_nothing_is_drawn(
+    page: Page, service: RunningService, classified: str
+) -> None:
+    told = {"task": "classification", "rows": 180, "of_rows": 180, "classes": [f"c{number}" for number in range(60)]}
+    page.route("**/evaluation", lambda route: route.fulfill(json=told))
+    page.goto(f"/#/jobs/{classified}/quality")
+    accuracy = service.job(classified)["metrics"]["validation_accuracy"]
+    expect(page.get_by_role("heading", name="Too many classes to draw")).to_be_visible()
+    expect(page.get_by_text("60 classes")).to_contain_text(f"{100 * accuracy:.2f} %")
+
+
+def test_curves_that_are_left_out_are_told_with_the_reason(page: Page, classified: str) -> None:
+    told = {"task": "classification", "rows": 9, "of_rows": 9, "classes": ["no", "yes"], "confusion": [[9, 0], [0, 0]]}
+    page.route("**/evaluation", lambda route: route.fulfill(json=told))
+    page.goto(f"/#/jobs/{classified}/quality")
+    expect(
+        page.get_by_text("No curves of yes: they need validation rows of a class, and rows of others.")
+    ).to_be_visible()
+
+
 def test_jobs_are_compared_curve_by_curve_and_field_by_field(page: Page, service: RunningService, trained: str) -> None:
     spec = {"dataset": "wine", "target": "quality", "layers": [{"type": "dense", "units": 16}], "epochs": 5}
     service.trained(**spec, name="another wine", validation={"fraction": 0.2})
