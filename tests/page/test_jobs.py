@@ -119,6 +119,13 @@ def test_what_is_typed_is_what_is_sent(page: Page) -> None:
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
 
 
+def test_new_job_begins_anew_where_a_clone_was_begun(page: Page, trained: str) -> None:
+    page.goto(f"/#/new?from={trained}")
+    expect(page.get_by_label("epochs", exact=True)).to_have_value("5")
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="New job").click()
+    expect(page.get_by_label("epochs", exact=True)).to_have_value("20")
+
+
 def test_copying_the_form_as_curl_submits_nothing(page: Page, service: RunningService) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto("/#/new?dataset=wine")
@@ -694,3 +701,12 @@ def test_an_address_of_nothing_says_so(page: Page) -> None:
     page.get_by_text("There is no such job").wait_for()
     page.goto("/#/nothing")
     page.get_by_text("There is nothing at this address").wait_for()
+
+
+def test_the_title_of_the_window_is_of_what_one_looks_at(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    expect(page).to_have_title("a wine · succeeded · Chainrule")
+    page.get_by_role("link", name="Quality").click()
+    expect(page).to_have_title("a wine · succeeded · Chainrule")
+    page.goto("/#/jobs/job_gone")
+    expect(page).to_have_title("job_gone · Jobs · Chainrule")

@@ -58,3 +58,12 @@ def test_a_file_is_chosen_and_uploaded_by_keyboard(page: Page, tmp_path: Path) -
     tab_to(page, page.get_by_role("button", name="Upload"))
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="by-keyboard").wait_for()
+
+
+def test_a_part_of_a_job_that_is_opened_keeps_the_focus(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    history = page.get_by_role("link", name="History")
+    tab_to(page, history)
+    page.keyboard.press("Enter")
+    expect(history).to_have_attribute("aria-current", "page")
+    expect(history).to_be_focused()
