@@ -148,6 +148,10 @@ def test_what_the_browser_does_not_copy_is_shown_selected(page: Page, trained: s
     assert shown.evaluate("box => box.selectionEnd - box.selectionStart") > 100
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Copy as curl").click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Copy as curl")).to_be_focused()
 
 
 def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(page: Page) -> None:

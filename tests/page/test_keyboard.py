@@ -60,6 +60,18 @@ def test_a_file_is_chosen_and_uploaded_by_keyboard(page: Page, tmp_path: Path) -
     page.get_by_role("heading", name="by-keyboard").wait_for()
 
 
+def test_a_dialog_that_is_closed_gives_the_focus_back(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    delete = page.get_by_role("button", name="Delete")
+    tab_to(page, delete)
+    page.keyboard.press("Enter")
+    leave = page.get_by_role("dialog").get_by_role("button", name="Leave it")
+    tab_to(page, leave)
+    page.keyboard.press("Enter")
+    expect(leave).to_have_count(0)
+    expect(delete).to_be_focused()
+
+
 def test_a_part_of_a_job_that_is_opened_keeps_the_focus(page: Page, trained: str) -> None:
     page.goto(f"/#/jobs/{trained}")
     history = page.get_by_role("link", name="History")
