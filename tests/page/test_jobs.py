@@ -119,6 +119,16 @@ def test_what_is_typed_is_what_is_sent(page: Page) -> None:
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
 
 
+def test_a_layers_button_to_remove_it_is_on_its_card(page: Page) -> None:
+    page.goto("/#/new")
+    button = page.get_by_role("button", name="Remove layer 1")
+    corners = """button => [button, button.closest("li")].map((each) => each.getBoundingClientRect()).map(
+        (box) => [box.right, box.top])"""
+    (right, top), (card_right, card_top) = button.evaluate(corners)
+    assert 0 < card_right - right < 20
+    assert 0 < top - card_top < 20
+
+
 def test_new_job_begins_anew_where_a_clone_was_begun(page: Page, trained: str) -> None:
     page.goto(f"/#/new?from={trained}")
     expect(page.get_by_label("epochs", exact=True)).to_have_value("5")
