@@ -98,6 +98,22 @@ def test_a_step_down_is_taken_by_the_rate_and_makes_the_loss_smaller(page: Page)
     assert float(page.get_by_label("Value of w7").input_value()) == pytest.approx(2 + 154 * 0.0001)
 
 
+def test_steps_are_counted_from_where_somebody_last_changed_a_weight(page: Page) -> None:
+    page.goto("/#/learn")
+    page.get_by_label("rate", exact=True).fill("0.00001")
+    take = page.get_by_role("button", name="Take the step")
+    take.evaluate("button => { for (let step = 0; step < 201; step++) button.click(); }")
+    taken = page.get_by_role("region", name="Change it").get_by_role("status")
+    expect(taken).to_have_text(re.compile(r"^201 steps: the loss went from 260\.0 to "))
+    page.get_by_label("Value of w7").fill("10")
+    expect(taken).to_have_count(0)
+    take.click()
+    expect(taken).to_have_text(re.compile(r"^1 step: the loss went from [\d,]+ to [\d,]+\.\s*$"))
+    page.get_by_label("rate", exact=True).fill("1")
+    take.click()
+    expect(taken).to_have_text(re.compile(r"^2 steps: .*It grows: the rate is too large\."))
+
+
 def test_the_drawn_network_says_what_joins_what(page: Page) -> None:
     page.goto("/#/learn")
     expect(network(page).get_by_role("button", name="w7 = 2, weight from u1 to o1", exact=True)).to_have_text("w7 = 2")
