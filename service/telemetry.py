@@ -19,7 +19,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
 from service.clock import now, seconds_between
@@ -109,9 +109,13 @@ class Telemetry:
         self._registry.register(_Looked(look))
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """All of it, and its media type: Prometheus's text format 0.0.4, or what `accept` asks for."""
-        encode, media_type = choose_encoder(accept)
-        return encode(self._registry), media_type
+        """All of it, and its media type: what `accept` asks for, or Prometheus's text format 0.0.4, also where it asks
+        for what is no version."""
+        try:
+            encode, media_type = choose_encoder(accept.replace('"', ""))  # which a version may be quoted by
+            return encode(self._registry), media_type
+        except TypeError:  # a version with letters in it cannot be compared
+            return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     # ------------------------------------------------------------ what is told
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

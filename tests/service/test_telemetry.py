@@ -112,6 +112,23 @@ def test_openmetrics_is_spoken_where_it_is_asked_for(trained: Service) -> None:
     assert {"chainrule_jobs", "chainrule_http_requests", "chainrule_step_duration_seconds"} <= names
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("application/openmetrics-text; version=abc", "text/plain; version=0.0.4"),
+        ("text/plain; version=x", "text/plain; version=0.0.4"),
+        ('application/openmetrics-text; version="1.0.0"', "application/openmetrics-text; version=1.0.0"),
+    ],
+)
+def test_a_version_may_be_quoted_and_one_that_is_none_gets_the_old_format(
+    trained: Service, accept: str, media_type: str
+) -> None:
+    answer = trained.http.get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith(media_type)
+    assert "chainrule_jobs" in answer.text
+
+
 def test_the_dashboard_and_the_alerts_ask_for_what_is_told(trained: Service) -> None:
     samples = scrape(trained).samples
     labels = {name: {label for each, pairs in samples if each == name for label, _ in pairs} for name, _ in samples}
