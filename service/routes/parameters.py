@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
+TENANT = re.compile(r"[a-z0-9-]{1,63}")
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 JOB_ID = re.compile(f"job_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
@@ -54,13 +55,13 @@ async def _control(request: Request) -> ControlPlane:
     return control
 
 
-def in_path(what: str, example: str, pattern: re.Pattern[str]) -> Any:
-    """An id in an address, as the document tells of it; `known_as` checks it."""
-    return Path(description=f"The {what}'s id.", examples=[example], json_schema_extra=like(pattern.pattern))
+def in_path(what: str, example: str, pattern: re.Pattern[str], called: str = "id") -> Any:
+    """An id in an address, or a name, as the document tells of it; `known_as` checks it."""
+    return Path(description=f"The {what}'s {called}.", examples=[example], json_schema_extra=like(pattern.pattern))
 
 
 def known_as(what: str, pattern: re.Pattern[str], value: str) -> str:
-    """An id that there may be. Raises NotFound."""
+    """An id, or a name, that there may be. Raises NotFound."""
     if not pattern.fullmatch(value):
         raise NotFound(f"there is no {what} {ascii(value[:100])[1:-1]}")
     return value
@@ -74,9 +75,14 @@ async def _key_id(key_id: Annotated[str, in_path("key", "key_ab12cd34", KEY_ID)]
     return known_as("key", KEY_ID, key_id)
 
 
+async def _tenant_name(tenant: Annotated[str, in_path("tenant", "risk", TENANT, "name")]) -> str:
+    return known_as("tenant", TENANT, tenant)
+
+
 Control = Annotated[ControlPlane, Depends(_control)]
 JobId = Annotated[str, Depends(_job_id)]
 KeyId = Annotated[str, Depends(_key_id)]
+TenantName = Annotated[str, Depends(_tenant_name)]
 
 
 async def turn_of(who: Reader, control: Control) -> AsyncIterator[None]:
@@ -97,7 +103,6 @@ TURN = Depends(turn_of, scope="function")
 may be taken slowly."""
 TURN_TO_SEARCH = Depends(turn_to_search, scope="function")
 """Of a list that may be searched."""
-TenantName = Annotated[str, Path(description="The tenant's name.", examples=["risk"])]
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])
 ]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from examples.postgresql import PostgreSQL
 from support.problems import errors_of
-from support.service_in_process import SPEC, WITHIN_S, Service
+from support.service_in_process import SPEC, WITHIN_S, Service, Start
 
 ROOT = Path(__file__).resolve().parents[2]
 JSON = {"Content-Type": "application/json"}
@@ -82,6 +83,29 @@ def test_text_is_stored_as_it_is(service: Service) -> None:
         assert (answer.json()["name"], answer.json()["labels"]["label"]) == (name, name)
         assert answer.headers["content-type"] == "application/json"
         service.act(job_id, "cancel")
+
+
+def test_a_nul_in_any_part_of_an_address_is_refused(start: Start, request: pytest.FixtureRequest) -> None:
+    """PostgreSQL, which takes none in a text, must not be asked for one."""
+    postgresql: PostgreSQL = request.getfixturevalue("postgresql")
+    service = start(database_url=postgresql.new_database(like=request.getfixturevalue("migrated_url")))
+    tried = 0
+    for path, operations in service.http.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items():
+            places = {(each["in"], each["name"]): each for each in operation.get("parameters", [])}
+            for where, name in places:
+                if where == "header":  # HTTP has no NUL there
+                    continue
+                address = path
+                for (_, other), parameter in places.items():
+                    there = "a%00b" if other == name else str(parameter.get("examples", [""])[0])
+                    address = address.replace(f"{{{other}}}", there)
+                query = {name: "a\0b"} if where == "query" else {}
+                body = {"json": {}} if "requestBody" in operation else {}
+                answer = service.http.request(method, address, params=query, **body)
+                assert answer.status_code in (404, 409, 415, 422), (method, address, query, answer.text)
+                tried += 1
+    assert tried > 60
 
 
 # ---------------------------------------------------------------- uploads
