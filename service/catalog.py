@@ -129,19 +129,19 @@ class Catalog:
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
-    def delete(self, tenant: str, id_or_name: str) -> str:
-        """Takes a data set off the list and returns its id. Raises NotFound, or Conflict while a job needs it."""
+    def delete(self, tenant: str, dataset_id: str) -> None:
+        """Takes a data set off the list. Raises NotFound, or Conflict while a job needs it."""
         with self._changing(), self._database.writing() as connection:
-            found = _find(connection, tenant, id_or_name, ID_ONLY)
-            connection.execute(sa.delete(datasets).where(datasets.c.number == found.number))
+            ours = datasets.c.tenant == tenant, datasets.c.id == dataset_id
+            if not connection.execute(sa.delete(datasets).where(*ours)).rowcount:
+                raise _not_found(dataset_id)
             # After the row is locked: whoever submits a job on it now waits for us, and then finds it gone.
-            uses = sa.or_(jobs.c.dataset_id == found.id, jobs.c.validation_dataset_id == found.id)
+            uses = sa.or_(jobs.c.dataset_id == dataset_id, jobs.c.validation_dataset_id == dataset_id)
             user = connection.execute(
                 sa.select(jobs.c.id, jobs.c.state).where(uses, jobs.c.state.not_in(ENDED))
             ).first()
             if user is not None:
-                raise Conflict(f"data set {found.id} is used by {user.id}, which is {user.state}; cancel that first")
-        return str(found.id)
+                raise Conflict(f"data set {dataset_id} is used by {user.id}, which is {user.state}; cancel that first")
 
     def tables_of(self, tenant: str, *ids_or_names: str) -> Sequence[TableFile | None]:
         """The tables of data sets by their ids, or of the newest versions of names; None for what is not there.
@@ -206,8 +206,12 @@ def _memory_of(table: TableFile) -> int:
 def _find(connection: Connection, tenant: str, id_or_name: str, queries: "_Queries") -> DatasetRow:
     found = _found(connection, tenant, id_or_name, queries)
     if found is None:
-        raise NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
+        raise _not_found(id_or_name)
     return found
+
+
+def _not_found(id_or_name: str) -> NotFound:
+    return NotFound(f"there is no data set {ascii(id_or_name[:100])[1:-1]}")
 
 
 class _Queries(NamedTuple):

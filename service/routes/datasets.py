@@ -20,7 +20,7 @@ from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
 from service.openapi import binary_body, errors
 from service.reports import finite
-from service.routes.parameters import TURN, Control, Cursor, DatasetKey, Limit, like
+from service.routes.parameters import TURN, Control, Cursor, DatasetId, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
 from shared.errors import InvalidInput, TooLarge, UnsupportedMedia
@@ -267,9 +267,8 @@ def get_histograms(
 
 
 @router.delete("/{dataset}", status_code=204, responses=errors(404, 409, 422, 503))
-def delete_dataset(dataset: DatasetKey, who: Submitter, control: Control) -> None:
-    """Remove a data set and its file."""
-    dataset_id = control.catalog.find(who.tenant, dataset).id
+def delete_dataset(dataset_id: DatasetId, who: Submitter, control: Control) -> None:
+    """Remove a data set, named by its id, and its file."""  # by its name, a repetition would remove an older version
     with control.folder.in_doubt(dataset_id):
         control.catalog.delete(who.tenant, dataset_id)
         control.folder.remove_dataset(dataset_id)

@@ -23,6 +23,7 @@ __all__ = [
     "ULID",
     "Control",
     "Cursor",
+    "DatasetId",
     "DatasetKey",
     "JobId",
     "KeyId",
@@ -39,7 +40,7 @@ __all__ = [
 KEY_ID = re.compile(r"key_[0-9a-z]{8}")
 TENANT = re.compile(r"[a-z0-9-]{1,63}")
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
-JOB_ID = re.compile(f"job_{ULID}")
+JOB_ID, DATASET_ID = re.compile(f"job_{ULID}"), re.compile(f"ds_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
 SEARCHED = frozenset({"name", "owner", "parameters_sha256"})  # of jobs: all of the tenant's are looked through for them
 
@@ -71,6 +72,13 @@ async def _job_id(job_id: Annotated[str, in_path("job", "job_01K9T4Z3N7J5W8QH2M6
     return known_as("job", JOB_ID, job_id)
 
 
+async def _dataset_id(dataset: Annotated[str, in_path("data set", "ds_01K9T4Z3N7J5W8QH2M6RVYBXCD", DATASET_ID)]) -> str:
+    if not DATASET_ID.fullmatch(dataset):
+        said = ascii(dataset[:100])[1:-1]
+        raise NotFound(f"there is no data set with the id {said}: it is asked for by its id, ds_…, never by its name")
+    return dataset
+
+
 async def _key_id(key_id: Annotated[str, in_path("key", "key_ab12cd34", KEY_ID)]) -> str:
     return known_as("key", KEY_ID, key_id)
 
@@ -81,6 +89,7 @@ async def _tenant_name(tenant: Annotated[str, in_path("tenant", "risk", TENANT, 
 
 Control = Annotated[ControlPlane, Depends(_control)]
 JobId = Annotated[str, Depends(_job_id)]
+DatasetId = Annotated[str, Depends(_dataset_id)]
 KeyId = Annotated[str, Depends(_key_id)]
 TenantName = Annotated[str, Depends(_tenant_name)]
 

@@ -194,8 +194,11 @@ def test_a_submit_that_came_nowhere_tells_no_key(service: FakeService, client: C
     assert absent.value.idempotency_key is None
 
 
-def test_a_removal_whose_answer_is_lost_is_one_and_that_of_nothing_is_not(service: FakeService) -> None:
-    service.datasets["adult"] = {"id": "ds_01", "name": "adult"}
+def test_a_removal_whose_answer_is_lost_is_one_and_that_of_nothing_is_not(
+    service: FakeService, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "adult.csv").write_bytes(CSV)
+    client.add_dataset(tmp_path / "adult.csv")
     service.add_job(SPEC, "succeeded")
 
     def losing(request: httpx.Request) -> httpx.Response:
@@ -204,12 +207,13 @@ def test_a_removal_whose_answer_is_lost_is_one_and_that_of_nothing_is_not(servic
             raise httpx.ReadError("reset")
         return answer
 
-    with Client("http://service", transport=httpx.MockTransport(losing), sleep=lambda _: None) as client:
-        client.delete_job("job_01")
-        client.delete_dataset("adult")
+    with Client("http://service", transport=httpx.MockTransport(losing), sleep=lambda _: None) as losing_client:
+        losing_client.delete_job("job_01")
+        losing_client.delete_dataset("adult")
+        assert [request.url.path for request in service.requests[-2:]] == ["/v1/datasets/ds_01"] * 2, "by its id"
         assert (service.jobs, service.datasets) == ({}, {})
         with pytest.raises(NotFound):
-            client.delete_job("job_01")
+            losing_client.delete_job("job_01")
 
 
 def test_an_upload_is_not_repeated(service: FakeService, client: Client, tmp_path: Path) -> None:

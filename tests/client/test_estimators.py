@@ -77,7 +77,7 @@ def test_a_fit_that_is_refused_leaves_no_data_set(service: FakeService) -> None:
 
     with pytest.raises(Exception, match="the queue is full"):
         fit(service, handle)
-    assert [request.method for request in service.requests] == ["POST", "GET", "DELETE"]
+    assert [request.method for request in service.requests] == ["POST", "GET", "GET", "DELETE"]
     assert service.datasets == {}
 
 

@@ -86,6 +86,19 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_job_that_has_not_ended_use
     assert service.left() == []
 
 
+def test_a_name_removes_nothing_so_that_a_repeated_removal_takes_no_older_version(service: Service) -> None:
+    older = service.http.get("/v1/datasets/numbers").json()
+    newer = service.upload(content=CSV + b"41,1,odd,124\n")
+    refused = service.http.delete("/v1/datasets/numbers")
+    errors_of(refused, 404)
+    assert "by its id" in refused.json()["detail"]
+    named_as_an_id = service.upload(name=f"ds_{'0' * 26}")
+    errors_of(service.http.delete(f"/v1/datasets/{named_as_an_id['name']}"), 404)
+    answers = [service.http.delete(f"/v1/datasets/{newer['id']}").status_code for _ in range(2)]
+    assert answers == [204, 404]
+    assert service.http.get("/v1/datasets/numbers").json() == older
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "query", "status"),
     [
@@ -211,12 +224,13 @@ def test_nothing_is_left_once_a_service_starts_after_one_that_was_killed_between
     dataset, job_id = service.upload(), service.submit()["id"]
     service.cluster.next_job().end("cancelled")
     service.until(job_id, "cancelled")
-    strange = service.control.folder.datasets / "ds_of_another_database"
+    folder = service.control.folder
+    strange = folder.datasets / "ds_of_another_database"
     strange.mkdir()
     part, method, act = {
         "listing": (service.control.catalog, "add", lambda: service.upload("more")),
-        "removing a data set": (service.control.folder, "remove_dataset", lambda: delete("datasets/numbers")),
-        "removing a job": (service.control.folder, "remove_job", lambda: delete(f"jobs/{job_id}")),
+        "removing a data set": (folder, "remove_dataset", lambda: delete(f"datasets/{dataset['id']}")),
+        "removing a job": (folder, "remove_job", lambda: delete(f"jobs/{job_id}")),
     }[killed_at]
 
     def delete(address: str) -> None:
@@ -228,10 +242,9 @@ def test_nothing_is_left_once_a_service_starts_after_one_that_was_killed_between
     with monkeypatch.context() as patch:
         patch.setattr(part, method, killed)
         if killed_at == "listing":
-            patch.setattr(service.control.folder, "remove_dataset", lambda _: None)
+            patch.setattr(folder, "remove_dataset", lambda _: None)
         with pytest.raises(AssertionError):
             act()
-    folder = service.control.folder
     assert len(service.left()) + len(list(folder.jobs.iterdir())) == (4 if killed_at == "listing" else 3)
     again = start()
     there = {item["id"] for item in again.http.get("/v1/datasets").json()["items"]}

@@ -149,7 +149,7 @@ class FakeService:
 
     def delete_dataset(self, request: httpx.Request, which: str) -> httpx.Response:
         dataset = self._dataset(which)
-        if dataset is None:
+        if dataset is None or dataset["id"] != which:
             return problem(404, "Not Found", f"there is no data set {which}")
         users = [job["id"] for job in self.jobs.values() if job["state"] in ("queued", "running", "paused")]
         if users:

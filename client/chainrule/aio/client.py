@@ -1,6 +1,7 @@
 """A client of the REST API: one method for each thing that the service can do, and `train` for the usual."""
 
 import math
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient"]
 
+DATASET_ID = re.compile("ds_[0-9A-HJKMNP-TV-Z]{26}")
 PREDICT_BODY_BYTES = 8 << 20  # the service takes 32 MiB of rows; what a line that breaks has sent again is less
 PREDICT_ROWS = 1_000  # it takes 10,000; of a large model, these are computed well within the time for an answer
 PREDICT_NUMBERS = 1_000_000  # probabilities, or numbers of several targets: as many as it tells at once …
@@ -131,8 +133,12 @@ class AsyncClient(AsyncConnection):
         path = f"/v1/datasets/{segment(id_or_name)}/histograms"
         return await self.page(path, Histogram.of, {"limit": limit, "cursor": cursor})
 
-    async def delete_dataset(self, dataset_id: str) -> None:
-        """Removes a data set. Raises Conflict while a job that has not ended uses it."""
+    async def delete_dataset(self, id_or_name: str) -> None:
+        """Removes a data set; a name removes its newest version. Raises Conflict while a job that has not ended uses
+        it."""
+        dataset_id = id_or_name
+        if not DATASET_ID.fullmatch(id_or_name):  # sent twice, a name would mean the version before
+            dataset_id = (await self.dataset(id_or_name)).id
         await self._repeatable("DELETE", f"/v1/datasets/{segment(dataset_id)}")
 
     # ------------------------------------------------------------------ jobs
