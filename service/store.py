@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, exc
 
 from service.batches import Batches
 from service.clock import later, now
-from service.database import Database, events, job_labels, jobs, tenants
+from service.database import Database, events, idempotency_keys, job_labels, jobs, tenants
 from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
 from service.owner import NOBODY, Owner
@@ -111,6 +111,11 @@ class Store:
         """The job that this request made before. Raises InvalidInput when the key came with another request."""
         with self._database.reading() as connection:
             return job_of_key(connection, tenant, idempotency_key, request_sha256)
+
+    def knows(self, tenant: str, idempotency_key: str) -> bool:
+        """Whether a job was made with that key, by whatever request."""
+        with self._database.reading() as connection:
+            return connection.scalar(KNOWN, {"of_tenant": tenant, "sent": idempotency_key}) is not None
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Removes an ended job and its events. Raises NotFound, or Conflict while it has not ended."""
@@ -383,6 +388,9 @@ class Told:
 # Made once, as to make a statement takes longer than to have it answered.
 ONE = sa.select(jobs).where(jobs.c.id == sa.bindparam("wanted"))
 OF_TENANT = ONE.where(jobs.c.tenant == sa.bindparam("of_tenant"))
+KNOWN = sa.select(idempotency_keys.c.job_number).where(
+    idempotency_keys.c.tenant == sa.bindparam("of_tenant"), idempotency_keys.c.key == sa.bindparam("sent")
+)
 PLACE_OF: sa.Select[Any] = OF_TENANT.with_only_columns(jobs.c.number, jobs.c.state)
 
 

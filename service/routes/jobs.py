@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -80,16 +81,15 @@ async def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job; a dry run needs the scope `read` only."""
+    _check_key(idempotency_key)
     if dry_run:
         async with control.concurrency.of(who.tenant):
-            data = await read_json(request)
-            _check_key(idempotency_key)
-            return await run_in_threadpool(_dry_run, control, who, data)
-    refused = await too_fast(control, who, idempotency_key)
-    data = await read_json(request)
+            return await run_in_threadpool(_dry_run, control, who, await read_json(request))
     who.check(Scope.SUBMIT)
-    _check_key(idempotency_key)
-    new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
+    refused = await too_fast(control, who, idempotency_key)
+    async with nullcontext() if refused is None else control.concurrency.of(who.tenant):
+        data = await read_json(request)
+        new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
     job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
     request.state.job_id = job.id  # for the log: no other line says which request made which job
     if not is_new and refused is None:

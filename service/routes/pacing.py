@@ -7,7 +7,7 @@ from fastapi import Header, Query
 from fastapi.concurrency import run_in_threadpool
 
 from service.control import ControlPlane
-from service.keys import Principal, Scope
+from service.keys import Principal
 from service.routes.parameters import like
 from shared.errors import TooManyRequests
 
@@ -25,10 +25,8 @@ IdempotencyKey = Annotated[
 
 
 async def too_fast(control: ControlPlane, who: Principal, idempotency_key: str | None) -> TooManyRequests | None:
-    """Counts a submit, before its body is read. What it is to be refused with if no earlier one has made its job;
-    raised at once where that cannot be."""
-    if Scope.SUBMIT not in who.scope.implied:
-        return None
+    """Counts a submit, before its body is read. What it is to be refused with unless an earlier one, just like it, has
+    made its job; raised at once where there is none with its key."""
     tenants = control.tenants
     quotas = tenants.remembered()
     if quotas is None:
@@ -37,7 +35,9 @@ async def too_fast(control: ControlPlane, who: Principal, idempotency_key: str |
     try:
         control.pace.let_through(who.tenant, who.key_id, per_minute)
     except TooManyRequests as refused:
-        if idempotency_key is None or not KEY.fullmatch(idempotency_key):
+        if idempotency_key is None:
+            raise
+        if not await run_in_threadpool(control.store.knows, who.tenant, idempotency_key):
             raise
         return refused
     return None

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.concurrency import ConcurrencyLimit
 from service.credentials import NewKeyRow
 from service.keys import Scope
 from service.quota import plan_bytes
@@ -193,6 +194,47 @@ def test_an_idempotency_key_frees_of_the_pace_only_where_its_job_is_there(tenant
     assert tenant.http.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert [tenant.submit("once", epochs=-1).status_code for _ in range(3)] == [422, 429, 429]
     assert tenant.submit("once").status_code == 429
+
+
+def answer_to_head(service: Service, authorization: str, key: str) -> bytes:
+    """The first line of what is answered to a submit of which no body has come."""
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\nIdempotency-Key: {key}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection((service.http.base_url.host, service.http.base_url.port or 80)) as client:
+        client.settimeout(WITHIN_S / 4)  # a body that does not come is waited for in vain for 15 s
+        client.sendall(head.encode())
+        return client.recv(1 << 16).partition(b"\r\n")[0]
+
+
+def test_a_submit_that_comes_too_fast_is_refused_before_its_body_unless_its_key_is_known(
+    service: Service, tenant: Member
+) -> None:
+    tenant.limit(submits_per_minute=1)
+    assert tenant.submit("once").status_code == 202
+    assert answer_to_head(service, tenant.authorization, "another").startswith(b"HTTP/1.1 429 ")
+    assert tenant.submit("once").status_code == 200
+    assert tenant.submit("another", epochs=-1).status_code == 429
+    assert tenant.submit("once", epochs=-1).status_code == 429, "it is no repetition"
+
+
+def test_a_repetition_that_the_pace_would_refuse_takes_a_turn_of_its_tenant(service: Service, tenant: Member) -> None:
+    tenant.limit(submits_per_minute=1)
+    usual = service.control.concurrency
+    assert tenant.submit("once").status_code == 202
+    try:
+        service.control.concurrency = ConcurrencyLimit(at_once=0, may_wait=0)
+        refused = tenant.submit("once")
+    finally:
+        service.control.concurrency = usual
+    assert refused.status_code == 429
+    assert "wait already" in refused.json()["detail"]
+
+
+def test_a_key_that_may_not_submit_is_told_so_before_its_body(service: Service, tenant: Member) -> None:
+    _, key = service.control.credentials.add_key(NewKeyRow("a reader's", Scope.READ, tenant.name))
+    assert answer_to_head(service, f"Bearer {key}", "once").startswith(b"HTTP/1.1 403 ")
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "text/plain"}
+    assert tenant.http.post("/v1/jobs", content=b"{", headers=headers).status_code == 403
 
 
 def test_more_jobs_than_may_wait_are_refused(tenant: Member) -> None:
