@@ -25,9 +25,9 @@ from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, 
 from service.owner import NOBODY, Owner
 from service.patience import Patience
 from service.queue import Queue
-from service.submission import Added, NewJob, add_all, by_idempotency_key, job_of_key
+from service.submission import Added, NewJob, Refusal, add_all, by_idempotency_key, job_of_key
 from service.webhooks.outbox import announce
-from shared.errors import Conflict, InvalidInput, NotFound
+from shared.errors import Conflict, NotFound
 
 __all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
 
@@ -78,7 +78,7 @@ class Store:
         """Queues a job; returns it, and whether it is new: with an idempotency key seen before it is the job of then.
 
         Jobs that come at the same time are committed together. Raises InvalidInput when that key came with another
-        request, or a data set has been deleted meanwhile.
+        request, or a data set has been deleted meanwhile; Conflict where its tenant has no room for it.
         """
         return await asyncio.wrap_future(self._submitted.add_soon(new))
 
@@ -86,15 +86,15 @@ class Store:
         """The same for who may wait."""
         return self._submitted.add(new)
 
-    def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
+    def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | Refusal]:
         outcomes = self._added(batch)
         for new, outcome in zip(batch, outcomes, strict=True):
-            if not isinstance(outcome, InvalidInput) and outcome[1]:
+            if not isinstance(outcome, Refusal) and outcome[1]:
                 self._on_move(None, JobState.QUEUED)
                 self._on_event(new.id)
         return outcomes
 
-    def _added(self, batch: Sequence[NewJob]) -> Sequence[Added | InvalidInput]:
+    def _added(self, batch: Sequence[NewJob]) -> Sequence[Added | Refusal]:
         try:
             with self._database.writing() as connection:
                 return add_all(connection, batch, self._clock(), self._patience)

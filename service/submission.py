@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,11 +12,12 @@ from service.database import datasets, events, idempotency_keys, job_labels, job
 from service.jobs import MOVES, JobState, state_event
 from service.patience import Patience
 from service.quota import model_bytes, plan_bytes
+from service.tenants import check_room_for_job, stored_before
 from service.webhooks.outbox import announce
-from shared.errors import InvalidInput
+from shared.errors import Conflict, InvalidInput
 from shared.plan import Plan
 
-__all__ = ["Added", "NewJob", "add_all", "by_idempotency_key", "job_of_key"]
+__all__ = ["Added", "NewJob", "Refusal", "add_all", "by_idempotency_key", "job_of_key"]
 
 FIRST_REASON = "waits for its turn to be given CPUs"
 NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
@@ -32,6 +34,7 @@ THERE = (
 JobRow = Row[Any]
 Added = tuple[JobRow, bool]
 """A job, and whether it is new."""
+Refusal = InvalidInput | Conflict
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,28 @@ class NewJob:
     idempotency_key: str | None = None
     request_sha256: str = ""
     submitted_by: str | None = None  # the name of the key that it came with
+    may_store: int | None = None  # by its tenant's quota: bytes
+
+    @cached_property
+    def model_bytes(self) -> int:
+        """What its model will count for."""
+        return model_bytes(self.plan.parameters, self.plan.spec.dtype)
+
+    @cached_property
+    def plan_bytes(self) -> int:
+        """What its plan counts for."""
+        return plan_bytes(self.plan)
 
 
 def add_all(
     connection: Connection, batch: Sequence[NewJob], moment: str, patience: Patience
-) -> Sequence[Added | InvalidInput]:
+) -> Sequence[Added | Refusal]:
     """Inserts those that are new, and tells of each what came of it, or with what it is refused. `moment` is now."""
-    outcomes: dict[str, Added | InvalidInput] = {}
+    outcomes: dict[str, Added | Refusal] = {}
     fresh: list[NewJob] = []
     keys: set[tuple[str, str]] = set()
     missing = _missing_datasets(connection, batch)
+    stored = stored_before(connection, {new.tenant for new in batch if new.may_store is not None})
     for new in batch:
         try:
             known = by_idempotency_key(connection, new)
@@ -64,12 +79,13 @@ def add_all(
                 outcomes[new.id] = known, False
                 continue
             _check_datasets(new, missing)
-        except InvalidInput as error:
+            if new.idempotency_key is not None and (new.tenant, new.idempotency_key) in keys:
+                continue  # of two that came at once with one key, the first one is inserted
+            _take_room(new, stored)
+        except (InvalidInput, Conflict) as error:
             outcomes[new.id] = error
             continue
         if new.idempotency_key is not None:
-            if (new.tenant, new.idempotency_key) in keys:
-                continue  # of two that came at once with one key, the first one is inserted
             keys.add((new.tenant, new.idempotency_key))
         fresh.append(new)
     outcomes |= {job.id: (job, True) for job in _insert(connection, fresh, moment, patience)}
@@ -79,7 +95,7 @@ def add_all(
     return [outcomes[new.id] for new in batch]
 
 
-def _repeated(connection: Connection, new: NewJob) -> Added | InvalidInput:
+def _repeated(connection: Connection, new: NewJob) -> Added | Refusal:
     """The job that the same key has just made."""
     try:
         known = by_idempotency_key(connection, new)
@@ -137,8 +153,8 @@ def _values(new: NewJob, moment: str, wait_until: str | None) -> dict[str, Any]:
         "cpus_min": min(spec.workers.min, spec.shards),
         "cpus_max": min(spec.workers.max, spec.shards),
         "plan": new.plan.model_dump(mode="json"),
-        "model_bytes": model_bytes(new.plan.parameters, spec.dtype),
-        "plan_bytes": plan_bytes(new.plan),
+        "model_bytes": new.model_bytes,
+        "plan_bytes": new.plan_bytes,
         "dataset_id": new.dataset_id,
         "validation_dataset_id": new.validation_dataset_id,
         "dataset_sha256": new.dataset_sha256,
@@ -171,6 +187,15 @@ def _check_datasets(new: NewJob, missing: set[tuple[str, str]]) -> None:
     for path, dataset_id in {"dataset": new.dataset_id, "validation.dataset": new.validation_dataset_id}.items():
         if dataset_id is not None and (new.tenant, dataset_id) in missing:
             raise InvalidInput.of(path, dataset_id, "a data set; this one has just been deleted")
+
+
+def _take_room(new: NewJob, stored: dict[str, int]) -> None:
+    """Counts a job to what its tenant has stored. Raises Conflict where that is more than it may have."""
+    if new.tenant in stored:
+        size_bytes = new.model_bytes + new.plan_bytes
+        if new.may_store is not None:
+            check_room_for_job(size_bytes, stored[new.tenant], new.may_store)
+        stored[new.tenant] += size_bytes
 
 
 # ---------------------------------------------------------------- idempotency keys

@@ -6,7 +6,7 @@ number of jobs that wait, to which it adds those that it takes in itself. So a s
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from service.quota import Quota, Usage
 from service.uploads import Limit, Together, too_large
 from shared.errors import Conflict, InvalidInput, NotFound
 
-__all__ = ["TenantRow", "Tenants"]
+__all__ = ["TenantRow", "Tenants", "check_room_for_job", "stored_before"]
 
 REMEMBERED_S = 1.0
 
@@ -110,15 +110,9 @@ class Tenants:
         if most is not None and priority > most:
             raise InvalidInput.of("priority", priority, f"at most {most:,}, the max_priority of the tenant's quota")
 
-    def check_submit(self, tenant: str, size_bytes: int) -> None:
-        """Raises Conflict where another job of the tenant, or its model and its plan, would be more than it may have;
-        counts the job."""
+    def check_submit(self, tenant: str) -> Quota:
+        """What is in effect for the tenant. Raises Conflict where another job of it may not wait; counts the job."""
         quota = self.quota_of(tenant)
-        if quota.stored_bytes is not None:
-            stored = self.stored_bytes(tenant)
-            if stored + size_bytes > quota.stored_bytes:
-                full = _full(stored, quota.stored_bytes)
-                raise Conflict(f"there is no room for {size_bytes:,} bytes, the job's model and its plan, {full}")
         if quota.queued_jobs is not None:
             with self._lock:
                 queued = self._queued_now(tenant)
@@ -128,6 +122,7 @@ class Tenants:
                         "again when some have started"
                     )
                 self._queued[tenant] = queued + 1, self._queued[tenant][1]
+        return quota
 
     def _queued_now(self, tenant: str) -> int:
         count, known_until = self._queued.get(tenant, (0, float("-inf")))
@@ -163,17 +158,31 @@ class Tenants:
             _check_room(size_bytes, self.stored_bytes(tenant), allowed)
 
     def room_for(self, tenant: str, size_bytes: int) -> Callable[[Connection], None]:
-        """The same check, to be made in the transaction that adds the data set: of those that add to one tenant, each
-        waits there for the one before."""
+        """The same check, to be made in the transaction that adds the data set."""
         allowed = self.quota_of(tenant).stored_bytes
 
         def check(connection: Connection) -> None:
             if allowed is not None:
-                row = sa.select(tenants.c.name).where(tenants.c.name == tenant)
-                connection.execute(row.with_for_update(key_share=True))
-                _check_room(size_bytes, _stored(connection, tenant), allowed)
+                _check_room(size_bytes, stored_before(connection, {tenant})[tenant], allowed)
 
         return check
+
+
+def stored_before(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """Bytes that each of these tenants has stored, for a transaction that adds to them: of those that add to one
+    tenant, each waits here for the one before."""
+    if names:
+        rows = sa.select(tenants.c.name).where(tenants.c.name.in_(names))
+        # In one order for all, so that of two neither waits for the other.
+        connection.execute(rows.order_by(tenants.c.name).with_for_update(key_share=True))
+    return {name: _stored(connection, name) for name in names}
+
+
+def check_room_for_job(size_bytes: int, stored: int, allowed: int) -> None:
+    """Raises Conflict where a job's model and its plan would be more than its tenant may keep."""
+    if stored + size_bytes > allowed:
+        said = f"there is no room for {size_bytes:,} bytes, the job's model and its plan"
+        raise Conflict(f"{said}, {_full(stored, allowed)}")
 
 
 def _stored(connection: Connection, tenant: str) -> int:

@@ -20,7 +20,6 @@ from service.jobs import JobState
 from service.json_body import read_json
 from service.keys import Principal, Scope
 from service.openapi import errors, json_body
-from service.quota import model_bytes, plan_bytes
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
 from service.store import PAGE_BYTES, JobFilter, JobRow
@@ -126,7 +125,7 @@ def _new_job(
     if refused is not None:
         raise refused
     training, validation, plan = _planned(control, who.tenant, spec)
-    control.tenants.check_submit(who.tenant, model_bytes(plan.parameters, spec.dtype) + plan_bytes(plan))
+    quota = control.tenants.check_submit(who.tenant)
     return NewJob(
         id=f"job_{ULID()}",
         tenant=who.tenant,
@@ -137,6 +136,7 @@ def _new_job(
         idempotency_key=idempotency_key,
         request_sha256=sent,
         submitted_by=who.key_name,
+        may_store=quota.stored_bytes,
     )
 
 

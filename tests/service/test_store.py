@@ -360,6 +360,38 @@ def test_of_data_sets_added_at_once_no_more_are_listed_than_there_is_room_for(
     assert tenants.stored_bytes(TENANT) == 20
 
 
+def test_of_jobs_submitted_at_once_no_more_are_taken_than_there_is_room_for(database: Database, store: Store) -> None:
+    tenants = Tenants(database)
+    size = new_job().model_bytes + new_job().plan_bytes
+    new = [replace(new_job(), may_store=tenants.stored_bytes(TENANT) + 3 * size) for _ in range(12)]
+    others = [Store(database) for _ in range(3)]  # of other control planes
+    outcomes = at_once(*[lambda pair=pair: pair[0].add(pair[1]) for pair in zip(others * 4, new, strict=True)])  # type: ignore[misc]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Conflict)]
+    assert (len(refused), len(store.list(TENANT, JobFilter(), None, 20))) == (9, 3), outcomes
+    assert tenants.stored_bytes(TENANT) == new[0].may_store
+
+
+def test_of_jobs_that_come_together_those_are_refused_for_which_there_is_no_room(
+    database: Database, store: Store, catalog: Catalog
+) -> None:
+    catalog.add(dataset("ds_2", tenant="other"))
+    old, _ = store.add(new_job("old"))
+    full = Tenants(database).stored_bytes(TENANT)
+    size = new_job().model_bytes + new_job().plan_bytes
+    batch = [
+        *(replace(new_job(key), may_store=full + size) for key in ("old", None, None, "late", "late")),
+        replace(new_job(dataset_id="ds_2", tenant="other"), may_store=0),
+        new_job(dataset_id="ds_2", tenant="other"),
+    ]
+    with database.writing() as connection:
+        outcomes = add_all(connection, batch, now(), Patience())
+    assert [str(each) if isinstance(each, InvalidInput) else type(each) for each in outcomes] == [
+        *(tuple, tuple, Conflict, Conflict, Conflict, Conflict, tuple)
+    ]
+    assert isinstance(outcomes[0], tuple)
+    assert (outcomes[0][0].id, outcomes[0][1]) == (old.id, False)
+
+
 def test_a_data_set_of_which_only_its_upload_is_known_counts_by_that(database: Database, catalog: Catalog) -> None:
     tenants = Tenants(database)
     catalog.add(replace(dataset("ds_2", sha256="b" * 64), table_bytes=1_000))
