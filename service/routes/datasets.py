@@ -23,7 +23,7 @@ from service.reports import finite
 from service.routes.parameters import TURN, Control, Cursor, DatasetId, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
-from shared.errors import InvalidInput, TooLarge, UnsupportedMedia
+from shared.errors import ChainruleError, InvalidInput, TooLarge, UnsupportedMedia
 from shared.spec import Name
 from shared.table import ColumnType, TableFile
 
@@ -150,17 +150,19 @@ async def _disconnected(request: Request) -> None:
 
 
 def _list(control: ControlPlane, new: NewDataset, made: Path) -> tuple[DatasetRow, bool]:
-    """Lists what was made. The table is moved into place before the row is committed, and taken away again when it is
-    not, so that no data set is ever listed without its file."""
-    is_new = False
+    """Lists what was made. The table is moved into place before the row is committed, and taken away again when it
+    surely is not, so that no data set is ever listed without its file. Where the database is away at the commit, nobody
+    knows; the file stays, in doubt."""
     room = control.tenants.room_for(new.tenant, new.table_bytes)  # others have been uploaded meanwhile
     with control.folder.in_doubt(new.id):
         control.folder.add_dataset(made, new.id)
         try:
             dataset, is_new = control.catalog.add(new, room)
-        finally:
-            if not is_new:
-                control.folder.remove_dataset(new.id)
+        except ChainruleError:
+            control.folder.remove_dataset(new.id)
+            raise
+        if not is_new:
+            control.folder.remove_dataset(new.id)
     return dataset, is_new
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import exc
 
 from service import uploads
 from service.credentials import NewKeyRow
@@ -241,8 +242,6 @@ def test_nothing_is_left_once_a_service_starts_after_one_that_was_killed_between
 
     with monkeypatch.context() as patch:
         patch.setattr(part, method, killed)
-        if killed_at == "listing":
-            patch.setattr(folder, "remove_dataset", lambda _: None)
         with pytest.raises(AssertionError):
             act()
     assert len(service.left()) + len(list(folder.jobs.iterdir())) == (4 if killed_at == "listing" else 3)
@@ -253,6 +252,28 @@ def test_nothing_is_left_once_a_service_starts_after_one_that_was_killed_between
     jobs = [item["id"] for item in again.http.get("/v1/jobs").json()["items"]]
     until(lambda: [path.name for path in folder.jobs.iterdir()] == jobs)
     assert jobs == ([] if killed_at == "removing a job" else [job_id])
+
+
+@pytest.mark.parametrize("breaks", ["before the commit", "after it"])
+def test_where_the_connection_breaks_at_the_commit_a_data_set_that_is_listed_has_its_file(
+    start: Start, monkeypatch: pytest.MonkeyPatch, breaks: str
+) -> None:
+    service = start()
+    add = service.control.catalog.add
+
+    def broken(*arguments: Any) -> None:
+        if breaks == "after it":
+            add(*arguments)
+        raise exc.OperationalError("COMMIT", {}, Exception("the server closed the connection unexpectedly"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.control.catalog, "add", broken)
+        errors_of(service.http.post("/v1/datasets", params={"name": "numbers"}, headers=TYPE, content=CSV), 503)
+    again = service.http.post("/v1/datasets", params={"name": "numbers"}, headers=TYPE, content=CSV)
+    assert again.status_code == (200 if breaks == "after it" else 201)
+    service = start()
+    until(lambda: service.left() == [again.json()["id"]])
+    assert len(service.http.get("/v1/datasets/numbers/preview").json()["rows"]) == 20
 
 
 @pytest.mark.parametrize("what", ["ds_1", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a%00b"])
