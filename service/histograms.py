@@ -19,6 +19,7 @@ MOST_WINDOWS = 16
 MOST_ROWS = 1_000_000
 BARS = 30
 MOST_VALUES = 50
+MOST_WITH_HALVES = 2.0**52  # beyond, there is no float between two whole numbers
 NONE = np.array([0.0, 1.0]), np.zeros(1, np.int64)
 COUNTED = frozenset({"number", "integer", "boolean", "category"})
 
@@ -64,8 +65,8 @@ def _of_column(file: TableFile, column: Column, parts: Sequence[Any], rows: int)
 
 def _bars(values: npt.NDArray[np.float64], column: Column) -> int | npt.NDArray[np.float64]:
     """So many bars; of whole numbers their bounds, so that each bar stands for as many of them."""
-    if column.type != "integer":
-        return BARS
     low, high = values.min(), values.max()
+    if column.type != "integer" or max(-low, high) >= MOST_WITH_HALVES:
+        return BARS
     width = np.ceil((high - low + 1) / BARS)
     return np.asarray(low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1))

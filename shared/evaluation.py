@@ -71,12 +71,24 @@ def _cumulated(scores: Vector, labels: npt.NDArray[np.integer]) -> tuple[Vector,
 
 
 def histogram(values: Vector, bins: int | Vector) -> tuple[Vector, npt.NDArray[np.int64]]:
-    """Edges and counts of so many bins over the whole range, or between the edges given.
+    """Edges and counts of so many bins over the whole range, or between the edges given; all values are finite.
 
-    A single value gets a range of 1 around it.
+    A single value gets a range of 1 around it. There is one bin where floats are too far apart there for as many.
     """
-    counts, edges = np.histogram(values, bins)
-    return edges, counts
+    if not isinstance(bins, int):
+        counts, edges = np.histogram(values, bins)
+        return edges, counts
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(high - low):
+        edges, counts = histogram(values / 2, bins)  # a power of 2, so that nothing is rounded
+        return edges * 2, counts
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    if (np.diff(np.linspace(low, high, bins + 1)) > 0).all():
+        counts, edges = np.histogram(values, bins)
+        return edges, counts
+    edges = np.array([low, high if low < high else np.nextafter(low, 0)])  # towards 0 there is always one more float
+    return np.sort(edges), np.array([len(values)])
 
 
 def spread(length: int, most: int) -> npt.NDArray[np.int64]:

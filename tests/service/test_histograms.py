@@ -45,6 +45,22 @@ def test_whole_numbers_of_a_wide_range_share_bars_evenly(service: Service) -> No
     assert set(np.diff(found["edges"])) == {3.0}
 
 
+def test_numbers_that_lie_too_near_together_or_too_far_apart_have_one_too(service: Service) -> None:
+    far = [-(2**62), 2**62]
+    rows = [f"{0.3 + i * 2**-54!r},{(i - 1) * 1e308!r},1e17,{10**17},{10**17 + i},{far[i % 2]}" for i in range(3)]
+    service.upload("odd", "\n".join(["near,far,large,whole,whole near,whole far", *rows]).encode())
+    found = histograms(service, "odd")
+    assert {name: len(item["counts"]) for name, item in found.items()} == {
+        "near": 1,
+        "far": 30,
+        "large": 1,
+        "whole": 1,
+        "whole near": 1,
+        "whole far": 30,
+    }
+    assert {sum(item["counts"]) for item in found.values()} == {3}
+
+
 def test_frequent_categories_are_named_and_the_others_counted(service: Service) -> None:
     cells = [f"name {i % 60}" if i < 600 else "often" for i in range(700)]
     service.upload("names", b"a,b\n" + b"".join(f"{cell},1\n".encode() for cell in cells), types="a:category")

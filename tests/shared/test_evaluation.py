@@ -65,6 +65,26 @@ def test_scores_against_the_rest_are_finite_where_probabilities_are_0_and_1() ->
     assert against_the_rest(np.array([[900.0, 0.0, 0.0]]))[0] == pytest.approx([900 - math.log(2), -900, -900])
 
 
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [
+        ([0.3, 0.30000000000000004], 1),
+        ([-1e308, 0.0, 1e308], 40),
+        ([-np.finfo(float).max, np.finfo(float).max], 40),
+        ([1e17] * 3, 1),
+        ([-np.finfo(float).max], 1),
+        ([np.finfo(float).max], 1),
+        ([0.0, 5e-324], 1),
+    ],
+)
+def test_a_histogram_of_any_finite_values_has_finite_edges_that_grow(values: list[float], bars: int) -> None:
+    edges, counts = histogram(np.array(values), 40)
+    assert (len(counts), counts.sum()) == (bars, len(values))
+    assert np.isfinite(edges).all()
+    assert (edges[1:] > edges[:-1]).all()
+    assert edges[0] <= min(values) <= max(values) <= edges[-1]
+
+
 def test_a_histogram_counts_every_value() -> None:
     edges, counts = histogram(np.array([3.0, 3.0, 3.0]), 4)
     assert (edges[0], edges[-1], counts.sum()) == (2.5, 3.5, 3)
