@@ -24,6 +24,7 @@ __all__ = ["Model", "Models", "load"]
 MAX_CACHED = 16
 MAX_CACHED_BYTES = 512 << 20
 MAX_NUMBERS = 1_000_000  # that are told at once, each with its name: some 300 MB while an answer is made
+MAX_CHARACTERS = 64 << 20  # of these names, over all rows
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,39 @@ class Model:
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One prediction a row, as JSON data in the target's own units. Raises InvalidInput naming `rows[3].age`, or
-        `rows` where there are more than MAX_NUMBERS probabilities, or numbers of several targets, to tell."""
+        `rows` where there are more than MAX_NUMBERS probabilities, or numbers of several targets, to tell, or more than
+        MAX_CHARACTERS of names."""
         from shared.preprocessing import columns_from_rows
-        from shared.sharding import SLICE_ROWS  # as many rows at once as validation takes
 
-        numbers = len(self.preprocessing.classes or self.preprocessing.targets)
-        if len(rows) * numbers > MAX_NUMBERS:
-            most = f"at most {MAX_NUMBERS // numbers:,} rows at once for a model that tells {numbers:,} numbers of each"
-            raise InvalidInput.of("rows", f"{len(rows):,} rows", most)
+        self._check_length(len(rows))
         columns = columns_from_rows(rows, self.preprocessing)
-        workspace = self.network.workspace(min(SLICE_ROWS, len(rows)), training=False)
+        at_once = min(self.network.slice_rows, len(rows))
+        workspace = self.network.workspace(at_once, training=False)
         predictions: list[dict[str, Any]] = []
-        for first in range(0, len(rows), SLICE_ROWS):
-            part = {name: values[first : first + SLICE_ROWS] for name, values in columns.items()}
+        for first in range(0, len(rows), at_once):
+            part = {name: values[first : first + at_once] for name, values in columns.items()}
             try:
                 predictions += self.preprocessing.decode(self._outputs(part, workspace))
             except InvalidInput as error:
                 raise _shifted(error, first) from None
         return predictions
+
+    def _check_length(self, rows: int) -> None:
+        """Raises InvalidInput where there would be too much to tell of so many rows."""
+        from shared.preprocessing import key_of
+
+        classes = self.preprocessing.classes
+        names = [target.name for target in self.preprocessing.targets] if classes is None else map(key_of, classes)
+        lengths = [len(name) for name in names]
+        most = MAX_NUMBERS // len(lengths)
+        if rows > most:
+            tells = f"tells {len(lengths):,} numbers of each"
+        else:
+            characters = sum(lengths) + max(lengths)  # a row tells each with its number, and one as its value
+            most = max(1, MAX_CHARACTERS // characters)
+            tells = f"tells {characters:,} characters of names with each"
+        if rows > most:
+            raise InvalidInput.of("rows", f"{rows:,} rows", f"at most {most:,} rows at once for a model that {tells}")
 
     def _outputs(self, columns: "Mapping[str, npt.NDArray[Any]]", workspace: Any) -> "npt.NDArray[Any]":
         import numpy as np

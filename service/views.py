@@ -318,7 +318,8 @@ class PredictRequest(BaseModel):
         list[dict[str, Any]], Field(min_length=1, max_length=10_000, examples=[[{"age": 39, "workclass": "Private"}]])
     ]
     """One object a row, with a value for every feature of the model; null where it is missing. For a model of more than
-    100 classes or targets, a million divided by their number at most."""
+    100 classes or targets, a million divided by their number at most; of long names, as many as repeat 64 MiB of
+    them."""
 
 
 class Prediction(View):

@@ -8,9 +8,12 @@ import numpy as np
 from shared.errors import InvalidInput
 from shared.layers import Buffers, DenseLayer, DropoutLayer, Slot, aligned
 from shared.losses import TrainableLoss, loss_and_gradient
+from shared.sharding import SLICE_ROWS
 from shared.spec import CrossEntropyLoss, Dense, Dropout, InitialParameters, Layer
 
 __all__ = ["Network", "Pass", "Slot", "Workspace"]
+
+SLICE_NUMBERS = 16 << 20  # of a layer's output, or of the input, over the rows that are looked at together
 
 
 class Workspace:
@@ -207,6 +210,13 @@ class Network:
             if not abs(number) <= limit:
                 raise InvalidInput.of(field, number, f"numbers within {self.dtype.name}, up to ±{limit:.3g}")
         into[:] = numbers
+
+    @property
+    def slice_rows(self) -> int:
+        """How many rows `forward` should be given at once, where no sum's bits depend on that: as many as validation
+        takes, or fewer where the layers are so wide that these would take gigabytes."""
+        widest = max(self.inputs, *(layer.outputs for layer in self.layers))
+        return max(1, min(SLICE_ROWS, SLICE_NUMBERS // widest))
 
     def workspace(self, rows: int, *, training: bool) -> Workspace:
         """Memory for passes over at most `rows` rows; for `forward` alone when not training."""

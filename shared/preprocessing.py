@@ -185,10 +185,13 @@ def columns_from_rows(rows: Sequence[Mapping[str, Any]], fitted: FittedPreproces
         raise InvalidInput.of("rows", [], "at least one row")
     errors: list[FieldError] = []
     _check_names(rows, fitted, errors)
-    columns = {feature.name: _column(rows, feature, errors) for feature in fitted.features}
+    values = [_values(rows, feature, errors) for feature in fitted.features]
     if errors:
         raise InvalidInput(errors[:MAX_ERRORS])
-    return columns
+    return {
+        feature.name: np.array(each, np.int32 if feature.type == "category" else np.float64)
+        for feature, each in zip(fitted.features, values, strict=True)
+    }
 
 
 def _check_names(rows: Sequence[Mapping[str, Any]], fitted: FittedPreprocessing, errors: list[FieldError]) -> None:
@@ -211,21 +214,20 @@ def _check_names(rows: Sequence[Mapping[str, Any]], fitted: FittedPreprocessing,
             return
 
 
-def _column(rows: Sequence[Mapping[str, Any]], feature: FittedFeature, errors: list[FieldError]) -> npt.NDArray[Any]:
-    """The values of one feature; mistakes are added to `errors`."""
-    shape = (len(rows), feature.width) if feature.type == "tensor" else (len(rows),)
-    values = np.zeros(shape, np.int32 if feature.type == "category" else np.float64)
+def _values(rows: Sequence[Mapping[str, Any]], feature: FittedFeature, errors: list[FieldError]) -> list[Any]:
+    """What the rows have of one feature, of each a number or a tensor's elements; mistakes are added to `errors`."""
+    values: list[Any] = []
     positions = {name: position for position, name in enumerate(feature.categories or ())}
     for index, row in enumerate(rows):
         if feature.name not in row or len(errors) >= MAX_ERRORS:
             continue
         try:
             if feature.type == "category":
-                values[index] = _position(row[feature.name], feature, positions)
+                values.append(_position(row[feature.name], feature, positions))
             elif feature.type == "tensor":
-                values[index] = _elements(row[feature.name], feature)
+                values.append(_elements(row[feature.name], feature))
             else:
-                values[index] = _number(row[feature.name], feature)
+                values.append(_number(row[feature.name], feature))
         except _Mistake as mistake:
             errors.append(FieldError(f"rows[{index}].{feature.name}", row[feature.name], str(mistake)))
     return values

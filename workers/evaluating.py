@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from shared.network import Network
 from shared.preprocessing import FittedPreprocessing
-from shared.sharding import SLICE_ROWS
 from shared.spec import JobSpec
 from shared.table import TableFile
 from workers.encoding import reader
@@ -47,13 +46,13 @@ def evaluate(
     of_rows = file.rows if split is None else file.rows - split.training_rows
     stride = max(1, -(-of_rows // most_rows))
     read = reader(preprocessing, file)
-    workspace = network.workspace(SLICE_ROWS, training=False)
+    workspace = network.workspace(network.slice_rows, training=False)
     outputs, truth, before = [], [], 0
     for window in windows(file.rows, preprocessing.inputs):
         numbers = np.arange(window.stop - window.start) if split is None else np.flatnonzero(split.validates(window))
         kept = numbers[-before % stride :: stride]
         before += len(numbers)
-        for part in _parts(kept):
+        for part in _parts(kept, network.slice_rows):
             columns = read(window, part)
             x = np.empty((len(part), network.inputs), network.dtype)
             preprocessing.encode_features(columns, x)
@@ -64,6 +63,6 @@ def evaluate(
     return Evaluated(np.concatenate(outputs), np.concatenate(truth), of_rows)
 
 
-def _parts(numbers: Array) -> Iterator[Array]:
-    """As many rows at once as validation takes."""
-    return (numbers[start : start + SLICE_ROWS] for start in range(0, len(numbers), SLICE_ROWS))
+def _parts(numbers: Array, rows: int) -> Iterator[Array]:
+    """So many rows at once."""
+    return (numbers[start : start + rows] for start in range(0, len(numbers), rows))

@@ -21,6 +21,9 @@ ARROW_TYPES: dict[ColumnType, Any] = {
 }
 
 
+BATCH_BYTES = 16 << 20  # that are written together, so that who looks at the first rows need not read long texts of all
+
+
 class TableWriter:
     """Takes columns' arrays batch after batch. Nothing is kept in memory but the profile."""
 
@@ -62,7 +65,9 @@ class TableWriter:
         for profile, values in zip(self._profiles, arrays, strict=True):
             profile.add(values)
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-        self._writer.write_batch(batch)
+        rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
+        for start in range(0, batch.num_rows, rows):
+            self._writer.write_batch(batch.slice(start, rows))
         self.rows += batch.num_rows
 
     def __enter__(self) -> "TableWriter":

@@ -92,7 +92,8 @@ def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:
 )
 def predict(job_id: JobId, data: RowsBody, who: Reader, control: Control) -> Predictions:
     """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded; with more than
-    100 classes or targets as many as have a million probabilities, or numbers, together."""
+    100 classes or targets as many as have a million probabilities, or numbers, together, and of long names as many as
+    repeat 64 MiB of them."""
     check_succeeded(control, who.tenant, job_id)
     rows = validated(PredictRequest, data).rows
     model = control.models.get(job_id, control.folder.model(job_id))

@@ -134,6 +134,23 @@ def test_a_file_that_expands_too_far_is_refused_before_it_is_unpacked(folder: Pa
     assert "160,000,000 bytes unpacked" in refusal(sink.getvalue(), folder, PARQUET).got
 
 
+def test_a_preview_of_long_texts_has_fewer_rows_and_reads_no_more_of_the_file(folder: Path) -> None:
+    text = pa.array([f"{row:05}" * 4_000 for row in range(10_000)])  # 200 MB
+    table = ingest_bytes(parquet({"note": text, "a": np.arange(10_000)}), folder, PARQUET, types={"note": "text"})
+    rows = preview(table, 10_000)
+    assert 60 << 20 < sum(len(row["note"]) for row in rows) <= 64 << 20
+    assert [row["a"] for row in rows] == list(range(len(rows)))
+    assert len(preview(table, 20)) == 20
+    with pa.OSFile(table.path) as file:
+        assert pa.ipc.open_file(file).get_batch(0).nbytes < 17 << 20
+
+
+def test_a_preview_of_a_row_that_is_too_long_has_that_row(folder: Path) -> None:
+    long = parquet({"long": ["x" * (65 << 20), "y"], "a": [1, 2]})
+    table = ingest_bytes(long, folder, PARQUET, types={"long": "text"})
+    assert len(preview(table, 2)) == 1
+
+
 def test_a_column_name_that_is_not_utf_8_is_refused(folder: Path) -> None:
     content = parquet({"name": [1, 2]}).replace(b"name", b"nam\xff")
     assert refusal(content, folder, PARQUET).field == "body"

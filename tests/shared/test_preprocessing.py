@@ -1,6 +1,7 @@
 """Columns become inputs, and outputs predictions, by numbers worked out by hand."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,18 @@ def test_null_is_a_mistake_where_training_forbade_it() -> None:
 
 def test_no_rows_are_a_mistake() -> None:
     assert mistake([]).field == "rows"
+
+
+@pytest.mark.parametrize("row", [{}, {"image": None}, {"image": [], "no": 1}])
+def test_rows_without_a_large_tensor_take_no_memory_for_it(row: dict[str, Any]) -> None:
+    image = FittedFeature(name="image", type="tensor", shape=[1_000_000], width=1_000_000)
+    tracemalloc.start()
+    try:
+        assert mistake([row] * 10_000, fitted(FittedTarget(name="t", type="number"), features=[image]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 def test_not_every_mistake_of_a_large_request_is_told() -> None:
