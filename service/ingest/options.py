@@ -3,13 +3,17 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter, ValidationError
+
 from shared.errors import FieldError, InvalidInput
+from shared.spec import ColumnName
 from shared.table import ColumnType
 
 __all__ = ["MAX_CATEGORIES", "MAX_COLUMNS", "MAX_INFERRED_CATEGORIES", "ReadOptions", "check_expansion", "check_names"]
 
 MAX_COLUMNS = 10_000  # read in 3 s; beyond, the time grows faster than the columns: 50,000 take 38 s
-MAX_NAME = 200  # characters of a column's name, as in a job's spec
+MAX_NAME = 200  # characters of a column's name
+NAME: TypeAdapter[str] = TypeAdapter(ColumnName)  # a job's spec names columns
 MAX_INFERRED_CATEGORIES = 1_000  # distinct values of a column that is a category without being asked for
 MAX_CATEGORIES = 100_000
 MAX_EXPANDED_BYTES = 2 << 30  # what a compressed file may unpack to
@@ -52,13 +56,17 @@ def check_expansion(file_bytes: int, expanded_bytes: int) -> None:
 
 
 def check_names(names: Collection[str], types: Mapping[str, ColumnType]) -> None:
-    """Raises InvalidInput unless the columns' names can be used: distinct, not empty, and all that `types` names."""
+    """Raises InvalidInput unless the columns' names can be used: distinct, such as a job can name, and all
+    that `types` names."""
     if not 1 <= len(names) <= MAX_COLUMNS:
         raise InvalidInput.of("body", f"{len(names):,} columns", f"1 to {MAX_COLUMNS:,} columns")
     seen: set[str] = set()
     for number, name in enumerate(names, 1):
-        if not 1 <= len(name) <= MAX_NAME:
-            raise InvalidInput.of(f"column {number}", name, f"a name of 1 to {MAX_NAME} characters")
+        try:
+            NAME.validate_python(name)
+        except ValidationError:
+            expected = f"a name of 1 to {MAX_NAME} characters, without NUL and lone surrogates"
+            raise InvalidInput.of(f"column {number}", name, expected) from None
         if name in seen:
             raise InvalidInput.of(f"column {number}", name, "a name that no other column has")
         seen.add(name)

@@ -151,6 +151,13 @@ def test_a_preview_of_a_row_that_is_too_long_has_that_row(folder: Path) -> None:
     assert len(preview(table, 2)) == 1
 
 
+@pytest.mark.parametrize(("name", "told"), [("a\0b", "without NUL"), ("", "1 to 200"), ("a" * 201, "1 to 200")])
+def test_a_column_name_that_no_job_could_name_is_refused(name: str, told: str, folder: Path) -> None:
+    wrong = refusal(parquet({"y": [1, 2], name: [1, 2]}), folder, PARQUET)
+    assert (wrong.field, wrong.got) == ("column 2", name)
+    assert told in wrong.expected
+
+
 def test_a_column_name_that_is_not_utf_8_is_refused(folder: Path) -> None:
     content = parquet({"name": [1, 2]}).replace(b"name", b"nam\xff")
     assert refusal(content, folder, PARQUET).field == "body"
