@@ -3,7 +3,7 @@ import type { Json, JsonObject } from "./types";
 
 const USUAL = 255;
 
-/** The largest value that a two-dimensional feature has in these rows, 255 where they tell none; null where one is negative: no ink is. */
+/** The largest value of a two-dimensional feature in these rows, 255 where they tell none; null where one is negative. */
 export function inkOf(rows: JsonObject[], feature: string): number | null {
   let most = 0;
   for (const row of rows) {
