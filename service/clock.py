@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "now", "seconds_between", "since_1970", "written"]
+__all__ = ["later", "next_after", "now", "seconds_between", "since_1970", "written"]
 
 FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -25,6 +25,11 @@ def since_1970(seconds: float) -> str:
 def later(moment: str, seconds: float) -> str:
     """The time that comes so many seconds after a moment."""
     return (datetime.strptime(moment, FORMAT) + timedelta(seconds=seconds)).strftime(FORMAT)
+
+
+def next_after(last: str | None, moment: str) -> str:
+    """The moment, if it comes after the `last` one, if any; else, as the clock was set back, the one after that."""
+    return moment if last is None or last < moment else later(last, 1e-6)
 
 
 def seconds_between(earlier: str, later: str) -> float:

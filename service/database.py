@@ -83,7 +83,8 @@ tenants = sa.Table(
     # Its quota; null means the service's default. `service/quota.py` says what each limits.
     *(sa.Column(name, sa.BigInteger) for name in QUOTAS),
     sa.Column("share", sa.Double),
-    sa.Column("served_at", Time),  # when a job of it was last given CPUs
+    # When a job of it was last given CPUs: later than of all others before, wherever clocks are set.
+    sa.Column("served_at", Time),
 )
 
 keys = sa.Table(

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from service.clock import seconds_between
+from service.clock import next_after, seconds_between
 from service.database import WAITS, Database, jobs, tenants
 from service.jobs import JobState
 from service.line import Reserved, Waits
@@ -129,10 +129,12 @@ class Queue:
             )
 
     def reserve(self, job_id: str, moment: str) -> None:
-        """Notes that CPUs are kept free for a job from now on, until it starts."""
+        """Notes that CPUs are kept free for a job from now on, until it starts, after those that have that already."""
         waits = jobs.c.id == job_id, jobs.c.reserved_at.is_(None), WAITS
+        last = sa.select(sa.func.max(jobs.c.reserved_at)).where(jobs.c.reserved_at.is_not(None))
         with self._database.writing() as connection:
-            connection.execute(sa.update(jobs).where(*waits).values(reserved_at=moment))
+            after = next_after(connection.scalar(last), moment)
+            connection.execute(sa.update(jobs).where(*waits).values(reserved_at=after))
 
 
 def _runs(job_id: str) -> tuple[sa.ColumnElement[bool], ...]:

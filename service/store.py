@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
 from service.batches import Batches
-from service.clock import later, now
+from service.clock import later, next_after, now
 from service.database import Database, events, idempotency_keys, job_labels, jobs, tenants
 from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
@@ -299,7 +299,9 @@ class Store:
         if to is JobState.RUNNING:
             values.setdefault("started_at", job.started_at or moment)
             values["last_report"] = 0
-            connection.execute(sa.update(tenants).where(tenants.c.name == job.tenant).values(served_at=moment))
+            last = connection.scalar(sa.select(sa.func.max(tenants.c.served_at)))
+            served = sa.update(tenants).where(tenants.c.name == job.tenant)
+            connection.execute(served.values(served_at=next_after(last, moment)))
         if to.is_terminal:
             values["finished_at"] = moment
         if to in (JobState.FAILED, JobState.CANCELLED):

@@ -102,6 +102,14 @@ def test_a_reason_is_written_only_on_a_job_that_still_waits(store: Store) -> Non
     assert (store.any_job(waiting).reason, store.any_job(moved).reason) == ("waits for a CPU", None)
 
 
+def test_a_job_for_which_cpus_are_kept_stays_before_later_ones_where_the_clock_is_set_back(store: Store) -> None:
+    first, second = submitted(store), submitted(store)
+    store.queue.reserve(first, "2026-11-27T10:00:00.000000Z")
+    store.queue.reserve(second, "2026-11-26T10:00:00.000000Z")
+    kept = [job.reserved_at for job in store.queue.head()]
+    assert kept == ["2026-11-27T10:00:00.000000Z", "2026-11-27T10:00:00.000001Z"]
+
+
 def test_since_when_cpus_are_kept_for_a_job_is_told_until_it_starts(store: Store) -> None:
     job_id = submitted(store)
     for moment in ("2026-11-27T10:00:00.000000Z", "2026-11-27T11:00:00.000000Z"):

@@ -327,7 +327,9 @@ def test_of_thousands_that_are_late_all_fail_and_none_is_late_for_long(world: Wo
 
 
 # ---------------------------------------------------------------- tenants
-def test_tenants_take_turns_where_one_job_fills_the_cluster(world: World) -> None:
+@pytest.mark.parametrize("passes_s", [1.0, -DAY_S])
+def test_tenants_take_turns_where_one_job_fills_the_cluster(world: World, passes_s: float) -> None:
+    """Also where the service's clock is set back."""
     world.cluster.resize(1)
     for _ in range(4):
         world.submit(1, 1, 0)
@@ -338,7 +340,7 @@ def test_tenants_take_turns_where_one_job_fills_the_cluster(world: World) -> Non
     order = []
     while attempts := world.cluster.open():
         order.append(world.tenant_of(attempts[0].job.id))
-        world.clock += 1.0
+        world.wall_offset_s += passes_s
         attempts[0].finish("succeeded")
         world.turn()
         world.follow()
