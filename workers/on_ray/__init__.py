@@ -8,6 +8,7 @@ spares.py             started processes without a job
 seats.py              CPUs that a job holds
 running_job.py        one attempt, followed
 keeper.py             what outlives a control plane
+silence.py            which attempts have died
 process.py                                               one process: a gradient worker or a coordinator
 crew.py                                                  the processes that the coordinator computes with
 calls.py                                                 plain Ray calls as a transport

@@ -1,6 +1,7 @@
 """What outlives its control plane on a cluster that runs already: found again, or put away."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,12 +11,17 @@ import ray
 import ray.exceptions
 
 from workers.on_ray import seats
+from workers.on_ray.running_job import STARTS_WITHIN_S
+from workers.on_ray.silence import Silences
 from workers.on_ray.spares import Spares
 
 __all__ = ["Keeper", "attempts"]
 
 GREETS_EVERY_S = 3.0
 LOOKS_EVERY_S = 60.0
+# At which an attempt does not answer that has died: they span more than one may take to be placed and to start, before
+# which it does not answer, and more than whoever follows it allows it to be too busy to.
+LOOKS = 2 + math.ceil((seats.PLACED_WITHIN_S + STARTS_WITHIN_S) / LOOKS_EVERY_S)
 ANSWERS_WITHIN_S = 5.0
 LISTENS_S = 0.1  # between two looks at who has answered
 
@@ -53,7 +59,7 @@ class Keeper:
     while nobody followed it."""
 
     def __init__(self, spares: Spares) -> None:
-        self._spares = spares
+        self._spares, self._silences = spares, Silences(LOOKS)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -67,23 +73,21 @@ class Keeper:
             self._thread.join()
 
     def _run(self) -> None:
-        nobodys: set[str] = set()
         looks_at = time.monotonic() + LOOKS_EVERY_S
         while not self._stopping.wait(GREETS_EVERY_S):
             try:
                 self._spares.greet()
                 if time.monotonic() >= looks_at:
-                    nobodys = self._put_away(nobodys)
+                    self._put_away()
                     looks_at = time.monotonic() + LOOKS_EVERY_S
             except (ray.exceptions.RayError, ConnectionError):
                 log.warning("the cluster does not answer", exc_info=True)
 
-    @staticmethod
-    def _put_away(seen_before: set[str]) -> set[str]:
-        """Removes the placement groups that are nobody's and were already before, when they may just have been made."""
-        groups, running = seats.groups(), attempts()
-        nobodys = {name for name, attempt in groups.items() if attempt not in running}
-        for name in nobodys & seen_before:
-            log.warning("the CPUs of %s are given back: its attempt has died", name)
-            seats.remove(name)
-        return nobodys
+    def _put_away(self) -> None:
+        """Removes the placement groups of attempts that have died."""
+        groups = seats.groups()
+        died = self._silences.look(groups.values(), attempts())
+        for name, attempt in groups.items():
+            if attempt in died:
+                log.warning("the CPUs of %s are given back: its attempt has died", name)
+                seats.remove(name)

@@ -33,7 +33,7 @@ class Seats(Protocol):
         """Gives the last seat back."""
 
     def node_of(self, seat: int) -> str | None:
-        """The node that a seat is on, None as long as the cluster has no place for it."""
+        """The node that a seat is on, None as long as there is no such seat, or the cluster has no place for it."""
 
     def close(self) -> None:
         """Gives all back. Repeating is harmless."""
@@ -114,6 +114,8 @@ class GroupedSeats:
             remove_placement_group(group)
 
     def node_of(self, seat: int) -> str | None:
+        if seat >= len(self._bundles):  # as of an attempt whose groups are gone though it still runs
+            return None
         group, bundle = self._bundles[seat]
         table = placement_group_table(group)
         return table["bundles_to_node_id"].get(bundle) if table["state"] == "CREATED" else None
