@@ -19,7 +19,7 @@ log = logging.getLogger("chainrule")
 
 
 class Heartbeat:
-    """Two threads. One renews leases and looks for what was asked for at other control planes. The other closes
+    """Two threads. One renews leases and looks for what was asked for at other control planes. The other lets go of
     attempts whose leases are about to end, also while the first one waits for a database that does not answer; not so
     where the jobs are not `shared`, as nobody else can take them then."""
 
@@ -80,7 +80,7 @@ class Heartbeat:
                 runner.resize(asked.cpus_wanted)
 
     def guard(self) -> None:
-        """Closes the attempts whose leases could not be renewed in time."""
+        """Lets go of the attempts whose leases could not be renewed in time."""
         for runner in self._runners.now():
             if must_close(self._clock() - runner.renewed_at, alone=self._alone or not self._shared):
                 runner.abandon(UNREACHABLE)

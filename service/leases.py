@@ -2,8 +2,8 @@
 
 A running job belongs to one control plane, its owner, for LEASE_S by the database's clock, and the owner renews that
 every RENEW_S. Whoever finds a lease over takes the job: its epoch counts up, and the database refuses every write of
-the epochs before. So two owners never both write; the rest here is to be sure that the old owner's processes have ended
-before the next one's start, and that nobody loses a job to a clock that jumps.
+the epochs before. So two owners never both write; the rest here is to be sure that the old owner has let go before
+the next one takes hold, and that nobody loses a job to a clock that jumps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["LEASE_S", "LOOK_S", "RENEW_S", "Lease", "Watched", "must_close", "wa
 LEASE_S = 15.0
 RENEW_S = 3.0
 LOOK_S = 0.5  # between two looks at what users asked for of the jobs that run here
-CLOSE_AFTER_S = LEASE_S - 4.0  # which leaves as long to end the processes of an attempt
+CLOSE_AFTER_S = LEASE_S - 4.0  # which leaves as long to let go of an attempt
 WATCH_S = 2 * RENEW_S + 1.0  # in which an owner that lives has renewed
 
 
@@ -59,7 +59,7 @@ def watch(
 
 
 def must_close(since_renewed_s: float, *, alone: bool) -> bool:
-    """Whether the owner must end an attempt, as another control plane may take the job soon.
+    """Whether the owner must let go of an attempt, as another control plane may take the job soon.
 
     `since_renewed_s` counts from before the last renewal that succeeded, by the owner's monotonic clock. An owner that
     is `alone` loses nothing to anybody by going on until the database is back.
