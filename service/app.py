@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from service import docs_page, errors, openapi, web_page
 from service.access import Access
-from service.auth import authorize
+from service.auth import NoKeysInUrls, authorize
 from service.control import ControlPlane
 from service.credentials import Credentials
 from service.data_folder import DataFolder
@@ -61,6 +61,7 @@ def create_app(
     docs_page.install(app)
     errors.install(app)
     app.add_middleware(Hosts, allowed=(settings.host, *settings.allowed_host))
+    app.add_middleware(NoKeysInUrls)
     app.add_middleware(Access, telemetry=control.telemetry)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

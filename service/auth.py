@@ -9,13 +9,27 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from service.credentials import Credentials
+from service.errors import problem
 from service.hosts import SAFE, is_same_origin
 from service.keys import Principal, Scope, holds_key
 from shared.errors import Forbidden, Unauthorized
 
-__all__ = ["COOKIE", "OPEN", "Admin", "Reader", "Submitter", "authenticate", "authorize", "recheck", "scope_of"]
+__all__ = [
+    "COOKIE",
+    "OPEN",
+    "Admin",
+    "NoKeysInUrls",
+    "Reader",
+    "Submitter",
+    "authenticate",
+    "authorize",
+    "recheck",
+    "scope_of",
+]
 
 COOKIE = "chainrule_session"
 
@@ -42,12 +56,29 @@ Admin = Annotated[Principal, Depends(Needs(Scope.ADMIN))]
 """The same with the scope `admin`."""
 
 
+class NoKeysInUrls:
+    """Middleware: 401 for a key in the URL, whatever else came with it, and wherever the URL leads."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _names_key(scope):
+            detail = "got a key in the URL, where logs keep it: revoke it, and send keys in Authorization only"
+            answer = problem(Request(scope), 401, detail, headers={"WWW-Authenticate": "Bearer"})
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _names_key(scope: ASGIScope) -> bool:
+    return holds_key(scope["path"]) or holds_key(unquote(scope["query_string"].decode("latin-1")))
+
+
 async def authorize(request: Request) -> None:
     """A dependency of all routes, which comes before all others, also of the open ones: what refuses a parameter later
     repeats it. Raises Unauthorized, Forbidden."""
     request.state.principal = None
-    if holds_key(request.scope["path"]) or holds_key(unquote(request.scope["query_string"].decode("latin-1"))):
-        raise Unauthorized("got a key in the URL, where logs keep it: revoke it, and send keys in Authorization only")
     needed = scope_of(request.scope["route"])
     if needed is not None:
         request.state.principal = await authenticate(request)

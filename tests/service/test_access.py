@@ -220,6 +220,11 @@ def test_a_key_in_the_url_opens_nothing_and_is_said_to_be_spoilt(unchanged: Serv
         with client(unchanged) as http:
             answer = http.get(path, params={"k": unchanged.key})
         assert (path, answer.status_code, unchanged.key in answer.text) == (path, 401, False)
+    for path in ("/openapi.json", "/docs/files/x.js", "/assets/x.js", "/nowhere", f"/nowhere/{unchanged.key}"):
+        for headers in ({}, {"Host": "elsewhere.example"}):
+            with client(unchanged) as http:
+                answer = http.get(path, params={"k": unchanged.key}, headers=headers)
+            assert (path, errors_of(answer, 401), answer.headers["www-authenticate"]) == (path, [], "Bearer")
     with client(unchanged) as http:
         answer = http.post("/v1/session", params={"k": unchanged.key}, json={"code": "a"})
         assert (answer.status_code, unchanged.key in answer.text) == (401, False)
