@@ -22,6 +22,7 @@ from shared.errors import Conflict, NotFound, shown
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 
 
+KEPT = "private, no-cache"  # by who asked alone, who asks each time whether it is still there for them
 RANGE = re.compile(rb"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-[0-9]{1,18})", re.IGNORECASE)
 
 
@@ -71,16 +72,34 @@ def _is_a_range(value: bytes) -> bool:
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
             "headers": {"Content-Range": {"description": "Which bytes, of how many.", "schema": {"type": "string"}}},
         },
+        304: {"description": "Who asks has it: `If-None-Match` names its `ETag`."},
         **errors(404, 409, 416, 422, 503),
     },
 )
-def get_model(job_id: JobId, who: Reader, control: Control) -> FileResponse:
+def get_model(request: Request, job_id: JobId, who: Reader, control: Control) -> Response:
     """Download the model of a job that has succeeded."""
     check_succeeded(control, who.tenant, job_id)
     path = control.folder.model(job_id)
-    if not path.is_file():
-        raise NotFound(f"the model of {job_id} is gone from the disk")
-    return ModelFile(path, media_type="application/octet-stream", filename=f"{job_id}.safetensors")
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        raise NotFound(f"the model of {job_id} is gone from the disk") from None
+    file = ModelFile(
+        path,
+        media_type="application/octet-stream",
+        filename=f"{job_id}.safetensors",
+        headers={"Cache-Control": KEPT},
+        stat_result=there,
+    )
+    if _has(request.headers.get("if-none-match", ""), file.headers["etag"]):
+        return Response(status_code=304, headers={"ETag": file.headers["etag"], "Cache-Control": KEPT})
+    return file
+
+
+def _has(if_none_match: str, etag: str) -> bool:
+    """Whether who asks has the file of that tag."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or tags == ["*"]
 
 
 @router.post(

@@ -117,6 +117,28 @@ def test_several_targets_give_an_object_by_target(training_service: Service) -> 
     assert row["value"].keys() == {"y", "b"}
 
 
+def test_a_model_is_kept_by_who_asked_alone_and_not_sent_again_to_who_has_it(training_service: Service) -> None:
+    path = f"/v1/jobs/{trained(training_service)['id']}/model"
+    first = training_service.http.get(path)
+    etag = first.headers["etag"]
+    for asked in (etag, f'"another", W/{etag}', "*"):
+        again = training_service.http.get(path, headers={"If-None-Match": asked, "Range": "bytes=0-1"})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+        assert again.headers["cache-control"] == "private, no-cache"
+    other = training_service.http.get(path, headers={"If-None-Match": '"another"'})
+    assert (other.status_code, other.content) == (200, first.content)
+    assert other.headers["cache-control"] == first.headers["cache-control"] == "private, no-cache"
+    with training_service.client() as nobody:
+        assert nobody.get(path, headers={"If-None-Match": "*"}).status_code == 401
+
+
+def test_a_model_that_is_gone_from_the_disk_is_not_found(training_service: Service) -> None:
+    job_id = trained(training_service)["id"]
+    training_service.control.folder.model(job_id).unlink()
+    for headers in ({}, {"If-None-Match": "*"}):
+        errors_of(training_service.http.get(f"/v1/jobs/{job_id}/model", headers=headers), 404)
+
+
 def test_the_model_is_one_safetensors_file_that_says_what_it_is(training_service: Service, tmp_path: Any) -> None:
     job = trained(training_service, layers=[{"type": "dense", "units": 3}])
     answer = training_service.http.get(f"/v1/jobs/{job['id']}/model")
