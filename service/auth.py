@@ -76,8 +76,8 @@ def _names_key(scope: ASGIScope) -> bool:
 
 
 async def authorize(request: Request) -> None:
-    """A dependency of all routes, which comes before all others, also of the open ones: what refuses a parameter later
-    repeats it. Raises Unauthorized, Forbidden."""
+    """A dependency of all routes, which comes before all others, also of the open ones. Raises Unauthorized,
+    Forbidden."""
     request.state.principal = None
     needed = scope_of(request.scope["route"])
     if needed is not None:

@@ -126,7 +126,7 @@ def test_every_body_has_an_example_that_is_what_its_schema_says(
 ) -> None:
     answers = operation["responses"]
     assert [status for status, answer in answers.items() if "content" not in answer] == (
-        ["204"] if verb == "delete" else []
+        ["204"] if verb == "delete" else ["304"] if path.endswith("/model") else []
     )
     for body in (operation.get("requestBody", {}), *answers.values()):
         for content in body.get("content", {}).values():
