@@ -30,7 +30,7 @@ from service.webhooks.documented import sent
 from shared.spec import JobSpec
 from shared.table import Column
 
-__all__ = ["binary_body", "document", "errors", "json_body"]
+__all__ = ["binary_body", "document", "errors", "headers", "json_body"]
 
 Json = dict[str, Any]
 
@@ -55,6 +55,9 @@ Errors are problem documents (RFC 9457); unknown fields and unknown query parame
 Send a key as `Authorization: Bearer KEY`, never in a URL. It has the scope `read`, `submit`, which implies `read`, or
 `admin`, which implies both, and belongs to a tenant, whose jobs and data sets are the only ones that it sees. A browser
 signs in at `/v1/session` and is known by a cookie from then on.
+
+What any address may answer, with a problem document: 405 for a method that is not there (`Allow` names those that are),
+408 for a request that comes too slowly, 414 for an address over 8 KiB, 431 for headers over 16 KiB.
 """.strip()
 
 SECURITY: Json = {
@@ -68,7 +71,7 @@ SECURITY: Json = {
 }
 
 MEANINGS = {
-    400: "The body cannot be read as what it claims to be.",
+    400: "The body cannot be read as what it claims to be, or `Host` is no name of this service.",
     401: "There is no key, or it is unknown, revoked, expired, or in the address; a session may be over.",
     403: "The key may not do this, or a page of another site asks for it.",
     404: "There is no such thing.",
@@ -83,6 +86,15 @@ MEANINGS = {
 }
 
 
+HEADERS = {
+    "X-Request-Id": {"description": "What the log calls this request.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "After so many seconds.", "schema": {"type": "integer", "minimum": 1}},
+    "WWW-Authenticate": {"description": "`Bearer`: a key is asked for.", "schema": {"type": "string"}},
+}
+"""Of all answers, or of all with one of these statuses."""
+HEADERS_OF = {"401": ["WWW-Authenticate"], "429": ["Retry-After"], "503": ["Retry-After"]}
+
+
 def errors(*statuses: int) -> dict[int | str, Json]:
     """The errors of a route, for its `responses`; every route may also fail by itself."""
     return {status: {"description": MEANINGS[status], "content": _problem()} for status in sorted({*statuses, 500})}
@@ -90,6 +102,14 @@ def errors(*statuses: int) -> dict[int | str, Json]:
 
 def _problem() -> Json:
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def headers(**descriptions: str) -> dict[str, Json]:
+    """The headers of an answer, for its route's `responses`; an underscore stands for a hyphen."""
+    return {
+        name.replace("_", "-"): {"description": description, "schema": {"type": "string"}}
+        for name, description in descriptions.items()
+    }
 
 
 def json_body(model: type[BaseModel], example: Json, *, required: bool = True) -> Json:
@@ -129,7 +149,7 @@ def document(app: FastAPI) -> Json:
         template = "#/components/schemas/{model}"
         _, ours = models_json_schema([(model, "validation") for model in MODELS], ref_template=template)
         schemas = made.setdefault("components", {}).setdefault("schemas", {}) | ours["$defs"]
-        made["components"]["securitySchemes"] = SECURITY
+        made["components"] |= {"securitySchemes": SECURITY, "headers": HEADERS}
         routes = [context.original_route for context in iter_route_contexts(app.routes)]
         scopes = {route.name: scope_of(route) for route in routes if isinstance(route, APIRoute)}
         made["components"]["schemas"] = {name: _described(schemas[name]) for name in sorted(schemas)}
@@ -137,6 +157,7 @@ def document(app: FastAPI) -> Json:
             _say_scope(operation, verb, scopes[operation["operationId"]])
             operation["summary"] = operation.pop("description").rstrip(".")  # the endpoint's docstring, one sentence
             _show_examples(operation)
+            _show_headers(operation)
             _show_links(operation)
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])
@@ -150,7 +171,7 @@ def document(app: FastAPI) -> Json:
 def _say_scope(operation: Json, verb: str, scope: Scope | None) -> None:
     """Adds what a route needs, and what it answers without."""
     operation["security"] = [] if scope is None else [{scheme: [scope]} for scheme in SECURITY]
-    refusals = [401] if scope is None or (scope == Scope.READ and verb == "get") else [401, 403]
+    refusals = [400, 401] if scope is None or (scope == Scope.READ and verb == "get") else [400, 401, 403]
     answers = operation["responses"] | {str(status): answer for status, answer in errors(*refusals).items()}
     operation["responses"] = dict(sorted(answers.items()))
 
@@ -158,16 +179,25 @@ def _say_scope(operation: Json, verb: str, scope: Scope | None) -> None:
 def _show_examples(operation: Json) -> None:
     """Adds an example to every body that the operation answers. Only here: FastAPI leaves out what is null in one."""
     name, tag = operation["operationId"], operation["tags"][0]
+    takes_json = "application/json" in operation.get("requestBody", {}).get("content", {})
     for status, answer in operation["responses"].items():
         for kind, content in answer.get("content", {}).items():
             if kind == MEDIA_TYPE:
-                content["example"] = problem_example(name, tag, int(status))
+                content["example"] = problem_example(name, tag, int(status), takes_json=takes_json)
             elif (name, status) in ANSWERS:
                 content["example"] = ANSWERS[name, status]
             else:
                 options = content["schema"].get("anyOf", [content["schema"]])
                 models = [option["$ref"].rpartition("/")[2] for option in options]
                 content["examples"] = {model: {"value": BODIES[model]} for model in models}
+
+
+def _show_headers(operation: Json) -> None:
+    """Adds the headers that are not of this operation alone."""
+    for status, answer in operation["responses"].items():
+        names = ["X-Request-Id", *HEADERS_OF.get(status, ())]
+        shared = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        answer["headers"] = {**answer.get("headers", {}), **shared}
 
 
 def _show_links(operation: Json) -> None:

@@ -24,6 +24,7 @@ DETAILS: dict[int, str] = {
     500: f"the service failed at this request; its log says more under {REQUEST_ID}",
     503: "the database is being opened; try again in a moment",
 }
+OTHER_HOST = "got Host: elsewhere.example.org, expected a name of this service; see --allowed-host"
 COMPUTED = (
     "100 requests of the tenant wait already for plans, predictions, evaluations, metrics, previews, histograms or "
     "searches, of which 4 are computed at once; expected fewer"
@@ -76,14 +77,16 @@ WRONG_PARAMETER: Json = {"field": "verbose", "got": "true", "expected": "no para
 WRONG_BODY: Json = {"field": "body", "got": "Expecting value at line 1, column 1", "expected": "JSON"}
 
 
-def problem_example(operation: str, tag: str, status: int) -> Json:
+def problem_example(operation: str, tag: str, status: int, *, takes_json: bool) -> Json:
     """What the operation, of the resource `tag`, answers with that status."""
     of_tags = {"datasets": OF_DATASETS, "models": OF_MODELS, "keys": OF_KEYS, "tenants": OF_TENANTS}
     of_tag = {**of_tags, "webhooks": OF_WEBHOOKS}.get(tag, {})
     details = {**DETAILS, **of_tag, 409: CONFLICTS.get(operation)}
     if status == 429:
         details[429] = TOO_MUCH.get(operation, details[429])
-    wrong = {400: WRONG_BODY, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
+    if status == 400 and not takes_json:
+        details[400] = OTHER_HOST
+    wrong = {400: WRONG_BODY if takes_json else None, 422: WRONG_FIELDS.get(operation, WRONG_PARAMETER)}.get(status)
     example: Json = {
         "type": "about:blank",
         "title": title_of(status),

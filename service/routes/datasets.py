@@ -18,7 +18,7 @@ from service.catalog import PAGE_BYTES, DatasetRow, NewDataset, digest_of_readin
 from service.control import ControlPlane
 from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
-from service.openapi import binary_body, errors
+from service.openapi import binary_body, errors, headers
 from service.reports import finite
 from service.routes.parameters import TURN, Control, Cursor, DatasetId, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
@@ -55,6 +55,7 @@ BODY = binary_body(
     response_model=Dataset,
     responses={
         200: {"model": Dataset, "description": "The same bytes under the same name again: the same data set."},
+        201: {"description": "The data set.", "headers": headers(Location="Where it is.")},
         **errors(413, 415, 422, 503),
     },
     openapi_extra=BODY,

@@ -19,7 +19,7 @@ from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import read_json
 from service.keys import Principal, Scope
-from service.openapi import errors, json_body
+from service.openapi import errors, headers, json_body
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
 from service.store import PAGE_BYTES, JobFilter, JobRow
@@ -63,11 +63,9 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
         200: {
             "model": DryRun | Job,
             "description": "With `dry_run`: the plan, and no job. With an `Idempotency-Key` seen before: that job.",
+            "headers": headers(Location="Where the job is, if it is one."),
         },
-        202: {
-            "description": "The job, queued.",
-            "headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}},
-        },
+        202: {"description": "The job, queued.", "headers": headers(Location="Where the job is.")},
         **errors(400, 409, 413, 415, 422, 429, 503),
     },
     openapi_extra=json_body(JobSpec, SPEC),

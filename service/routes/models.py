@@ -14,7 +14,7 @@ from service.examples import ROWS
 from service.field_errors import validated
 from service.jobs import JobState
 from service.json_body import RowsBody
-from service.openapi import errors, json_body
+from service.openapi import errors, headers, json_body
 from service.routes.parameters import TURN, Control, JobId
 from service.views import Predictions, PredictRequest
 from shared.errors import Conflict, NotFound, shown
@@ -23,6 +23,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["models"])
 
 
 KEPT = "private, no-cache"  # by who asked alone, who asks each time whether it is still there for them
+OF_FILE = {"ETag": "What tells one file from another.", "Content_Disposition": "What to call it: the job's id."}
 RANGE = re.compile(rb"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-[0-9]{1,18})", re.IGNORECASE)
 
 
@@ -65,14 +66,18 @@ def _is_a_range(value: bytes) -> bool:
             "description": "A safetensors file: tensors `layers.0.weights` (inputs × outputs), `layers.0.bias`, …, the "
             "output layer last; its metadata hold spec, preprocessing, classes and digest.",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "headers": headers(**OF_FILE),
         },
         206: {
             "description": "The part that `Range` asks for. Where it asks for several, or is none, the whole file is "
             "sent.",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-            "headers": {"Content-Range": {"description": "Which bytes, of how many.", "schema": {"type": "string"}}},
+            "headers": headers(**OF_FILE, Content_Range="Which bytes, of how many."),
         },
-        304: {"description": "Who asks has it: `If-None-Match` names its `ETag`."},
+        304: {
+            "description": "Who asks has it: `If-None-Match` names its `ETag`.",
+            "headers": headers(ETag=OF_FILE["ETag"]),
+        },
         **errors(404, 409, 416, 422, 503),
     },
 )

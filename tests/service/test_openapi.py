@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
@@ -100,6 +101,37 @@ def test_every_operation_is_described_with_its_errors(path: str, verb: str, oper
 
 
 @pytest.mark.parametrize(("path", "verb", "operation"), OPERATIONS)
+def test_every_answer_says_which_headers_it_has(path: str, verb: str, operation: dict[str, Any]) -> None:
+    told = {status: {*answer.get("headers", {})} for status, answer in operation["responses"].items()}
+    assert "400" in told, "another Host"
+    for status, names in told.items():
+        assert "X-Request-Id" in names
+        assert ("WWW-Authenticate" in names) == (status == "401")
+        assert ("Retry-After" in names) == (status in ("429", "503"))
+    located = {"/v1/datasets": ["201"], "/v1/jobs": ["200", "202"]}.get(path, []) if verb == "post" else []
+    assert [status for status, names in told.items() if "Location" in names] == located
+    if path.endswith("/model"):
+        assert [status for status, names in told.items() if "ETag" in names] == ["200", "206", "304"]
+        assert "Content-Disposition" in told["200"] & told["206"]
+
+
+def test_answers_have_the_headers_that_the_document_says(service: Service) -> None:
+    def check_headers(answer: httpx.Response, path: str, verb: str = "get") -> None:
+        told = DOCUMENT["paths"][path][verb]["responses"][str(answer.status_code)]["headers"]
+        assert {name.lower() for name in told} - {*answer.headers} == set()
+
+    check_headers(service.http.get("/v1/quota"), "/v1/quota")
+    check_headers(service.http.get("/v1/quota", headers={"Host": "elsewhere.example"}), "/v1/quota")
+    check_headers(service.http.get("/v1/quota", headers={"Authorization": "Basic a"}), "/v1/quota")
+    check_headers(service.http.post("/v1/jobs", json=SPEC), "/v1/jobs", "post")
+
+
+def test_what_any_address_may_answer_is_named_once() -> None:
+    for status in (405, 408, 414, 431):
+        assert f"{status}" in DOCUMENT["info"]["description"]
+
+
+@pytest.mark.parametrize(("path", "verb", "operation"), OPERATIONS)
 def test_every_operation_says_what_it_needs(path: str, verb: str, operation: dict[str, Any]) -> None:
     is_open = path in ("/healthz", "/readyz", "/v1/version") or (path, verb) == ("/v1/session", "post")
     assert (operation["security"] == []) == is_open
@@ -142,7 +174,8 @@ def test_the_example_of_a_problem_is_of_its_status(path: str, verb: str, operati
         if int(status) >= 400:
             example = answer["content"]["application/problem+json"]["example"]
             assert example["status"] == int(status)
-            assert ("errors" in example) == (status in ("400", "422"))
+            takes_json = "application/json" in operation.get("requestBody", {}).get("content", {})
+            assert ("errors" in example) == (status == "422" or (status == "400" and takes_json))
 
 
 def test_the_examples_of_a_spec_are_the_same_job(service: Service) -> None:
