@@ -28,7 +28,7 @@ class ConcurrencyLimit:
         if self._here[tenant] >= self._at_once + self._may_wait:
             raise TooManyRequests(
                 f"{self._may_wait} requests of the tenant wait already for plans, predictions, evaluations, metrics, "
-                f"previews, histograms or searches, of which {self._at_once} are computed at once; expected fewer"
+                f"logs, previews, histograms or searches, of which {self._at_once} are computed at once; expected fewer"
             )
         self._here[tenant] += 1
         try:

@@ -26,13 +26,13 @@ DETAILS: dict[int, str] = {
 }
 OTHER_HOST = "got Host: elsewhere.example.org, expected a name of this service; see --allowed-host"
 COMPUTED = (
-    "100 requests of the tenant wait already for plans, predictions, evaluations, metrics, previews, histograms or "
-    "searches, of which 4 are computed at once; expected fewer"
+    "100 requests of the tenant wait already for plans, predictions, evaluations, metrics, logs, previews, histograms "
+    "or searches, of which 4 are computed at once; expected fewer"
 )
 FOLLOWED = "2,000 event streams of the tenant are open already; expected fewer"
 TOO_MUCH: dict[str, str] = {
     "list_jobs": COMPUTED,
-    "get_metrics": COMPUTED,
+    **dict.fromkeys(("get_metrics", "get_history", "get_logs"), COMPUTED),
     "watch_job": FOLLOWED,
     "watch_logs": FOLLOWED,
 }

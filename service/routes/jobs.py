@@ -271,7 +271,7 @@ def get_metrics(
     return MetricPage(items=items, next_cursor=cursor_of(rows, limit, [row.step for row in rows]))
 
 
-@router.get("/{job_id}/history", responses=errors(404, 422, 503))
+@router.get("/{job_id}/history", dependencies=[TURN], responses=errors(404, 422, 429, 503))
 def get_history(
     job_id: JobId, who: Reader, control: Control, limit: LongLimit = LONG_PAGE, cursor: Cursor = None
 ) -> HistoryPage:

@@ -10,7 +10,7 @@ from service.auth import Reader, recheck
 from service.log_views import LogLine, LogPage
 from service.openapi import errors
 from service.routes.jobs import AFTER, EVENT_STREAM_HEADERS, MAX_STEP, event_number
-from service.routes.parameters import Control, Cursor, JobId, LastEventId
+from service.routes.parameters import TURN, Control, Cursor, JobId, LastEventId
 from service.views import cursor_of, number_of
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/logs", tags=["jobs"])
@@ -20,7 +20,7 @@ LINES_A_PAGE = 1_000
 LineLimit = Annotated[int, Query(ge=1, le=10_000, description="Items a page, at most.")]
 
 
-@router.get("", responses=errors(404, 422, 503))
+@router.get("", dependencies=[TURN], responses=errors(404, 422, 429, 503))
 def get_logs(
     job_id: JobId,
     who: Reader,

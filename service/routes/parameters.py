@@ -42,7 +42,8 @@ TENANT = re.compile(r"[a-z0-9-]{1,63}")
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 JOB_ID, DATASET_ID = re.compile(f"job_{ULID}"), re.compile(f"ds_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
-SEARCHED = frozenset({"name", "owner", "parameters_sha256"})  # of jobs: all of the tenant's are looked through for them
+SEARCHED = frozenset({"name", "owner", "parameters_sha256", "label"})
+"""Of jobs: all of the tenant's are looked through for them, and of labels those of all tenants."""
 
 
 def like(pattern: str) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def test_what_computes_for_long_takes_turns() -> None:
         if isinstance(route, APIRoute) and turn_of in [each.call for each in route.dependant.dependencies]
     }
     job, dataset = "/v1/jobs/{job_id}", "/v1/datasets/{dataset}"
-    computed = {f"{job}/predict", f"{job}/evaluation", f"{job}/metrics", f"{dataset}/preview", f"{dataset}/histograms"}
-    assert paths == computed
+    of_jobs = {f"{job}/{what}" for what in ("predict", "evaluation", "metrics", "history", "logs")}
+    assert paths == of_jobs | {f"{dataset}/preview", f"{dataset}/histograms"}
 
 
 @pytest.fixture
@@ -64,7 +64,11 @@ JOB = "job_01K9T4Z3N7J5W8QH2M6RVYBXCD"  # that there is not
 
 
 @pytest.mark.parametrize(
-    "address", ["datasets/numbers/preview", "jobs?name=a", "jobs?owner=a", f"jobs?parameters_sha256={'0' * 64}"]
+    "address",
+    [
+        *("datasets/numbers/preview", "jobs?name=a", "jobs?owner=a", "jobs?label=a"),
+        *(f"jobs?parameters_sha256={'0' * 64}", f"jobs/{JOB}/history", f"jobs/{JOB}/logs"),
+    ],
 )
 def test_where_no_turn_is_left_what_computes_for_long_or_searches_is_refused(
     without_turns: Service, address: str
@@ -84,7 +88,7 @@ def test_where_no_turn_is_left_no_plan_is_made_of_a_dry_run_but_jobs_are_taken(w
 def test_where_no_turn_is_left_all_else_is_answered(without_turns: Service) -> None:
     found = {
         address: without_turns.http.get(f"/v1/{address}").status_code
-        for address in ("datasets/numbers", "jobs", "jobs?state=queued&label=a", f"jobs/{JOB}", f"jobs/{JOB}/history")
+        for address in ("datasets/numbers", "jobs", "jobs?state=queued", f"jobs/{JOB}", f"jobs/{JOB}/checkpoints")
     }
     assert [*found.values()] == [200, 200, 200, 404, 404], found
 
