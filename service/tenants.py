@@ -76,9 +76,11 @@ class Tenants:
         return _found(row, name)
 
     # ------------------------------------------------------------ looking
-    def list(self, offset: int, limit: int) -> Sequence[TenantRow]:
-        """Tenants by name."""
-        query = sa.select(tenants).order_by(tenants.c.name).offset(offset).limit(limit)
+    def list(self, after: str | None, limit: int) -> Sequence[TenantRow]:
+        """Tenants by name, from the first whose name comes after that one."""
+        query = sa.select(tenants).order_by(tenants.c.name).limit(limit)
+        if after is not None:
+            query = query.where(tenants.c.name > after)
         with self._database.reading() as connection:
             return connection.execute(query).all()
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "Preview",
     "View",
     "cursor_of",
+    "name_of",
     "number_of",
 ]
 
@@ -42,6 +44,8 @@ SpecJson = Annotated[dict[str, Any], WithJsonSchema({"type": "object", REFERS_TO
 ColumnJson = Annotated[dict[str, Any], WithJsonSchema({"type": "object", REFERS_TO: "Column"})]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:15:00.000000Z"])]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d65" * 4])]
+NUMBER = re.compile("[0-9]{1,18}")
+
 NextCursor = Annotated[
     str | None, Field(description="What to send as `cursor` for the next page; null at the end.", examples=["MTI"])
 ]
@@ -387,22 +391,29 @@ class HistoryPage(View):
     next_cursor: NextCursor
 
 
-def cursor_of(rows: Sequence[Any], limit: int, numbers: Sequence[int], is_full: bool = False) -> str | None:
-    """The cursor after a page of `rows`, of which `numbers` tell the place; None where less than a page was left: fewer
-    than `limit`, and it `is_full` by no other measure."""
+def cursor_of(rows: Sequence[Any], limit: int, places: Sequence[int | str], is_full: bool = False) -> str | None:
+    """The cursor after a page of `rows`, of which `places` tell the place, a number or a name; None where less than a
+    page was left: fewer than `limit`, and it `is_full` by no other measure."""
     if len(rows) < limit and not is_full:
         return None
-    return base64.urlsafe_b64encode(str(numbers[-1]).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(str(places[-1]).encode()).decode().rstrip("=")
 
 
 def number_of(cursor: str | None) -> int | None:
-    """The place that a cursor stands for. Raises InvalidInput for what we did not make."""
-    if cursor is None:
-        return None
+    """The number that a cursor stands for. Raises InvalidInput for what we did not make."""
+    return None if cursor is None else int(_place_of(cursor, NUMBER))
+
+
+def name_of(cursor: str | None, pattern: re.Pattern[str]) -> str | None:
+    """The name that a cursor stands for. Raises InvalidInput for what we did not make."""
+    return None if cursor is None else _place_of(cursor, pattern)
+
+
+def _place_of(cursor: str, pattern: re.Pattern[str]) -> str:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        if not (text.isdigit() and len(text) <= 18):
+        if not pattern.fullmatch(text):
             raise ValueError(text)
     except (ValueError, binascii.Error):
         raise InvalidInput.of("cursor", cursor, "a next_cursor of an earlier answer") from None
-    return int(text)
+    return text

@@ -18,6 +18,7 @@ from shared.errors import FieldError, InvalidInput, NotFound
 
 __all__ = [
     "EVENT_ID",
+    "TENANT",
     "TURN",
     "TURN_TO_SEARCH",
     "ULID",

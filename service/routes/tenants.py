@@ -9,9 +9,9 @@ from service.field_errors import validated
 from service.json_body import JsonBody
 from service.openapi import errors, json_body
 from service.quota_views import Limits, OwnQuota, QuotaRequest, Tenant, TenantPage, Used
-from service.routes.parameters import Control, Cursor, Limit, TenantName
+from service.routes.parameters import TENANT, Control, Cursor, Limit, TenantName
 from service.tenants import TenantRow
-from service.views import cursor_of, number_of
+from service.views import cursor_of, name_of
 
 router = APIRouter(prefix="/v1", tags=["tenants"])
 
@@ -26,9 +26,8 @@ def get_quota(who: Reader, control: Control) -> OwnQuota:
 @router.get("/tenants", responses=errors(422, 503))
 def list_tenants(_who: Admin, control: Control, limit: Limit = 50, cursor: Cursor = None) -> TenantPage:
     """List all tenants by name, with their quotas."""
-    offset = number_of(cursor) or 0
-    rows = control.tenants.list(offset, limit)
-    next_cursor = cursor_of(rows, limit, range(offset + 1, offset + limit + 1))
+    rows = control.tenants.list(name_of(cursor, TENANT), limit)
+    next_cursor = cursor_of(rows, limit, [row.name for row in rows])
     return TenantPage(items=[_shown(control, row) for row in rows], next_cursor=next_cursor)
 
 

@@ -133,6 +133,18 @@ def test_tenants_are_listed_by_name(service: Service, tenant: Member) -> None:
     assert {"default", tenant.name} <= set(names)
 
 
+def test_a_tenant_that_comes_between_two_pages_has_none_listed_twice(service: Service, tenant: Member) -> None:
+    page = service.http.get("/v1/tenants", params={"limit": 1}).json()
+    (first,) = [item["name"] for item in page["items"]]
+    service.control.credentials.add_key(NewKeyRow("a test's", Scope.READ, "0"))
+    assert first > "0"
+    rest = service.http.get("/v1/tenants", params={"limit": 500, "cursor": page["next_cursor"]}).json()
+    assert {first} & {item["name"] for item in rest["items"]} == set()
+    assert {first, *(item["name"] for item in rest["items"])} >= {"default", tenant.name}
+    for wrong in ("a", "Li4v", "w6Q"):  # no base64, no name, no ASCII
+        assert errors_of(service.http.get("/v1/tenants", params={"cursor": wrong})) == [("cursor", wrong)]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
