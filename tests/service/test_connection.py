@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from statistics import median
 from typing import Any
 
 import h11
@@ -197,7 +198,7 @@ def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(uncha
 
 
 def test_a_thousand_idle_sockets_do_not_hold_up_others(service: Service) -> None:
-    """Not one of 30 answers takes 100 ms, in one of a few rounds: what else runs on the machine may hold up any."""
+    """In most of a few rounds not one of 30 answers takes 100 ms: what else runs on the machine may hold up any."""
     url = service.http.base_url
 
     def longest_s() -> float:
@@ -211,7 +212,8 @@ def test_a_thousand_idle_sockets_do_not_hold_up_others(service: Service) -> None
     with ExitStack() as idle:
         for _ in range(1_000):
             idle.enter_context(socket.create_connection((url.host, url.port or 80), timeout=WITHIN_S))
-        assert any(longest_s() < 0.1 for _ in range(5))
+        rounds = [longest_s() for _ in range(5)]
+    assert median(rounds) < 0.1, rounds
 
 
 def test_a_short_answer_comes_in_one_piece_and_a_long_one_is_not_gathered_first() -> None:
