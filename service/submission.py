@@ -1,5 +1,7 @@
 """Jobs as they are submitted: many at once become rows of the database in a few statements."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +18,9 @@ from service.tenants import check_room_for_job, stored_before
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, InvalidInput
 from shared.plan import Plan
+from shared.spec import JobSpec
 
-__all__ = ["Added", "NewJob", "Refusal", "add_all", "by_idempotency_key", "job_of_key"]
+__all__ = ["Added", "NewJob", "Refusal", "add_all", "by_idempotency_key", "digest_of_request", "job_of_key"]
 
 FIRST_REASON = "waits for its turn to be given CPUs"
 NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
@@ -61,6 +64,13 @@ class NewJob:
     def plan_bytes(self) -> int:
         """What its plan counts for."""
         return plan_bytes(self.plan)
+
+
+def digest_of_request(spec: JobSpec) -> str:
+    """What tells two requests with the same idempotency key apart: what they ask for besides the defaults, so that a
+    field which is new since the first one came, and which the second does not name, makes no other request of it."""
+    asked = spec.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def add_all(

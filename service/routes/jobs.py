@@ -1,7 +1,5 @@
 """Jobs: submitting, listing, steering, and watching them."""
 
-import hashlib
-import json
 import re
 from contextlib import nullcontext
 from typing import Annotated, Any
@@ -23,7 +21,7 @@ from service.openapi import errors, headers, json_body
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
 from service.store import PAGE_BYTES, JobFilter, JobRow
-from service.submission import NewJob
+from service.submission import NewJob, digest_of_request
 from service.views import (
     DryRun,
     HistoryItem,
@@ -112,7 +110,7 @@ def _new_job(
     """The job to be queued, or the one that the key made before. Raises `refused` unless there is that one."""
     try:
         spec = validated(JobSpec, data)
-        sent = "" if idempotency_key is None else _digest(spec)
+        sent = "" if idempotency_key is None else digest_of_request(spec)
         known = None if idempotency_key is None else control.store.known_for(who.tenant, idempotency_key, sent)
     except InvalidInput:
         if refused is not None:
@@ -136,11 +134,6 @@ def _new_job(
         submitted_by=who.key_name,
         may_store=quota.stored_bytes,
     )
-
-
-def _digest(spec: JobSpec) -> str:
-    """What tells two requests with the same idempotency key apart."""
-    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[TableFile, TableFile | None, Plan]:

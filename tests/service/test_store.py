@@ -16,9 +16,10 @@ from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.patience import Patience
 from service.quota import Quota
 from service.store import JobFilter, Store, Told
-from service.submission import add_all
+from service.submission import add_all, digest_of_request
 from service.tenants import Tenants
 from shared.errors import Conflict, InvalidInput, NotFound, TooLarge
+from shared.spec import JobSpec
 from shared.table import Column
 from support.jobs import TENANT, dataset, new_job, with_a_dataset
 
@@ -85,6 +86,18 @@ def test_the_same_key_with_another_request_is_refused(store: Store) -> None:
     with pytest.raises(InvalidInput, match="Idempotency-Key"):
         store.add(new_job("key", "another"))
     assert len(store.list(TENANT, JobFilter(), None, 10)) == 1
+
+
+def test_a_field_that_a_later_version_adds_makes_no_other_request_of_one_that_does_not_name_it() -> None:
+    class Later(JobSpec):
+        added: int = 3
+
+    sent = {"dataset": "numbers", "target": "y", "optimizer": {"type": "sgd", "learning_rate": 0.5}}
+    first = digest_of_request(JobSpec.model_validate(sent))
+    assert digest_of_request(Later.model_validate(sent)) == first
+    assert digest_of_request(JobSpec.model_validate({**sent, "epochs": 10})) == first, "the default, by name"
+    others = {"added": 4}, {"epochs": 11}, {"optimizer": {"type": "rmsprop", "learning_rate": 0.5}}, {"shuffle": False}
+    assert first not in {digest_of_request(Later.model_validate({**sent, **other})) for other in others}
 
 
 def test_one_key_sent_many_times_at_once_makes_one_job(store: Store) -> None:
