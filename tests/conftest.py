@@ -13,7 +13,7 @@ ONE_SERVICE = "tests/end_to_end"  # whose tests share a service
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that train on a cluster come first: the last file of a run keeps one process alone, so it is to be short."""
+    """Files that train on a cluster come first: the last one of a run, which keeps a process alone, is to be short."""
     trains = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in trains)
 

@@ -250,7 +250,9 @@ def get_metrics(
     after: Annotated[int, Query(ge=0, le=MAX_STEP, description="Only metrics of steps above this one.")] = 0,
     points: Annotated[
         int | None,
-        Query(ge=2, le=LONG_PAGE, description="Only so many at most, evenly spread from the first to the last, and those at the ends of epochs first."),
+        Query(
+            ge=2, le=LONG_PAGE, description="Only so many at most, evenly spread, those at the ends of epochs first."
+        ),
     ] = None,
     limit: LongLimit = LONG_PAGE,
     cursor: Cursor = None,
