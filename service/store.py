@@ -213,8 +213,8 @@ class Store:
             )
             ends = sa.or_(events.c.step % per_epoch.scalar_subquery() == 0, events.c.step.in_([first, last]))
             whole = sa.case((ends, 1), else_=0).label("whole")
-            counts = sa.select(whole, sa.func.count().label("count")).where(*of_job).group_by("whole")
-            count = {0: 0, 1: 0} | {each.whole: each.count for each in connection.execute(counts)}
+            counts = sa.select(whole, sa.func.count().label("items")).where(*of_job).group_by("whole")
+            count = {0: 0, 1: 0} | {each.whole: each.items for each in connection.execute(counts)}
             place = sa.func.row_number().over(partition_by=whole, order_by=events.c.step).label("place")
             found = sa.select(events.c.step, events.c.data, whole, place).where(*of_job).subquery()
             wholes = min(points, count[1])
@@ -417,9 +417,10 @@ def _is_kept(place: sa.ColumnElement[int], count: int, most: int) -> sa.ColumnEl
     """Whether the item at that place, from 1, is one of so many at most, spread evenly from the first to the last."""
     if count <= most:
         return sa.true()
-    gaps = max(1, count - 1)
-    before = (place - 2) * (most - 1) // gaps
-    return sa.and_(most > 0, sa.or_(place == 1, (place - 1) * (most - 1) // gaps > before))
+    if most == 0:
+        return sa.false()
+    before = (place - 2) * (most - 1) // (count - 1)
+    return sa.or_(place == 1, (place - 1) * (most - 1) // (count - 1) > before)
 
 
 def _place_of(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
