@@ -102,7 +102,7 @@ def _length(column: Column, values: Any, table: TableFile) -> int | npt.NDArray[
         return np.asarray(pc.fill_null(pc.binary_length(values), 0))
     if column.type == "category":
         names = np.array([0, *map(len, table.categories[column.name])])  # the first: of what is missing
-        return names[np.asarray(pc.fill_null(values, -1)) + 1]
+        return np.asarray(names[np.asarray(pc.fill_null(values, -1)) + 1])
     return NUMBER_BYTES * math.prod(column.shape or [1])
 
 
