@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,11 +107,14 @@ class Catalog:
         with self._database.reading() as connection:
             return _find(connection, tenant, id_or_name, LISTING)
 
-    def listed(self, ids: Collection[str]) -> set[str]:
-        """Which of these ids data sets or jobs have, whosever they are."""
-        either = sa.union_all(*(sa.select(each.c.id).where(each.c.id.in_(ids)) for each in (datasets, jobs)))
+    def state_of(self, of_id: str) -> str | None:
+        """The state of the job of that id, or the name of the data set, whosever they are; None where neither is."""
+        either = sa.union_all(
+            sa.select(jobs.c.state).where(jobs.c.id == of_id), sa.select(datasets.c.name).where(datasets.c.id == of_id)
+        )
         with self._database.reading() as connection:
-            return set(connection.scalars(either))
+            found: str | None = connection.scalar(either)
+        return found
 
     def list(self, tenant: str, before: int | None, limit: int) -> Sequence[DatasetRow]:
         """Data sets, newest first, with a number below `before`: as many as `limit`, or until their profiles have

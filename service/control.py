@@ -46,6 +46,7 @@ T = TypeVar("T")
 TRY_AGAIN_S = 2.0
 PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
 ENDS_WITHIN_S = 7.5
+SETTLES_EVERY_S = 3600.0
 SAYS_GOODBYE_WITHIN_S = 0.5
 FOREIGN = (
     "belongs to another data folder: what its jobs need lies there; start the service with that one (--data-dir), or "
@@ -266,19 +267,22 @@ class ControlPlane:
             _import_what_requests_need()
             self._deliverer = Deliverer(Outbox(database), Sender(rules), self.folder.webhook_key)
             self._deliverer.start()
-            self._settle_doubts(self._catalog)
+            while not self._stopping.is_set():
+                self.settle()
+                self._stopping.wait(SETTLES_EVERY_S)
             return
         database.close()
 
-    def _settle_doubts(self, catalog: Catalog) -> None:
-        """Removes the files of data sets that were killed before they were listed, and of data sets and jobs that were
-        killed before they were gone; what cannot be settled now is at the next start."""
+    def settle(self) -> None:
+        """Removes files that should not be there: of data sets whose service was killed before they were listed, of
+        what is gone, and what only training needed of jobs that have ended. What cannot be settled now is an hour
+        later, or at the next start."""
         try:
-            listed = catalog.listed(self.folder.left_in_doubt)
-            for name in self.folder.left_in_doubt:
-                self.folder.settle(name, is_listed=name in listed)
+            for mark in self.folder.doubts():
+                if not self._stopping.is_set():
+                    self.folder.settle(mark, self.catalog.state_of)
         except (*AWAY, OSError) as error:
-            log.warning("what a killed service left half done is not removed yet: %s", reason_of(error))
+            log.warning("what was left half done is not removed yet: %s", reason_of(error))
 
     def _run_cluster(self) -> None:
         cluster = self._start_cluster()

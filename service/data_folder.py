@@ -1,37 +1,37 @@
 """The folder that holds everything a service keeps, and the lock that keeps out those who must not share it."""
 
 import fcntl
-import logging
 import os
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from ulid import ULID
 
+from service.doubts import Doubts
 from service.jobs import JobState
 from shared.errors import ChainruleError, Unavailable
 from workers.checkpoint_files import kept
-from workers.disk import DISK, Disk, remove_prepared
+from workers.disk import DISK, Disk, remove_prepared, remove_tree
 from workers.fence import Fence
 from workers.storage import Storage, storage_at
 
 __all__ = ["DataFolder"]
 
 
+BEGAN = ".began"  # the mark of a job that has files which only training needs
 STARTS_WITHIN_S = 2.0  # for another service that shares the folder to let others in
-
-log = logging.getLogger("chainrule")
 
 
 class DataFolder:
     """`datasets/<id>/table.arrow`, `jobs/<id>/…` as the engine leaves it, `uploads/` for what is not whole yet,
-    `in_doubt/` for marks of what is just being listed or removed, `id`, `admin.key`, and `webhooks.key`.
+    `in_doubt/` for marks of what is just being listed or removed, and of jobs that began and have not ended (`.began`),
+    `id`, `admin.key`, and `webhooks.key`.
 
     With `checkpoints`, a URL, the jobs' checkpoints are kept there, each job's below its id. A `shared` folder is one
     for several services at once, all of which say so.
@@ -44,10 +44,8 @@ class DataFolder:
         self.datasets = self.path / "datasets"
         self.jobs = self.path / "jobs"
         self.uploads = self.path / "uploads"
-        self._marks = self.path / "in_doubt"
+        self._doubts = Doubts(self.path / "in_doubt", disk)
         self._lock: IO[str] | None = None
-        self.left_in_doubt: Collection[str] = ()
-        """Ids of data sets and jobs that those were listing or removing who were killed before this was opened."""
 
     def open(self) -> None:
         """Makes what is missing, locks the folder, and, where nobody else uses it, clears what a killed service left
@@ -78,10 +76,8 @@ class DataFolder:
         self._lock = lock
         if alone:
             shutil.rmtree(self.uploads, ignore_errors=True)
-        for folder in (self.datasets, self.jobs, self.uploads, self._marks):
+        for folder in (self.datasets, self.jobs, self.uploads, self._doubts.folder):
             self._disk.make_folder(folder)
-        if alone:
-            self.left_in_doubt = [mark.name for mark in self._marks.iterdir()]
         if alone and self._shared:
             fcntl.flock(lock, fcntl.LOCK_SH)
 
@@ -143,26 +139,42 @@ class DataFolder:
 
     @contextmanager
     def in_doubt(self, name: str) -> Iterator[None]:
-        """Marks a data set or a job while there may be its files and no row of it: whoever is killed meanwhile leaves
-        the mark. Files without a row and without a mark are left alone, for the database may be another one, or of
-        yesterday."""
-        mark = self._marks / name
-        with suppress(OSError):  # a full disk keeps nobody from removing
-            mark.touch(mode=0o600)
-        try:
-            yield
-        except ChainruleError:  # nothing was changed
-            self._disk.remove(mark)
-            raise
-        self._disk.remove(mark)
+        """Marks a data set or a job while there may be its files and no row of it: whoever is killed meanwhile, or
+        cannot remove all, leaves the mark for `settle`, which leaves alone what we are at. Files without a row and
+        without a mark are left alone, for the database may be another one, or of yesterday."""
+        with self._doubts.held(name):
+            try:
+                yield
+            except ChainruleError:  # nothing was changed
+                self._doubts.unmark(name)
+                raise
+            self._doubts.unmark(name)
 
-    def settle(self, name: str, *, is_listed: bool) -> None:
-        """Removes the files of what was left in doubt, unless it has a row."""
-        if not is_listed and name.startswith("ds_"):
-            self.remove_dataset(name)
-        elif not is_listed and name.startswith("job_"):
+    def doubts(self) -> list[str]:
+        """What is marked, for `settle`. Raises OSError."""
+        return self._doubts.names()
+
+    def settle(self, mark: str, state_of: Callable[[str], str | None]) -> None:
+        """Has the files of what is marked be as the database says: those of what was being listed or removed are none
+        without a row, unless somebody is at it now, and those of a job that has ended only what `end_job` leaves.
+
+        `state_of` tells the state of a job, anything of a data set, and None of what is not listed.
+        """
+        name = mark.removesuffix(BEGAN)
+        if name != mark:
+            state = state_of(name)
+            if state is not None and JobState(state).is_terminal:
+                self.end_job(name, JobState(state))
+            return
+        with self._doubts.settling(name) as is_ours:
+            is_gone = is_ours and state_of(name) is None
+            if is_gone and name.startswith("ds_"):
+                self.remove_dataset(name)
+            if is_ours and not (is_gone and name.startswith("job_")):
+                self._doubts.unmark(name)
+        if is_gone and name.startswith("job_"):  # a bucket may take long, and several may do it at once
             self.remove_job(name)
-        self._disk.remove(self._marks / name)
+            self._doubts.unmark(name)
 
     def add_dataset(self, made: Path, dataset_id: str) -> None:
         """Moves the files of a data set, which are on disk, into place, for good."""
@@ -174,7 +186,8 @@ class DataFolder:
         return self.jobs / job_id
 
     def add_job(self, job_id: str) -> Path:
-        """Makes the folder of a job, for good; it may be there already."""
+        """Makes the folder of a job, for good; it may be there already. It is marked until the job has ended."""
+        self._doubts.mark(job_id + BEGAN)
         self._disk.make_folder(self.job(job_id))
         return self.job(job_id)
 
@@ -196,29 +209,37 @@ class DataFolder:
         Fence(self.job(job_id), epoch).close()
 
     def end_job(self, job_id: str, state: JobState) -> None:
-        """Removes what only training needed of a job that has ended: its prepared data, and its checkpoints unless it
-        failed. Repeating is harmless."""
-        remove_prepared(self.job(job_id) / "prepared")
+        """Removes what only training needed of a job that has ended: its prepared data, what was half written, its
+        checkpoints unless it failed, and its model unless it succeeded. Repeating is harmless; while something cannot
+        be removed, the job stays marked."""
+        folder, mark = self.job(job_id), job_id + BEGAN
+        with self._doubts.removing(mark):
+            remove_prepared(folder / "prepared")
+        with self._doubts.removing(mark):
+            for partial in folder.rglob(".*.partial"):
+                self._disk.remove(partial)
+            if state is not JobState.SUCCEEDED:
+                self._disk.remove(self.model(job_id))
         if state is not JobState.FAILED:
-            self._clear_checkpoints(job_id)
+            with self._doubts.removing(mark):
+                self._storage(job_id).clear()
+        self._doubts.unmark(mark)
 
     def remove_job(self, job_id: str) -> None:
-        """Removes all files of a job; there may be none."""
-        self._clear_checkpoints(job_id)
-        shutil.rmtree(self.job(job_id), ignore_errors=True)
-
-    def _clear_checkpoints(self, job_id: str) -> None:
-        try:
+        """Removes all files of a job, which is in doubt; there may be none."""
+        with self._doubts.removing(job_id):
             self._storage(job_id).clear()
-        except OSError as error:  # of no use any more, but harmless
-            log.warning("checkpoints of %s could not be removed: %s", job_id, error)
+        with self._doubts.removing(job_id):
+            remove_tree(self.job(job_id))
+        self._doubts.unmark(job_id + BEGAN)
 
     def _storage(self, job_id: str) -> Storage:
         return storage_at(self.checkpoints_url(job_id), self.job(job_id) / "checkpoints")
 
     def remove_dataset(self, dataset_id: str) -> None:
-        """Removes all files of a data set."""
-        shutil.rmtree(self.datasets / dataset_id, ignore_errors=True)
+        """Removes all files of a data set, which is in doubt."""
+        with self._doubts.removing(dataset_id):
+            remove_tree(self.datasets / dataset_id)
 
 
 def _locked(file: IO[str], kind: int) -> bool:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["DISK", "Disk", "FencedDisk", "Parts", "is_there", "remove_prepared", "write_atomically"]
+__all__ = ["DISK", "Disk", "FencedDisk", "Parts", "is_there", "remove_prepared", "remove_tree", "write_atomically"]
 
 Parts = Sequence[bytes | memoryview]
 """A file's content, in pieces that follow each other. A memoryview is of bytes."""
@@ -118,9 +118,18 @@ class FencedDisk(Disk):
 
 
 def remove_prepared(folder: Path) -> None:
-    """Removes what was prepared in `folder`, and what was left half done beside it. Repeating is harmless."""
+    """Removes what was prepared in `folder`, and what was left half done beside it. Repeating is harmless. Raises
+    OSError where something stays."""
     for each in (folder, *folder.parent.glob(f"{folder.name}.*")):
-        shutil.rmtree(each, ignore_errors=True)
+        remove_tree(each)
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder, which need not be there, with all that is in it, as far as that can be done. Raises OSError
+    where something stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)  # which says why
 
 
 def write_atomically(path: Path, parts: Parts, disk: Disk = DISK) -> None:

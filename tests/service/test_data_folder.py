@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,23 @@ from support.checkpoints import at, write
 from support.races import race
 from workers.bucket import Bucket
 from workers.storage import Folder
+
+Open = Callable[..., DataFolder]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """Opens the same folder again and again, for services that may share it, or with another place for checkpoints."""
+    folders: list[DataFolder] = []
+
+    def make(checkpoints: str | None = None, *, shared: bool = True) -> DataFolder:
+        folders.append(DataFolder(tmp_path, checkpoints, shared=shared))
+        folders[-1].open()
+        return folders[-1]
+
+    yield make
+    for folder in folders:
+        folder.close()
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
@@ -52,42 +71,100 @@ def test_checkpoints_in_a_bucket_go_with_their_job_and_a_bucket_that_is_away_kee
         folder.remove_job("job_3")
 
 
-def in_doubt(path: Path, shared: bool) -> list[str]:
-    """What a service that starts now has to settle."""
-    folder = DataFolder(path, shared=shared)
-    folder.open()
-    folder.close()
-    return list(folder.left_in_doubt)
+def test_what_is_gone_though_a_bucket_was_away_leaves_nothing_there_once_it_is_settled(opened: Open) -> None:
+    folder = opened(f"{URL}/")
+    with bucket_server() as server:
+        server.go_away()
+        with folder.in_doubt("job_1"):
+            folder.remove_job("job_1")
+        folder.end_job("job_2", JobState.SUCCEEDED)
+        assert sorted(folder.doubts()) == ["job_1", "job_2.began"]
+    states = {"job_2": "succeeded", "job_3": "running"}
+    with bucket_server() as server:
+        for job_id in ("job_1", "job_2", "job_3"):
+            write(Bucket(f"{URL}/{job_id}"), at(1))
+        folder.add_job("job_3")
+        for name in folder.doubts():
+            folder.settle(name, states.get)
+        assert [key.split("/")[1] for key in server.objects()] == ["job_3"]
+        assert folder.doubts() == ["job_3.began"]
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_what_was_being_listed_or_removed_by_a_killed_service_is_known_to_the_next_one_that_is_alone(
-    tmp_path: Path, shared: bool
+def test_what_was_being_listed_or_removed_by_a_killed_service_is_known_to_all_others(
+    opened: Open, shared: bool
 ) -> None:
-    killed = DataFolder(tmp_path, shared=shared)
-    killed.open()
+    killed = opened(shared=shared)
     with killed.in_doubt("ds_1"):
         pass
     with pytest.raises(NotFound), killed.in_doubt("job_1"):
         raise NotFound("no such job")
     with pytest.raises(SystemExit), killed.in_doubt("job_2"):
         raise SystemExit
-    if shared:
-        assert in_doubt(tmp_path, shared) == [], "another one may be at it"
-    killed.close()
-    assert in_doubt(tmp_path, shared) == ["job_2"]
-    DataFolder(tmp_path).settle("job_2", is_listed=True)
-    assert in_doubt(tmp_path, shared) == []
+    if not shared:
+        killed.close()
+    other = opened(shared=shared)
+    assert other.doubts() == ["job_2"]
+    other.settle("job_2", lambda _: None)
+    assert other.doubts() == []
+
+
+def test_nobody_settles_what_somebody_is_at(opened: Open) -> None:
+    folder, other = opened(), opened()
+    files = folder.datasets / "ds_1"
+    with folder.in_doubt("ds_1"):
+        files.mkdir()
+        other.settle("ds_1", lambda _: None)
+        assert (files.exists(), other.doubts()) == (True, ["ds_1"])
+    other.settle("ds_1", lambda _: None)
+    assert (files.exists(), other.doubts()) == (True, [])
+
+
+def test_a_job_that_began_and_that_the_database_does_not_know_is_left_alone(opened: Open) -> None:
+    folder = opened()
+    (folder.add_job("job_1") / "checkpoints").mkdir()
+    folder.settle("job_1.began", lambda _: None)  # it may be a database of yesterday
+    assert (folder.job("job_1") / "checkpoints").exists()
+    with folder.in_doubt("job_1"):
+        folder.remove_job("job_1")
+    assert folder.doubts() == []
 
 
 @pytest.mark.parametrize("name", ["ds_1", "job_1"])
-@pytest.mark.parametrize("is_listed", [True, False])
-def test_the_files_of_what_is_in_doubt_stay_only_where_it_is_listed(tmp_path: Path, name: str, is_listed: bool) -> None:
-    folder = DataFolder(tmp_path)
+@pytest.mark.parametrize("state", [None, "running"])
+def test_the_files_of_what_is_in_doubt_stay_only_where_it_is_listed(opened: Open, name: str, state: str | None) -> None:
+    folder = opened()
     files = (folder.datasets if name == "ds_1" else folder.jobs) / name
     (files / "checkpoints").mkdir(parents=True)
-    folder.settle(name, is_listed=is_listed)
-    assert files.exists() == is_listed
+    with suppress(RuntimeError), folder.in_doubt(name):
+        raise RuntimeError
+    folder.settle(name, lambda _: state)
+    assert (files / "checkpoints").exists() == (state is not None)
+
+
+LEFT = {
+    JobState.SUCCEEDED: ["model.safetensors"],
+    JobState.CANCELLED: [],
+    JobState.FAILED: ["checkpoints", "step.safetensors"],
+}
+
+
+@pytest.mark.parametrize("state", LEFT)
+def test_of_a_job_that_ended_as_its_service_was_killed_only_what_ended_jobs_keep_stays(
+    opened: Open, state: JobState
+) -> None:
+    folder = opened()
+    files = folder.add_job("job_1")
+    (files / "prepared").mkdir()
+    (files / "checkpoints").mkdir()
+    names = "model.safetensors", ".model.safetensors.0123abcd.partial", "checkpoints/.step.partial"
+    for name in (*names, "checkpoints/step.safetensors"):
+        (files / name).touch()
+    folder.settle("job_1.began", lambda _: "paused")
+    assert folder.doubts() == ["job_1.began"]
+    folder.settle("job_1.began", lambda _: state)
+    assert folder.doubts() == []
+    assert sorted(path.name for path in files.rglob("*")) == LEFT[state]
 
 
 @pytest.mark.parametrize("has_links", [True, False], ids=["with hard links", "without"])

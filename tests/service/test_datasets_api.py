@@ -254,6 +254,37 @@ def test_nothing_is_left_once_a_service_starts_after_one_that_was_killed_between
     assert jobs == ([] if killed_at == "removing a job" else [job_id])
 
 
+@pytest.mark.parametrize("settled", ["at the next start", "an hour later"])
+def test_nothing_that_only_training_needed_is_left_of_a_job_whose_end_was_written_by_a_service_that_was_killed_then(
+    start: Start, monkeypatch: pytest.MonkeyPatch, settled: str
+) -> None:
+    service = start()
+    service.upload()
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    service.act(job_id, "pause")
+    attempt.end("paused")
+    service.until(job_id, "paused")
+    files = service.control.folder.job(job_id)
+    for name in ("prepared", "checkpoints"):
+        (files / name).mkdir()
+    (files / "model.safetensors").touch()
+
+    def killed(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.control.folder, "end_job", killed)
+        assert service.http.post(f"/v1/jobs/{job_id}/cancel").status_code == 500
+    assert (service.job(job_id)["state"], len(list(files.iterdir()))) == ("cancelled", 3)
+    if settled == "an hour later":
+        service.control.settle()
+        assert list(files.iterdir()) == []
+    else:
+        start()
+        until(lambda: not list(files.iterdir()))
+
+
 @pytest.mark.parametrize("breaks", ["before the commit", "after it"])
 def test_where_the_connection_breaks_at_the_commit_a_data_set_that_is_listed_has_its_file(
     start: Start, monkeypatch: pytest.MonkeyPatch, breaks: str
