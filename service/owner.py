@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, exc
 from ulid import ULID
 
 from service.database import Database, DatabaseTime, control_planes, jobs
@@ -83,6 +83,12 @@ class Owner:
 
         Returns those that still are, each with what was asked for of it, and whether no other control plane is alive.
         """
+        try:
+            return self._renew(held)
+        except exc.IntegrityError:  # another thread of ours was the first to say that we are alive, just now
+            return self._renew(held)
+
+    def _renew(self, held: Collection[Held]) -> tuple[dict[Held, Asked], bool]:
         until = self._time + LEASE_S
         renewed = sa.update(jobs).where(_holds(held)).values(lease_until=until).returning(*HELD)
         with self._database.writing() as connection:

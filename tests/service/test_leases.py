@@ -200,3 +200,9 @@ def test_a_cancel_that_races_with_the_end_wins_or_is_told_never_both(store: Stor
         history = [row.data["to"] for row in store.events_after(TENANT, job_id, 0, 10, kind="state")[0]]
         assert ended.state == ("succeeded" if told else "cancelled")
         assert history == ["queued", "running", ended.state]
+
+
+def test_two_threads_of_a_control_plane_say_at_once_for_the_first_time_that_it_is_alive(database: Database) -> None:
+    owners = [Owner(database) for _ in range(20)]
+    rounds = race(20, *[lambda turn: owners[turn].renew([])] * 3)
+    assert all(answer is not None for answers in rounds for answer in answers)
