@@ -139,10 +139,10 @@ class Histories(RuleBasedStateMachine):
     def another_control_plane_takes_over(self) -> None:
         self.world.replace()
 
-    @precondition(lambda self: self.world.stale)
-    @rule()
-    def the_one_before_wakes(self) -> None:
-        self.world.wake()
+    @precondition(lambda self: self.world.hanging or self.world.stale)
+    @rule(first=st.sampled_from(["runners", "heartbeat", "scheduler"]))
+    def the_one_before_wakes(self, first: Any) -> None:
+        self.world.wake(first)
 
     @invariant()
     def is_sound(self) -> None:

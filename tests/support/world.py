@@ -6,7 +6,7 @@ memory. There may be two control planes, which take turns.
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from ulid import ULID
@@ -194,7 +194,11 @@ class Plane:
 
         owner = Owner(world.connected_to, sa.bindparam("time", type_=sa.Double(), callable_=clock))
         self.store = Store(world.connected_to, world.untold.append, world.wall_clock, owner, patience=world.patience)
-        job_of, on_end, start = world.job_of, world.nothing, world.runners.append
+        job_of, on_end = world.job_of, world.nothing
+
+        def start(runner: Runner) -> None:  # by a plane that was given up too: among those that there are then
+            world.runners.append(runner)
+
         self.runners = Runners(self.store, world.cluster, job_of, world.nothing, on_end, clock, start)
         self.heartbeat = Heartbeat(owner, self.runners, clock)
         self.takeover = Takeover(self.store, self.runners, on_end, at_once=at_once, clock=clock)
@@ -223,8 +227,10 @@ class World:
         self.cluster = SimulatedCluster(cpus, keeps=keeps_attempts)
         # One for all starts: who waits while the clock is set and the service then starts anew may be cut short.
         self.patience = Patience(lambda _: self.clock + self.wall_offset_s + YEARS_S, lambda: self.clock)
+        self.hanging: list[Plane] = []
+        """Control planes that were given up for dead, and are not."""
         self.stale: list[Runner] = []
-        """Those of control planes that were given up for dead, and are not."""
+        """Their runners."""
         self.runners: list[Runner] = []
         self._planes = planes
         self.start()
@@ -263,11 +269,25 @@ class World:
         if not self.cluster.keeps_attempts:
             self.kill()
             return
-        self.stale += [runner for runner in self.runners if runner._running is not None]
+        for runner in self.runners:
+            if runner._running is None:  # what it launches later is refused by a file, of which there is none here
+                runner._on_end(runner)
+            else:
+                self.stale.append(runner)
+        self.hanging += self.planes
         self.start()
 
-    def wake(self) -> None:
-        """Those that were given up go on from where they were, and find out."""
+    def wake(self, first: Literal["runners", "heartbeat", "scheduler"]) -> None:
+        """Those that were given up go on from where they were, and find out: one of their threads does so `first`. From
+        then on they are control planes like any other."""
+        if first == "heartbeat":
+            for plane in self.hanging:
+                plane.heartbeat.beat()
+        if first == "scheduler":
+            for plane in self.hanging:
+                plane.scheduler.step()
+        self.planes += self.hanging
+        self.hanging.clear()
         self.stale = [runner for runner in self.stale if not runner.step(0.0)]
 
     def wall_clock(self) -> str:
