@@ -1,7 +1,7 @@
 """Whatever happens to jobs, in whatever order, none is lost: histories that Hypothesis makes up, against the real code.
 
 `CHAINRULE_HISTORIES=5000 make test ARGS=tests/service/test_histories.py` looks at 5000 that were never looked at; else
-it is the same 60 each time. A failure tells the steps that lead to it, as few as it takes, and how to have it again.
+it is the same 40 each time. A failure tells the steps that lead to it, as few as it takes, and how to have it again.
 """
 
 import logging
@@ -162,7 +162,7 @@ def test_whatever_happens_no_job_is_lost_and_no_cpu_is_used_twice(caplog: pytest
         seed(SEED)(Histories)
     run: Any = Histories.TestCase()
     run.settings = settings(
-        max_examples=MANY or 60,
+        max_examples=MANY or 40,
         derandomize=not MANY,
         database=None,
         report_multiple_bugs=False,
