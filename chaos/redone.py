@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from chainrule import LogLine
+from chainrule.records import Metric
 
 __all__ = ["longest_write_s", "redone_s"]
 
@@ -12,20 +13,18 @@ WRITTEN = re.compile(r"the checkpoint of step [\d,]+ is written: .* in ([\d.,]+)
 RESUMES = re.compile(r"resumes from the checkpoint of step ([\d,]+)")
 
 
-def redone_s(lines: Sequence[LogLine], steps_per_epoch: int) -> Iterator[float]:
-    """Of each attempt that went on from a checkpoint: the seconds of training, by the job's own times, between that and
-    the last epoch that was told before. An epoch is told once, when it was first done."""
-    done_at = {0: lines[0].at}
+def redone_s(lines: Sequence[LogLine], metrics: Sequence[Metric], steps_per_epoch: int) -> Iterator[float]:
+    """Of each attempt that went on from a checkpoint: the seconds of training between that and the last epoch that was
+    told before. An epoch is told once, when it was first done; `metrics` has how long the job had trained then."""
+    trained_s = {0: 0.0} | {metric["epoch"]: metric["elapsed_s"] for metric in metrics}
     last = 0
     for line in lines:
         if epoch := EPOCH.match(line.message):
             last = int(epoch[1].replace(",", ""))
-            done_at[last] = line.at
         elif resumes := RESUMES.search(line.message):
             kept = int(resumes[1].replace(",", "")) // steps_per_epoch
-            before, after = done_at.get(min(kept, last)), done_at[last]
-            if before is not None and after is not None:
-                yield max(0.0, (after - before).total_seconds())
+            if kept in trained_s and last in trained_s:
+                yield max(0.0, trained_s[last] - trained_s[kept])
 
 
 def longest_write_s(lines: Sequence[LogLine]) -> float:

@@ -62,7 +62,8 @@ class Tally:
             return
         self._succeeded.append(job.id)
         log = self._service.client.logs(job.id)
-        again = list(redone_s(log, job.progress.steps // job.progress.epochs))
+        metrics = self._service.client.metrics(job.id)
+        again = list(redone_s(log, metrics, job.progress.steps // job.progress.epochs))
         at_most_s = job.spec["checkpoint"]["every_s"] + longest_write_s(log) + LOOKS_WITHIN_S
         if max(again, default=0.0) > at_most_s and self._disk_has_room:  # else checkpoints are not written for a while
             self.broken.append(
@@ -77,7 +78,7 @@ class Tally:
             self.differing += 1
             found = f"digest {job.parameters_sha256}, its model's {model.parameters_sha256}, of what is in that {kept}"
             self.broken.append(f"{job.id}: {found}, undisturbed {digest}")
-        told = [item["epoch"] for item in self._service.client.metrics(job.id)]
+        told = [item["epoch"] for item in metrics]
         if told != list(range(1, job.spec["epochs"] + 1)):
             missing, doubled = job.spec["epochs"] - len(set(told)), len(told) - len(set(told))
             self.broken.append(f"{job.id}: {missing} of its epochs were not told, {doubled} were told twice")

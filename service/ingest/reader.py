@@ -137,7 +137,7 @@ def _answer(order: Order) -> Answer:
                 WrongField(field=wrong.field, got=shown(wrong.got), expected=wrong.expected) for wrong in error.errors
             ]
         )
-    except MemoryError:
+    except (MemoryError, SystemError):  # the latter in the middle of an import, as CPython 3.11 tells it
         return Answer(out_of_memory=True)
     except RuntimeError as error:
         if NO_THREAD not in str(error):

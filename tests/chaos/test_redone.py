@@ -25,12 +25,17 @@ def test_of_each_attempt_the_time_from_its_checkpoint_to_the_last_epoch_before_i
         (9.0, "computes with 2 workers; resumes from the checkpoint of step 25"),
         (9.5, "epoch 4 of 1,500: training loss 2"),
         (20.0, "computes with 2 workers; resumes from the checkpoint of step 40"),
+        (21.0, "epoch 5 of 1,500: training loss 2"),
+        (30.0, "computes with 2 workers; resumes from the checkpoint of step 20"),
     )
-    assert list(redone_s(log, steps_per_epoch=10)) == pytest.approx([1.5, 0.0])
+    trained_s = [1.0, 2.0, 3.5, 4.0, 5.0]  # which goes on from that of the checkpoint
+    metrics = [{"epoch": epoch, "elapsed_s": seconds} for epoch, seconds in enumerate(trained_s, 1)]
+    assert list(redone_s(log, metrics, steps_per_epoch=10)) == pytest.approx([1.5, 0.0, 3.0])
 
 
 def test_a_job_that_was_never_lost_did_nothing_again() -> None:
-    assert list(redone_s(lines((0.0, "starts from the beginning"), (1.0, "epoch 1 of 2: training loss 2")), 10)) == []
+    log = lines((0.0, "starts from the beginning"), (1.0, "epoch 1 of 2: training loss 2"))
+    assert list(redone_s(log, [{"epoch": 1, "elapsed_s": 1.0}], 10)) == []
 
 
 def test_the_longest_write_of_a_checkpoint_is_told() -> None:

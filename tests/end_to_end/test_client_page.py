@@ -7,7 +7,7 @@ import pytest
 
 from support.running_service import DATA, ROOT, RunningService
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 
 def test_every_block_of_the_page_runs(

@@ -51,8 +51,8 @@ def test_a_file_is_chosen_and_uploaded_by_keyboard(page: Page, tmp_path: Path) -
     file = tmp_path / "by-keyboard.csv"
     file.write_text("a,b\n" + "1,2\n3,4\n" * 20)
     page.goto("/#/datasets")
-    tab_to(page, page.locator("input[type=file]"))
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as chooser:  # from before: the browser is told of it beside the keys
+        tab_to(page, page.locator("input[type=file]"))
         page.keyboard.press("Enter")
     chooser.value.set_files(file)
     tab_to(page, page.get_by_role("button", name="Upload"))

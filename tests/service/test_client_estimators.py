@@ -19,6 +19,7 @@ from chainrule.sklearn import MLPClassifier, MLPRegressor
 
 @pytest.mark.timeout(900)  # 20 s of CPU each, the training included
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
 def test_scikit_learns_own_checks_pass(training_service: Service, estimator: Any) -> None:
     """With a hundred epochs, as scikit-learn's tests check its own networks."""
