@@ -13,7 +13,7 @@ from chaos.processes import kill_all, of_job
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import Service, running
-from chaos.tally import Tally
+from chaos.tally import ENDS_WITHIN_S, Tally
 from chaos.watch import Hung, Watch
 
 __all__ = ["measure"]
@@ -24,10 +24,14 @@ PAUSED_FOR = "preempted by "
 
 def measure(run: Run) -> Finding:
     with running(run) as service:
-        tally = Tally(service, "preemptions", run.amount(50, quick=2))
+        tally = Tally(service, "preemptions", run.amount(50, quick=4))
         spec = service.spec(run.amount(2000, quick=400), workers={"min": 1, "max": 2})
         digest = service.undisturbed(spec)
-        urgent = [service.spec(epochs, workers=each, priority=5) for epochs in (50, 150) for each in (1, 2)]
+        urgent = [
+            service.spec(epochs, workers={"min": each, "max": each}, priority=5)
+            for epochs in (50, 150)
+            for each in (1, 2)
+        ]
         digests = [(each, service.undisturbed(each)) for each in urgent]
         pauses = kills = 0
         while not tally.enough:
@@ -53,14 +57,15 @@ def _preempt(service: Service, tally: Tally, watch: Watch, urgent: Sequence[tupl
     run, kills = service.run, 0
     trains = watch.goes_on(since=0.0)
     while trains is not None and not tally.enough and not watch.is_over_within(run.draw.uniform(*DELAY_S)):
-        spec, digest = run.draw.choice(urgent)
+        spec, digest = urgent[tally.disturbances % len(urgent)]
         job_id = service.client.submit(spec).id
         if run.draw.random() < 0.5:
             watch.is_over_within(run.draw.uniform(0.0, DELAY_S[1]))
             kills += kill_all(of_job(run, run.draw.choice([job_id, watch.job_id])).coordinators) is not None
-        tally.ends(job_id, digest)
+        Watch(service.url, job_id).is_over_within(ENDS_WITHIN_S)  # if it is not, the tally takes it for lost, below
         ended_at = time.monotonic()
         trains = watch.goes_on(ended_at)
+        tally.ends(job_id, digest)
         tally.count(None if trains is None else trains - ended_at)
     return kills
 

@@ -10,7 +10,7 @@ from chaos.records import Finding
 from chaos.redone import longest_write_s, redone_s
 from chaos.service import SPEC, Service
 
-__all__ = ["Tally"]
+__all__ = ["ENDS_WITHIN_S", "Tally"]
 
 ENDS_WITHIN_S = 900.0  # as where other programs have the cores a job takes many times as long
 KEPT = {"model.safetensors"}  # of a job that has succeeded
