@@ -142,11 +142,12 @@ class DataFolder:
         """Marks a data set or a job while there may be its files and no row of it: whoever is killed meanwhile, or
         cannot remove all, leaves the mark for `settle`, which leaves alone what we are at. Files without a row and
         without a mark are left alone, for the database may be another one, or of yesterday."""
-        with self._doubts.held(name):
+        with self._doubts.held(name) as is_new:
             try:
                 yield
-            except ChainruleError:  # nothing was changed
-                self._doubts.unmark(name)
+            except ChainruleError:  # nothing was changed by us; by whoever left the mark, perhaps
+                if is_new:
+                    self._doubts.unmark(name)
                 raise
             self._doubts.unmark(name)
 

@@ -51,11 +51,12 @@ class Doubts:
             self._left.add(name)
 
     @contextmanager
-    def held(self, name: str) -> Iterator[None]:
-        """Marks it, and keeps others from settling it."""
+    def held(self, name: str) -> Iterator[bool]:
+        """Marks it, and keeps others from settling it; tells whether it had no mark before."""
+        is_new = not (self.folder / name).exists()
         mark = self._hold(name)
         try:
-            yield
+            yield is_new
         finally:
             if mark is not None:
                 os.close(mark)

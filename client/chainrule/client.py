@@ -52,7 +52,8 @@ DATASET_ID = re.compile("ds_[0-9A-HJKMNP-TV-Z]{26}")
 PREDICT_BODY_BYTES = 8 << 20  # the service takes 32 MiB of rows; what a line that breaks has sent again is less
 PREDICT_ROWS = 1_000  # it takes 10,000; of a large model, these are computed well within the time for an answer
 PREDICT_NUMBERS = 1_000_000  # probabilities, or numbers of several targets: as many as it tells at once …
-PREDICT_FIRST_ROWS = 100  # … which are those of so few rows, of the 10,000 classes that there may be
+PREDICT_FIRST_ROWS = 100  # … which are those of so few rows, of the 10,000 classes that there may be …
+PREDICT_CHARACTERS = 64 << 20  # … and as many of their names, which each row repeats; they may be long
 
 
 class Client(Connection):
@@ -254,7 +255,7 @@ class Client(Connection):
 
     def metrics(self, job_id: str, after: int | None = None, *, points: int | None = None) -> list[Metric]:
         """The job's metrics so far, oldest first; only steps above `after` if given, and only so many `points` at most,
-        evenly spread from the first to the last."""
+        evenly spread, those at the ends of epochs first."""
         return self._all(f"/v1/jobs/{segment(job_id)}/metrics", dict, {"after": after, "points": points})
 
     def history(self, job_id: str) -> list[Move]:
@@ -380,12 +381,19 @@ class Client(Connection):
         path, headers = f"/v1/jobs/{segment(job_id)}/predict", {"Content-Type": "application/json"}
         predictions: list[Prediction] = []
         for batch in _batches(rows_of(rows), predictions):
-            body = b'{"rows":[' + b",".join(batch) + b"]}"
-            try:
-                answer = self._repeatable("POST", path, content=body, headers=headers)
-            except Refused as refused:
-                raise refused.shifted(len(predictions)) from None
-            predictions.extend(map(Prediction.of, document(answer)["predictions"]))
+            most = len(batch)
+            while batch:
+                body = b'{"rows":[' + b",".join(batch[:most]) + b"]}"
+                try:
+                    answer = self._repeatable("POST", path, content=body, headers=headers)
+                except Refused as refused:
+                    if most == 1 or [problem.field for problem in refused.fields] != ["rows"]:
+                        raise refused.shifted(len(predictions)) from None
+                    most = 1  # whose answer shows how many there may be
+                    continue
+                predictions.extend(map(Prediction.of, document(answer)["predictions"]))
+                batch = batch[most:]
+                most = _rows_at_once(predictions)
         return predictions
 
     def evaluation(self, job_id: str) -> Evaluation:
@@ -509,7 +517,11 @@ def _rows_at_once(told: Sequence[Prediction]) -> int:
     if not told:
         return PREDICT_FIRST_ROWS
     numbers = told[-1].probabilities or told[-1].value
-    return min(PREDICT_ROWS, PREDICT_NUMBERS // (len(numbers) if isinstance(numbers, dict) else 1))
+    if not isinstance(numbers, dict):
+        return PREDICT_ROWS
+    lengths = [len(name) for name in numbers]
+    most = min(PREDICT_NUMBERS // len(lengths), PREDICT_CHARACTERS // (sum(lengths) + max(lengths)))
+    return max(1, min(PREDICT_ROWS, most))
 
 
 def _batches(rows: Iterable[Mapping[str, Any]], told: Sequence[Prediction]) -> Iterator[Sequence[bytes]]:

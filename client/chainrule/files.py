@@ -69,11 +69,18 @@ def _reading(path: Path) -> Iterator[None]:
         raise InvalidFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
+def _piece(path: Path, file: IO[bytes]) -> bytes:
+    with _reading(path):
+        return file.read(CHUNK_BYTES)
+
+
 def chunks(path: Path, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:
     """The file's bytes, piece by piece; `progress(sent, total)` is told after each. Raises InvalidFile."""
     total, sent = path.stat().st_size, 0
-    with _reading(path), path.open("rb") as file:
-        while piece := file.read(CHUNK_BYTES):
+    with _reading(path):
+        file = path.open("rb")
+    with file:
+        while piece := _piece(path, file):
             yield piece
             sent += len(piece)
             if progress:

@@ -49,6 +49,8 @@ ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "r
 MAX_SEED = 2**31 - 1
 LABEL = "scikit-learn"
 """The label of a fit's job; its value is the name of the fit's data set, which begins with this too."""
+STOPPED = "stopped early"
+"""What the history of a job says that early stopping has ended."""
 CANCELLED_WITHIN_S = 30.0  # a job ends at its next step
 
 
@@ -142,6 +144,9 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
                 raise TrainingFailed(f"{job.id} {job.state}: {job.reason}{hint}")
             self._learn(job.model(), client.metrics(job.id))
             self.job_id_ = job.id if self.keep_job else None
+            if self.n_iter_ == self.max_iter and STOPPED not in client.history(job.id)[-1].why:
+                what = f"max_iter, {self.max_iter} epochs, came before it stopped by itself"
+                warnings.warn(what, ConvergenceWarning, stacklevel=3)
 
     def _tell(self, events: Iterable[Event]) -> None:
         """Prints how each epoch went, in scikit-learn's words."""
@@ -248,8 +253,6 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         # without one where R² means nothing, as the target is constant on the validation rows
         self.validation_scores_ = [metric.get(score, np.nan) for metric in by_epoch] if self.early_stopping else None
         self.best_validation_score_ = np.fmax.reduce(self.validation_scores_) if self.validation_scores_ else None
-        if self.n_iter_ == self.max_iter:
-            warnings.warn(f"max_iter, {self.max_iter} epochs, was reached before it converged", ConvergenceWarning, 3)
 
     # ------------------------------------------------------------ predicting
     def _outputs(self, X: Any) -> Array:

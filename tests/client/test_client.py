@@ -368,18 +368,34 @@ def test_many_rows_are_predicted_in_requests_of_bounded_size_and_in_order(servic
 
 
 @pytest.mark.parametrize(
-    ("numbers", "sizes"), [(1, [100, 1_000, 1_000, 400]), (1_250, [100, 800, 800, 800]), (10_000, [100] * 25)]
+    ("numbers", "name", "sizes"),
+    [
+        (1, "a", [100, 1_000, 1_000, 400]),
+        (1_250, "a", [100, 800, 800, 800]),
+        (10_000, "a", [100] * 25),
+        (127, "a" * 1024, [100, 512, 512, 400]),
+        (10_000, "a" * 335, [100, 1, 20, 20, 20, 20, 19, 20, 20]),
+        (2, "a" * (32 << 20), [3, 1, 1, 1]),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else None,
 )
-def test_as_many_rows_are_predicted_at_once_as_the_model_tells_numbers_of(numbers: int, sizes: list[int]) -> None:
+def test_as_many_rows_are_predicted_at_once_as_the_model_tells_numbers_and_names_of(
+    numbers: int, name: str, sizes: list[int]
+) -> None:
     asked: list[int] = []
-    told = {str(number): 0.0 for number in range(numbers)}
+    told = {name[: -len(str(number))] + str(number): 0.0 for number in range(numbers)}
+    most = (64 << 20) // (sum(map(len, told)) + max(map(len, told)))
+    refused = {"errors": [{"field": "rows", "got": "many rows", "expected": f"at most {most}"}]}
 
     def handle(request: httpx.Request) -> httpx.Response:
         asked.append(len(json.loads(request.content)["rows"]))
+        if asked[-1] > max(1, most):
+            return problem(422, "Unprocessable Content", "rows: too many", **refused)
         return httpx.Response(200, json={"predictions": [{"value": 0}] * (asked[-1] - 1) + [{"value": told}]})
 
+    rows = sum(sizes) - (sizes[0] if sizes[1] == 1 else 0)
     with Client("http://service", "key", transport=httpx.MockTransport(handle)) as client:
-        assert len(client.predict("job_01", [{"x": 1}] * 2_500)) == 2_500
+        assert len(client.predict("job_01", [{"x": 1}] * rows)) == rows
     assert asked == sizes
 
 

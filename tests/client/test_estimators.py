@@ -187,6 +187,11 @@ def test_a_fit_that_uses_all_its_epochs_warns(service: FakeService) -> None:
         fit(service, max_iter=12)
 
 
+def test_a_fit_that_stops_by_itself_in_its_last_epoch_does_not_warn(service: FakeService) -> None:
+    service.why = "trained; stopped early after epoch 12: train_loss has not improved for 11 epochs"
+    assert fit(service, max_iter=12).n_iter_ == 12
+
+
 def test_a_fit_that_is_not_verbose_prints_nothing(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     fit(service)
     assert capsys.readouterr().out == ""

@@ -140,6 +140,17 @@ def test_a_file_that_stops_to_be_readable_while_it_is_sent_is_said(
         client.add_dataset(path)
 
 
+def test_what_the_callers_own_progress_raises_is_no_matter_of_the_file(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text("x,y\n1,2\n")
+
+    def refuse(sent: int, total: int) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        client.add_dataset(path, progress=refuse)
+
+
 def test_a_file_of_the_current_folder_is_no_data_set_though_its_suffix_is_none_of_ours(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ def test_the_cluster_tells_who_uses_how_many_of_which_nodes_cpus(page: Page, ser
     (node,) = service.http.get("/v1/cluster").json()["nodes"]
     row = page.get_by_role("region", name="Nodes").get_by_role("row").nth(1)
     expect(row).to_contain_text(node["address"])
+    expect(row).to_contain_text(node["blas_kernel"])
     expect(row).to_contain_text("2 of 2")
     service.act(job["id"], "cancel")
     expect(page.get_by_role("heading", name="0 of 2 CPUs in use")).to_be_visible(timeout=30_000)

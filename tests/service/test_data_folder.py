@@ -109,6 +109,15 @@ def test_what_was_being_listed_or_removed_by_a_killed_service_is_known_to_all_ot
     assert other.doubts() == []
 
 
+def test_who_removes_again_what_is_gone_already_leaves_the_mark_of_who_removed_it(opened: Open) -> None:
+    folder = opened()
+    with pytest.raises(RuntimeError), folder.in_doubt("job_1"):
+        raise RuntimeError  # as the answer to the commit did not come
+    with pytest.raises(NotFound), folder.in_doubt("job_1"):
+        raise NotFound("it is gone")
+    assert folder.doubts() == ["job_1"]
+
+
 def test_nobody_settles_what_somebody_is_at(opened: Open) -> None:
     folder, other = opened(), opened()
     files = folder.datasets / "ds_1"

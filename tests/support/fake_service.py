@@ -58,7 +58,8 @@ def problem(
 class FakeService:
     """Data sets and jobs in dictionaries. `answers` are given first, in order, whatever is asked; `streams` are the
     event streams of successive connections, and `end` the state that a job is in once one was read to its end;
-    `queues` are where a job stands each time that it is asked for. `page` is the most items that a list gives."""
+    `queues` are where a job stands each time that it is asked for, and `why` is of its only move. `page` is the most
+    items that a list gives."""
 
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class FakeService:
     webhooks: dict[str, dict[str, Any]] = field(default_factory=dict)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     end: str | None = None
+    why: str = "2 CPUs are free"
     page: int = 500
 
     def transport(self) -> httpx.MockTransport:
@@ -262,7 +264,7 @@ class FakeService:
         return self._with(job_id, lambda job: self._page_of(request, items))
 
     def history(self, request: httpx.Request, job_id: str) -> httpx.Response:
-        items = [{"from": "queued", "to": "running", "when": CREATED, "why": "2 CPUs are free", "attempt": 1}]
+        items = [{"from": "queued", "to": "running", "when": CREATED, "why": self.why, "attempt": 1}]
         return self._with(job_id, lambda job: self._page_of(request, items))
 
     def logs(self, request: httpx.Request, job_id: str) -> httpx.Response:
