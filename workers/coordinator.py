@@ -347,16 +347,18 @@ class Coordinator:
             "steps": plan.steps,
             "epoch": -(-step // plan.steps_per_epoch),
             "epochs": self._spec.epochs,
-            "eta_s": 0.0 if done else round((plan.steps - step) * self._pace_s(), 3),
+            "eta_s": 0.0 if done else self._eta_s(),
         }
 
     def _so_far(self) -> dict[str, Any]:
         """Where an attempt stands that ends before the end; nothing if it had not begun to train."""
         return {"progress": self._progress(), "metrics": dict(self._memory.latest)} if self._opened else {}
 
-    def _pace_s(self) -> float:
-        """Seconds a step, validation included, over the whole job so far."""
-        return self._memory.elapsed_s / self._step if self._step else self._step_s
+    def _eta_s(self) -> float | None:
+        """Seconds for the rest, by what the job has done so far, validation included; None before its first step."""
+        if not self._step:
+            return None
+        return round((self._plan.steps - self._step) * self._memory.elapsed_s / self._step, 3)
 
     def _tell_progress(self) -> None:
         fraction, now = self._step / self._plan.steps, self._clock()

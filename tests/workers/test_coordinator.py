@@ -203,8 +203,11 @@ def test_a_job_that_is_not_stopped_early_says_which_weights_it_keeps(tmp_path: P
 
 def test_progress_never_goes_back_and_ends_at_one(tmp_path: Path) -> None:
     reports = run(job_of(tmp_path / "job"))
-    fractions = [report.data["fraction"] for report in reports if report.type == "progress"]
-    assert fractions == sorted(fractions)
+    told = [report.data for report in reports if report.type == "progress"]
+    assert told == sorted(told, key=lambda data: data["fraction"])
+    assert [data["eta_s"] is None for data in told] == [data["step"] == 0 for data in told], (
+        "none before the first step"
+    )
     end = ended(reports)["progress"]
     assert (end["fraction"], end["step"], end["steps"], end["epoch"]) == (1.0, 20, 20, 4)
 

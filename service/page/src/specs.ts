@@ -1,6 +1,7 @@
 // Specs: how two differ, as curl would send one, and what a network has in it.
 import { send } from "./api";
 import { isEqual, isObject, textOf } from "./schema";
+import { isEnded } from "./types";
 import type { Dataset, Job, Json, JsonObject, Layer, Plan, Spec } from "./types";
 
 export const MOST_COMPARED = 7; // jobs side by side: as many colours of curves there are
@@ -91,4 +92,17 @@ export function stagesOf(layers: Layer[], inputs: number, outputs: number, targe
 export function outputOf(job: Pick<Job, "spec" | "outputs">): string {
   if (job.spec.task === "regression") return "identity";
   return job.outputs === 1 ? "sigmoid" : "softmax";
+}
+
+/** The losses and measures that a job has told, and of one that has not ended also those that it will: their places are kept. */
+export function measuresOf(job: Job): string[] {
+  const told = Object.keys(job.metrics).filter((name) => /^(train|validation)_/.test(name) && job.metrics[name] !== null);
+  return isEnded(job.state) ? told : [...new Set([...toTell(job), ...told])];
+}
+
+function toTell(job: Job): string[] {
+  if (!job.spec.validation) return ["train_loss"];
+  const classes = job.outputs === 1 ? ["accuracy", "auc"] : ["accuracy"];
+  const measures = job.spec.task === "regression" ? ["rmse", "mae", "r2"] : classes;
+  return ["train_loss", ...["loss", ...measures].map((name) => `validation_${name}`)];
 }
