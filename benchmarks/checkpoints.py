@@ -2,7 +2,7 @@
 
 Two processes train over the direct transport, as in a job, and every step is timed by itself. The state, three vectors
 with Adam, is copied between two steps, and hashed, written to disk and flushed by a process of its own while the steps
-go on; it gives way to them, so it takes what they leave of the CPUs. The longest step while it writes
+go on; it gives way to them, but for a tenth of a CPU. The longest step while it writes
 is set against the usual one, and beside it stands how much longer than usual the longest of as many steps is without a
 checkpoint: what the machine does by itself.
 """

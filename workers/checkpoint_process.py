@@ -2,8 +2,8 @@
 
 A thread of the coordinator's process could not give way to the steps: whenever it wants the interpreter back, whoever
 computes waits until it has had it, and the less of a CPU it is given, the longer that takes. This process runs on what
-the steps leave of the CPUs. It shares the memory that the state is copied to, imports little, and ends when its
-coordinator does.
+the steps leave of the CPUs, or a tenth of one. It shares the memory that the state is copied to, imports little, and
+ends when its coordinator does.
 
 That alone is not enough, as memory and caches know no priority, and the kernel writes to the disk at its own urgency
 rather than at that of whoever has it written. So it takes a piece at a time, has each on the disk before the next, and
@@ -46,6 +46,7 @@ PIECE_BYTES = 1 << 20
 RESTS_S = 0.03  # between two pieces …
 RESTS_AT_MOST_S = 5.0  # … and in all …
 TIMES = 2  # … as often as the pieces are gone through: they are hashed, and then written
+GIVES_WAY_BY = 10  # of the 19 steps of niceness, each a quarter more or less of a CPU
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -160,8 +161,6 @@ def _end(status: int) -> OSError:
 def main(channel: socket.socket) -> None:
     """Writes what it is told to, until nobody is there to tell it."""
     _die_with_parent()
-    with suppress(PermissionError):  # where that is not allowed, the steps wait a little longer
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     lines = channel.makefile("rb")
     place = json.loads(lines.readline())
     try:
@@ -173,6 +172,7 @@ def main(channel: socket.socket) -> None:
         channel.sendall(_trouble(error))
         return
     channel.sendall(b"null\n")
+    _give_way()
     while line := lines.readline():
         order = json.loads(line)
         header = lines.read(order["header_bytes"])
@@ -239,6 +239,14 @@ def _die_with_parent() -> None:
     """Has the kernel end this process with the thread that started it: an order of a coordinator that was killed must
     not be carried out beside the next attempt."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _give_way() -> None:
+    """Has this process wait for others, which get some ten times as much of a CPU that both want. A tenth it must have:
+    SCHED_IDLE leaves it a three-hundredth, which is too little where other programs keep all CPUs busy."""
+    os.nice(GIVES_WAY_BY)
+    with suppress(PermissionError):  # where that is not allowed, it may interrupt a step when it has something to do
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _trouble(error: OSError) -> bytes:
