@@ -5,73 +5,65 @@ they had been alone.
 """
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
-from chaos.disturbances import DELAY_S
+from chaos.disturbances import DELAY_S, Disturbed, disturb
 from chaos.processes import kill_all, of_job
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import Service, running
 from chaos.tally import ENDS_WITHIN_S, Tally
-from chaos.watch import Hung, Watch
+from chaos.watch import Watch
 
 __all__ = ["measure"]
 
-Spec = dict[str, Any]
 PAUSED_FOR = "preempted by "
 
 
 def measure(run: Run) -> Finding:
     with running(run) as service:
         tally = Tally(service, "preemptions", run.amount(50, quick=4))
-        spec = service.spec(run.amount(2000, quick=400), workers={"min": 1, "max": 2})
-        digest = service.undisturbed(spec)
-        urgent = [
-            service.spec(epochs, workers={"min": each, "max": each}, priority=5)
-            for epochs in (50, 150)
-            for each in (1, 2)
-        ]
-        digests = [(each, service.undisturbed(each)) for each in urgent]
-        pauses = kills = 0
-        while not tally.enough:
-            watch = Watch(service.url, service.client.submit(spec).id)
-            try:
-                kills += _preempt(service, tally, watch, digests)
-            except Hung as hung:
-                tally.jobs += 1
-                tally.lose(f"{hung}\n{service.log_tail()}")
-                break
-            tally.ends(watch.job_id, digest)
-            pauses += _pauses(service, tally, watch.job_id)
+        preempt = _Preempt(service, tally)
+        disturb(service, tally, preempt, workers={"min": 1, "max": 2})
+        pauses = sum(preempt.pauses.values())
         if not pauses:
             tally.broken.append("no job was ever paused for another")
-        return tally.finding(
-            notes=[f"{pauses} times the job was paused, else it shrank; {kills} coordinators were killed"]
-        )
+        killed = f"{preempt.kills} coordinators were killed"
+        return tally.finding(notes=[f"{pauses} times the job was paused, else it shrank; {killed}"])
 
 
-def _preempt(service: Service, tally: Tally, watch: Watch, urgent: Sequence[tuple[Spec, str]]) -> int:
-    """Lets urgent jobs, each with the digest that it must end with, pass by while the job trains; returns how many
-    coordinators were killed."""
-    run, kills = service.run, 0
-    trains = watch.goes_on(since=0.0)
-    while trains is not None and not tally.enough and not watch.is_over_within(run.draw.uniform(*DELAY_S)):
-        spec, digest = urgent[tally.disturbances % len(urgent)]
-        job_id = service.client.submit(spec).id
+class _Preempt:
+    """Has an urgent job pass by a job that trains, and perhaps kills the coordinator of either."""
+
+    def __init__(self, service: Service, tally: Tally) -> None:
+        self._service, self._tally = service, tally
+        specs = [
+            service.spec(epochs, workers={"min": cpus, "max": cpus}, priority=5)
+            for epochs in (50, 150)
+            for cpus in (1, 2)
+        ]
+        self._urgent = [(spec, service.undisturbed(spec)) for spec in specs]
+        self.kills = 0
+        self.pauses: dict[str, int] = {}
+        """Of each job that was passed by."""
+
+    def __call__(self, job_id: str) -> Disturbed:
+        run = self._service.run
+        spec, digest = self._urgent[self._tally.disturbances % len(self._urgent)]
+        urgent_id = self._service.client.submit(spec).id
+        urgent = Watch(self._service.url, urgent_id)
         if run.draw.random() < 0.5:
-            watch.is_over_within(run.draw.uniform(0.0, DELAY_S[1]))
-            kills += kill_all(of_job(run, run.draw.choice([job_id, watch.job_id])).coordinators) is not None
-        Watch(service.url, job_id).is_over_within(ENDS_WITHIN_S)  # if it is not, the tally takes it for lost, below
+            urgent.is_over_within(run.draw.uniform(0.0, DELAY_S[1]))
+            victims = of_job(run, run.draw.choice([urgent_id, job_id])).coordinators
+            self.kills += kill_all(victims) is not None
+        urgent.is_over_within(ENDS_WITHIN_S)  # if it is not, the tally takes it for lost
         ended_at = time.monotonic()
-        trains = watch.goes_on(ended_at)
-        tally.ends(job_id, digest)
-        tally.count(None if trains is None else trains - ended_at)
-    return kills
+        return Disturbed(ended_at, ended_at, partial(self._look, job_id, urgent_id, digest))
 
-
-def _pauses(service: Service, tally: Tally, job_id: str) -> int:
-    """How often the job was paused, each time for another."""
-    reasons = [move.why for move in service.client.history(job_id) if move.to == "paused"]
-    tally.broken += [f"{job_id} was paused: {why}" for why in reasons if not why.startswith(PAUSED_FOR)]
-    return len(reasons)
+    def _look(self, job_id: str, urgent_id: str, digest: str) -> None:
+        """Once the job trains again."""
+        self._tally.ends(urgent_id, digest)
+        reasons = [move.why for move in self._service.client.history(job_id) if move.to == "paused"]
+        new = reasons[self.pauses.get(job_id, 0) :]
+        self._tally.broken += [f"{job_id} was paused: {why}" for why in new if not why.startswith(PAUSED_FOR)]
+        self.pauses[job_id] = len(reasons)
