@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     quota_queued_jobs: int | None = Field(default=100_000, ge=0)
     """Jobs of a tenant that may wait at once."""
     quota_stored_bytes: int | None = Field(default=None, ge=0)
-    """Bytes of data sets and models that a tenant may keep; no limit by default."""
+    """Bytes of data sets (as tables), models and jobs' plans that a tenant may keep; no limit by default."""
     quota_submits_per_minute: int | None = Field(default=3_000, ge=1)
     """Jobs that a tenant may submit a minute, at each control plane."""
     quota_max_priority: int | None = Field(default=None, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)

@@ -28,7 +28,8 @@ NOT_BUILT = """<!doctype html>
 <head><meta charset="utf-8"><title>Chainrule</title></head>
 <body>
 <h1>Chainrule</h1>
-<p>The service runs; its page has not been built. <code>make page</code> builds it, and needs Node 20.19 or newer.</p>
+<p>The service runs; its page has not been built. <code>make page</code> builds it, also where there is no Node; then
+start the service again.</p>
 <p>Everything else works without: <a href="/docs">the API</a>, and the command line.</p>
 </body>
 </html>

@@ -331,8 +331,9 @@ def _one_or_many(value: str | list[str]) -> str | list[str]:
 
 
 class JobSpec(Record):
-    """One training job: data, network, and how to train it. Everything but name, labels, workers, priority and the
-    limits of time is part of the result's identity: two jobs alike in it, on the same data, end with the same bits."""
+    """One training job: data, network, and how to train it. Everything but name, labels, workers, priority, checkpoint
+    and the limits of time is part of the result's identity: two jobs alike in it, on the same data, end with the same
+    bits."""
 
     NOT_IN_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {"name", "labels", "workers", "priority", "checkpoint", "max_runtime_s", "max_wait_s"}
@@ -381,7 +382,7 @@ class JobSpec(Record):
     validation: ValidationFraction | ValidationDataset | None = None
     """What to measure the network on after each epoch."""
     early_stopping: EarlyStopping | None = None
-    """When to stop before the last epoch; needs validation."""
+    """When to stop before the last epoch; needs validation, unless its metric is `train_loss`."""
     preprocessing: Preprocessing = Preprocessing()
     """How columns become numbers."""
     initial_parameters: InitialParameters | None = None

@@ -11,8 +11,6 @@ from workers.disk import DISK, Disk, Parts, write_atomically
 
 __all__ = ["Folder", "Storage", "StorageAway", "check_storage", "storage_at"]
 
-EXTRA = "chainrule-service[s3]"
-
 
 class StorageAway(OSError):
     """The whole storage cannot be used now, so that it is not known what it holds."""
@@ -104,7 +102,7 @@ def check_storage(url: str) -> None:
     except ModuleNotFoundError as error:
         raise Unavailable(
             f"checkpoints cannot be kept at {url}: got no package {error.name}, expected it to be installed: "
-            f"pip install '{EXTRA}'"
+            "pip install s3fs"
         ) from error
     except OSError as error:
         raise Unavailable(

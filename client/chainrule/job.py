@@ -161,7 +161,8 @@ class Job(JobRecord):
         return self._client.predict(self.id, rows)
 
     def evaluation(self) -> Evaluation:
-        """How good its model is on the rows that it was validated on. Raises Conflict where one of both is missing."""
+        """How good its model is on the rows that it was validated on. Raises Conflict for a job without a model or
+        without validation, NotFound where the rows have been deleted."""
         return self._client.evaluation(self.id)
 
     def download_model(self, path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""A trained model on this machine: it predicts without the service, with numpy (`pip install 'chainrule[model]'`)."""
+"""A trained model on this machine: it predicts without the service, with numpy."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ try:
     import numpy as np
     import numpy.typing as npt
 except ModuleNotFoundError as error:
-    raise ChainruleError("a model needs numpy: pip install 'chainrule[model]'") from error
+    raise ChainruleError("a model needs numpy: pip install numpy") from error
 
 from chainrule.activations import ACTIVATIONS
 from chainrule.inputs import encode

@@ -1,4 +1,4 @@
-"""A plot of a job's losses, by matplotlib (`pip install 'chainrule[plot]'`)."""
+"""A plot of a job's losses, by matplotlib."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ def new_axes() -> "Axes":
     try:
         from matplotlib import pyplot
     except ModuleNotFoundError as error:
-        raise ChainruleError("a plot needs matplotlib: pip install 'chainrule[plot]'") from error
+        raise ChainruleError("a plot needs matplotlib: pip install matplotlib") from error
     return pyplot.subplots()[1]
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn's estimators of a multi-layer perceptron, trained on the service: `pip install 'chainrule[sklearn]'`.
+"""scikit-learn's estimators of a multi-layer perceptron, trained on the service.
 
 They take all of scikit-learn's own parameters, with its own meaning and defaults, as far as the service has them. What
 it has not is refused by `fit`, or left out:
@@ -38,7 +38,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ModuleNotFoundError as error:
-    raise ChainruleError("the estimators need scikit-learn: pip install 'chainrule[sklearn]'") from error
+    raise ChainruleError("the estimators need scikit-learn: pip install scikit-learn") from error
 
 from chainrule.model import Model, forward, probabilities
 

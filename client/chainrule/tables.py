@@ -69,7 +69,7 @@ def _numpy() -> Any:
     try:
         import numpy
     except ModuleNotFoundError as error:
-        raise ChainruleError("this table needs numpy: pip install 'chainrule[model]'") from error
+        raise ChainruleError("this table needs numpy: pip install numpy") from error
     return numpy
 
 

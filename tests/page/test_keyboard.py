@@ -33,6 +33,7 @@ def test_a_job_is_paused_resumed_and_cancelled_by_keyboard(page: Page, service: 
             tab_to(page, page.get_by_role("button", name="Cancel for good"))
             page.keyboard.press("Enter")
         service.until(job["id"], state)
+    expect(page.get_by_role("heading", name="by keyboard")).to_be_focused()  # as the button is gone
 
 
 def test_jobs_are_ticked_and_compared_by_keyboard(page: Page, service: RunningService, trained: str) -> None:

@@ -1,6 +1,5 @@
 """Databases, and services in this process: with a cluster that does what the test says, or one that really trains."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from examples.postgresql import PostgreSQL, newest_binaries
 from service.database import Database
 from service.settings import Settings
 from support.clusters import LocalCluster, ScriptedCluster
+from support.databases import migrate, migrated
 from support.service_in_process import WITHIN_S, Service, Start
 
 KINDS = ["sqlite", "postgresql"]  # of databases
@@ -36,25 +36,11 @@ def _running() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite database with all tables, to be copied."""
-    file = tmp_path_factory.mktemp("migrated") / "test.sqlite3"
-    _migrate(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(scope="session")
 def migrated_url(postgresql: PostgreSQL) -> str:
     """A PostgreSQL database with all tables, to be copied."""
     url = postgresql.new_database()
-    _migrate(url)
+    migrate(url)
     return url
-
-
-def _migrate(url: str) -> None:
-    database = Database(url)
-    database.migrate()
-    database.close()
 
 
 @pytest.fixture(params=KINDS)
@@ -68,9 +54,10 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of each kind, with all tables and nothing in them: a copy, for migrating takes many times as long."""
+    """A database of each kind, with all tables and nothing in them."""
     if request.param == "sqlite":
-        return f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'test.sqlite3')}"
+        (tmp_path / "test.sqlite3").write_bytes(migrated())
+        return f"sqlite:///{tmp_path / 'test.sqlite3'}"
     server: PostgreSQL = request.getfixturevalue("postgresql")
     return server.new_database(like=request.getfixturevalue("migrated_url"))
 

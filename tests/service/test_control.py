@@ -381,7 +381,7 @@ def test_an_attempt_that_outlived_the_service_is_followed_again_and_not_started_
     service.upload()
     job_id = service.submit()["id"]
     attempt = service.cluster.next_job()
-    attempt.obeys.set()
+    attempt.obey()
     service.stop()
     database = Database(database_url)
     as_a_kill_leaves_it = Move(JobState.RUNNING, "started on 1 CPU")

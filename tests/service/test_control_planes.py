@@ -118,7 +118,7 @@ def test_a_job_gets_the_cpus_of_all_lower_ones_whichever_control_planes_follow_t
 
 def test_a_job_of_a_control_plane_that_stops_goes_on_at_another(group: Group) -> None:
     attempt, follower, other = group.run()
-    attempt.obeys.set()
+    attempt.obey()
     follower.stop()
     again = group.cluster.next_job()
     assert (again.job.id, again.job.attempt) == (attempt.job.id, 2)

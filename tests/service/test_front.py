@@ -130,7 +130,7 @@ def test_in_the_composition_too_the_cookie_is_for_tls_alone(service: Service) ->
 
 def test_events_pass_at_once(front: httpx.Client, service: Service) -> None:
     job_id = service.submit()["id"]
-    service.cluster.next_job().obeys.set()
+    service.cluster.next_job().obey()
     with front.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
         lines = answer.iter_lines()
         assert any('"to": "running"' in line for line in lines)

@@ -22,8 +22,8 @@ class ScriptedJob:
         self.resizes_at_once = True
         """Whether it tells at once that it has resized; else the test tells that, later or never, by `compute_on`."""
         self.closed, self.was_left = threading.Event(), threading.Event()
-        self.obeys = threading.Event()
-        """Once set, it ends by itself when it is asked to."""
+        self._obeys = False
+        self._asked: StopRequest | None = None
         self._changed = threading.Condition()
         self._reports: list[Report] = []
         self._lost: AttemptLost | None = None
@@ -58,6 +58,17 @@ class ScriptedJob:
         """The next number of CPUs that was asked for."""
         return self.resizes.get(timeout=WITHIN_S)
 
+    def obey(self) -> None:
+        """Ends by itself when it is asked to, or has been, from now on."""
+        with self._changed:
+            self._obeys = True
+            asked = self._asked
+        if asked is not None:
+            self._end_as(asked)
+
+    def _end_as(self, asked: StopRequest) -> None:
+        self.end("paused" if asked == "pause" else "cancelled")
+
     # ---------------------------------------------------------------- what the control plane calls
     def reports(self, after: int, wait_s: float) -> list[Report]:
         with self._changed:
@@ -68,8 +79,11 @@ class ScriptedJob:
 
     def request(self, stop: StopRequest) -> None:
         self.requests.put(stop)
-        if self.obeys.is_set():
-            self.end("paused" if stop == "pause" else "cancelled")
+        with self._changed:
+            self._asked = stop
+            obeys = self._obeys
+        if obeys:
+            self._end_as(stop)
 
     def resize(self, workers: int) -> None:
         self.resizes.put(workers)
@@ -105,10 +119,10 @@ class ScriptedCluster:
         return self._launched.empty()
 
     def let_go(self) -> None:
-        """The test is over: attempts heed the requests to come by themselves, those that are still to start as well."""
+        """The test is over: attempts heed requests by themselves, those that are still to start as well."""
         self._is_let_go = True
         for job in self._jobs:
-            job.obeys.set()
+            job.obey()
 
     def start(self) -> None:
         return
@@ -126,7 +140,7 @@ class ScriptedCluster:
         launched = ScriptedJob(job)
         self._jobs.append(launched)
         if self._is_let_go:
-            launched.obeys.set()
+            launched.obey()
         self._launched.put(launched)
         return launched
 

@@ -16,6 +16,7 @@ from service.database import DEFAULT_TENANT
 from service.jobs import JobState
 from service.readers import Readers
 from service.settings import Settings
+from support.databases import migrated
 
 WITHIN_S = 20.0
 
@@ -28,10 +29,13 @@ READERS = Readers()  # of all services in this process; they end with it
 
 class Service:
     """A service in this process, on a loopback port, and what tests do with it again and again. `http` has its admin
-    key as soon as the service has opened its database."""
+    key as soon as the service has opened its database, which has its tables already where the folder is new."""
 
     def __init__(self, settings: Settings, cluster: Any) -> None:
         self.cluster = cluster
+        if not settings.data_dir.exists() and settings.database_url is None:
+            settings.data_dir.mkdir(mode=0o700)
+            (settings.data_dir / "chainrule.sqlite3").write_bytes(migrated())
         self.app = create_app(settings, lambda: cluster, readers=READERS)
         self.control: ControlPlane = self.app.state.control
         listening = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue until the server is there

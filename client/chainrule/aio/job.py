@@ -160,7 +160,8 @@ class AsyncJob(JobRecord):
         return await self._client.predict(self.id, rows)
 
     async def evaluation(self) -> Evaluation:
-        """How good its model is on the rows that it was validated on. Raises Conflict where one of both is missing."""
+        """How good its model is on the rows that it was validated on. Raises Conflict for a job without a model or
+        without validation, NotFound where the rows have been deleted."""
         return await self._client.evaluation(self.id)
 
     async def download_model(self, path: str | Path) -> Path:

@@ -87,7 +87,7 @@ def set_quota(
     running_jobs: Annotated[str | None, _option("Jobs that may run at once.")] = None,
     cpus: Annotated[str | None, _option("CPUs that running jobs may hold.")] = None,
     queued_jobs: Annotated[str | None, _option("Jobs that may wait.")] = None,
-    stored_bytes: Annotated[str | None, _option("Bytes of data sets and models: 50G.")] = None,
+    stored_bytes: Annotated[str | None, _option("Bytes of data sets (as tables), models and jobs' plans: 50G.")] = None,
     submits_per_minute: Annotated[str | None, _option("Jobs that may be submitted a minute.")] = None,
     max_priority: Annotated[
         str | None,

@@ -42,7 +42,10 @@ def serve(
     ] = None,
     blas_kernel: Annotated[
         str | None,
-        typer.Option(help="OpenBLAS kernel of all nodes; each CPU's fastest by default. [env: CHAINRULE_BLAS_KERNEL]"),
+        typer.Option(
+            help="OpenBLAS kernel of all nodes: Nehalem, Sandybridge, Haswell or SkylakeX; each CPU's fastest by "
+            "default. [env: CHAINRULE_BLAS_KERNEL]"
+        ),
     ] = None,
     checkpoints: Annotated[
         str | None,
@@ -65,7 +68,10 @@ def serve(
         int | None, _quota("Jobs of a tenant that may wait.", "CHAINRULE_QUOTA_QUEUED_JOBS; 100000", 0)
     ] = None,
     quota_stored_bytes: Annotated[
-        int | None, _quota("Bytes of data sets and models of a tenant; no limit.", "CHAINRULE_QUOTA_STORED_BYTES", 0)
+        int | None,
+        _quota(
+            "Bytes of a tenant's data sets (as tables), models and plans; no limit.", "CHAINRULE_QUOTA_STORED_BYTES", 0
+        ),
     ] = None,
     quota_submits_per_minute: Annotated[
         int | None, _quota("Jobs that a tenant may submit a minute.", "CHAINRULE_QUOTA_SUBMITS_PER_MINUTE; 3000", 1)
@@ -104,7 +110,9 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name not in ("service", "service.main", "service.settings"):
             raise
-        raise ChainruleError("the service is not installed here: pip install chainrule-service") from error
+        raise ChainruleError(
+            "the service is not installed here: in a clone of Chainrule, pip install ./client ."
+        ) from error
     given: dict[str, Any] = {
         "host": host,
         "port": port,
