@@ -137,16 +137,16 @@ def decide(waiting: Sequence[Waiting], running: Sequence[Running], cpus: Cpus, s
 
 # ---------------------------------------------------------------- running jobs
 def _without_overdue(running: Sequence[Running], decision: Decision) -> list[Running]:
-    """Takes back what jobs were given and could not make use of. Who does not shrink can spare nothing, so that it is
-    preempted where that is needed."""
+    """Takes back what jobs were given beyond their least, and could not make use of: that they keep, for whoever they
+    lost. Who does not shrink can spare nothing, so that it is preempted where that is needed."""
     kept = []
     for job in running:
         if job.overdue and not job.stopping:
-            if job.workers < job.wanted:
-                decision.resizes[job.id] = job.workers
-            else:
-                job = replace(job, cpus_min=job.workers)
-            job = replace(job, wanted=job.workers)
+            if job.workers > job.wanted:
+                job = replace(job, cpus_min=job.workers, wanted=job.workers)
+            elif (uses := max(job.workers, job.cpus_min)) < job.wanted:
+                decision.resizes[job.id] = uses
+                job = replace(job, wanted=uses)
         kept.append(job)
     return kept
 

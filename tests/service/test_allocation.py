@@ -205,6 +205,11 @@ def test_a_growth_that_is_not_made_use_of_is_taken_back() -> None:
     assert decided([], [running("a", 1, wanted=3, cpus=3, overdue=True)], total=3).resizes == {"a": 1}
 
 
+def test_a_job_that_has_lost_workers_keeps_its_least_for_those_who_replace_them() -> None:
+    assert decided([], [running("a", 1, cpus_min=2, wanted=2, cpus=2, overdue=True)], total=1) == Decision()
+    assert decided([], [running("a", 1, cpus_min=2, wanted=4, cpus=4, overdue=True)], total=2).resizes == {"a": 2}
+
+
 def test_a_job_that_does_not_shrink_when_asked_to_is_paused_for_the_one_that_waits() -> None:
     stuck = running("a", 3, cpus_min=1, wanted=1, cpus=3)
     first = decided([Waiting("b", 2, 2, priority=1)], [stuck], total=3)
@@ -272,7 +277,7 @@ def test_whatever_there_is_no_cpu_is_given_twice_and_nobody_gives_way_but_to_a_h
         if asked is not None:
             assert not job.stopping
             assert job.id not in decision.preempts
-            assert min(job.cpus_min, job.workers, job.wanted) <= asked <= job.cpus_max
+            assert min(job.cpus_min, job.wanted) <= asked <= job.cpus_max
         if job.id in decision.preempts:
             assert by_id[decision.preempts[job.id].split()[0]].priority > job.priority
     for job_id, on in decision.starts.items():

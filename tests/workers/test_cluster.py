@@ -201,6 +201,32 @@ def test_placement_groups_of_others_are_not_taken_for_those_of_attempts(
     assert _holds(Sought(job_id, 3, 8), holding) == list(holding)
 
 
+def test_seats_that_a_job_cannot_do_without_are_never_given_back_one_by_one(cluster: Cluster) -> None:
+    from workers.on_ray.seats import GroupedSeats, groups
+
+    seats = GroupedSeats("job_a.1.1.0a")
+    seats.open(3, together=2)
+    assert sorted(groups()) == ["job_a.1.1.0a/0", "job_a.1.1.0a/2"]
+    seats.drop()
+    assert list(groups()) == ["job_a.1.1.0a/0"]
+    with pytest.raises(AssertionError, match="cannot do without"):
+        seats.drop()
+    assert list(groups()) == ["job_a.1.1.0a/0"]
+    seats.close()
+
+
+def test_a_seat_that_is_added_where_some_are_gone_has_a_name_that_no_other_has(cluster: Cluster) -> None:
+    from workers.on_ray import seats
+
+    begun = seats.GroupedSeats("job_b.1.1.0b")
+    begun.open(3, together=1)
+    seats.remove("job_b.1.1.0b/1")
+    found = seats.GroupedSeats.found("job_b.1.1.0b")
+    found.add()
+    assert sorted(seats.groups()) == ["job_b.1.1.0b/0", "job_b.1.1.0b/2", "job_b.1.1.0b/3"]
+    found.close()
+
+
 def test_an_attempt_grows_and_shrinks_while_it_trains_without_changing_a_bit(cluster: Cluster, tmp_path: Path) -> None:
     wide = {"type": "dense", "units": 256, "activation": "tanh"}
     job = job_of(tmp_path / "job", **LONG, layers=[wide, wide], batch_size=300, validation=None)

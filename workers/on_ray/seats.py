@@ -30,7 +30,7 @@ class Seats(Protocol):
         """Asks for one more seat."""
 
     def drop(self) -> None:
-        """Gives the last seat back."""
+        """Gives the last seat back, which must not be one of those that the job cannot do without."""
 
     def node_of(self, seat: int) -> str | None:
         """The node that a seat is on, None as long as there is no such seat, or the cluster has no place for it."""
@@ -73,14 +73,15 @@ class GroupedSeats:
         self._attempt = attempt
         self._groups: list[Any] = []
         self._bundles: list[tuple[Any, int]] = []  # by seat
+        self._next = 0  # the number in the next group's name: above all others, of which some may be gone
 
     @classmethod
     def found(cls, attempt: str) -> "GroupedSeats":
         """Those that an attempt holds."""
         seats = cls(attempt)
         first = {seat: name for name in groups() if (seat := _first_seat(name, attempt)) is not None}
-        for _, name in sorted(first.items()):
-            seats._take(get_placement_group(name))
+        for seat, name in sorted(first.items()):
+            seats._take(get_placement_group(name), seat)
         return seats
 
     def __len__(self) -> int:
@@ -98,20 +99,20 @@ class GroupedSeats:
         self._make([{"CPU": 1}], "STRICT_PACK", self.node_of(0))
 
     def _make(self, bundles: list[dict[str, float]], strategy: str, near: str | None = None) -> Any:
-        name = f"{self._attempt}/{len(self._bundles)}"
+        name = f"{self._attempt}/{self._next}"
         group = placement_group(bundles, strategy, name, lifetime="detached", _soft_target_node_id=near)
-        self._take(group)
+        self._take(group, self._next)
         return group
 
-    def _take(self, group: Any) -> None:
+    def _take(self, group: Any, number: int) -> None:
         self._groups.append(group)
         self._bundles += [(group, bundle) for bundle in range(group.bundle_count)]
+        self._next = number + group.bundle_count
 
     def drop(self) -> None:
-        group, _ = self._bundles.pop()
-        if all(group is not other for other, _ in self._bundles):
-            self._groups.remove(group)
-            remove_placement_group(group)
+        assert len(self._groups) > 1, "the first group is what the job cannot do without"
+        self._bundles.pop()
+        remove_placement_group(self._groups.pop())
 
     def node_of(self, seat: int) -> str | None:
         if seat >= len(self._bundles):  # as of an attempt whose groups are gone though it still runs
