@@ -129,7 +129,7 @@ class Runner:
         self._ending = False
         self._workers, self._wanted = attempt.workers, attempt.wanted
         self._cpus = max(attempt.workers, attempt.wanted)
-        self._resized_at = clock()
+        self._differs_since = clock()  # since when it was to compute on more or fewer, while it does
         self._last_report = attempt.last_report
         self._why = STOPPED
         self._abandoned = threading.Event()
@@ -168,7 +168,7 @@ class Runner:
         """Has the attempt compute on so many CPUs. Those of a growth are its own from now on, those of a shrink until
         it has told that it is done."""
         with self._lock:
-            self._wanted, self._cpus, self._resized_at = workers, max(self._cpus, workers), self._clock()
+            self._wanted, self._cpus, self._differs_since = workers, max(self._cpus, workers), self._clock()
             self._resizes.append(workers)
 
     def abandon(self, why: str) -> None:
@@ -207,7 +207,7 @@ class Runner:
                 wanted=self._wanted,
                 cpus=self._cpus,
                 stopping=self._ending or self._stop is not None,
-                overdue=self._workers != self._wanted and self._clock() > self._resized_at + RESIZES_WITHIN_S,
+                overdue=self._workers != self._wanted and self._clock() > self._differs_since + RESIZES_WITHIN_S,
                 tenant=job.tenant,
             )
 
@@ -410,7 +410,9 @@ class Runner:
     def _has_resized(self, workers: int, cpus: int) -> None:
         """The attempt computes with so many workers now, and holds so many CPUs, for whom it waits for among them."""
         with self._lock:
-            self._workers, self._resized_at = workers, self._clock()
+            if self._workers == self._wanted:  # else workers that come and go would never be too late
+                self._differs_since = self._clock()
+            self._workers = workers
             before, self._cpus = self._cpus, max(cpus, self._wanted)
             freed = self._cpus < before
         if freed:

@@ -40,8 +40,10 @@ class DirectTransport(Transport):
         self._crew, self._address, self._make = crew, address, make
         self._deadline = Deadline(plan)
         self._changes: list[Change] = []
+        self._have_computed: set[int] = set()
         if gone := self._form(plan):
-            self._changes.append(Change(self.workers, _told(0, gone), gone, list(self._members), list(self._members)))
+            there = list(self._members)
+            self._changes.append(Change(self.workers, _told(0, gone), gone, there, there, in_vain=gone))
 
     def _form(self, plan: Plan, accused: Sequence[int] = ()) -> Sequence[int]:
         """Makes the memory for those who are there; tells who has gone."""
@@ -50,7 +52,7 @@ class DirectTransport(Transport):
         self._staff, self._members = formation.staff, formation.members
         self._links = Links(plan, formation.here, everybody, len(everybody), self._make, self._deadline)
         self._remote = RemoteNodes(formation.remote, self._address, self._deadline) if formation.remote else None
-        self._joined = False
+        self._joined = self._has_computed = False
         return formation.gone
 
     @property
@@ -88,11 +90,15 @@ class DirectTransport(Transport):
     def _form_anew(self, why: str = "", accused: Sequence[int] = ()) -> None:
         self._hang_up()
         before = list(self._members)
+        if self._has_computed:
+            self._have_computed.update(before)
         gone = self._form(self._plan, accused)
+        in_vain = [number for number in gone if number not in self._have_computed]
+        self._have_computed.difference_update(gone)  # their numbers may be given to others
         self._opened().move(self._links.vectors.parameters, self._links.vectors.gradients)
         self._vectors = self._links.vectors
         told = why or _told(self.workers - len(before), gone)
-        self._changes.append(Change(self.workers, told, gone, before, list(self._members), lost=bool(why)))
+        self._changes.append(Change(self.workers, told, gone, before, list(self._members), bool(why), in_vain))
 
     def regroup(self) -> list[Change]:
         if self._crew.changed():
@@ -114,6 +120,7 @@ class DirectTransport(Transport):
         if self._remote is not None:
             parts += self._remote.parts(step, self._vectors)
         self._deadline.took(time.monotonic() - began)
+        self._has_computed = True
         return parts
 
     def _measures(self) -> list[tuple[int, SliceMeasure]]:

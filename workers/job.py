@@ -76,8 +76,8 @@ class Report:
     trouble     {reason}: what goes wrong while it trains on; mended with the next checkpoint
     workers     {workers, cpus, step, why, before, members, gone, lost}: others compute from then on: `members`, by
                 number, and no longer those `before`; `gone` have left. `lost`: because of that the step was computed
-                again. `cpus` is how many the attempt holds, which differs while somebody who was lost has no
-                replacement yet
+                again. A coordinator tells `in_vain`, too: who of them never computed. `cpus` is how many the attempt
+                holds, which differs while somebody who was lost has no replacement yet
     ended       outcome: succeeded | paused | cancelled | failed; reason: str | None, which for paused says why it could
                 not go on, if nobody asked; `trained`, as of progress; where it had begun to train also progress and
                 metrics; for succeeded also parameters_sha256, and the metrics are of the weights kept

@@ -33,7 +33,8 @@ LINE_BYTES = 64  # a cache line: what two processes write must not share one
 
 class Change(NamedTuple):
     """The number of workers is another from now on; `gone` names those who have left, `before` and `members` those who
-    computed and who compute. `lost`: it was by no wish of ours, and the others computed the step again."""
+    computed and who compute. `lost`: it was by no wish of ours, and the others computed the step again. `in_vain`: of
+    those who have left who never computed a step."""
 
     workers: int
     why: str
@@ -41,6 +42,7 @@ class Change(NamedTuple):
     before: Sequence[int] = ()
     members: Sequence[int] = ()
     lost: bool = False
+    in_vain: Sequence[int] = ()
 
 
 class Transport(ABC):

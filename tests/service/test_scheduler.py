@@ -66,6 +66,17 @@ def test_a_growth_that_does_not_come_about_is_taken_back_after_a_while(world: Wo
     assert growing.resized() == 3
 
 
+def test_a_growth_is_taken_back_though_workers_come_and_go_meanwhile(world: World) -> None:
+    growing = started(world, 1, 4)
+    for workers in (2, 3, 2, 3):
+        growing.compute_on(workers)
+        world.follow()
+        world.clock += RESIZES_WITHIN_S / 3
+    world.scheduler.step()
+    world.follow()
+    assert growing.resized() == 3
+
+
 def lost_twice(world: World) -> str:
     """A job, with an attempt that was lost and another that was made at once."""
     started(world, 1, 1).lose("a worker died")

@@ -132,6 +132,7 @@ def test_a_killed_workers_shards_go_to_the_others_in_the_same_step(tmp_path: Pat
     assert changes_of(told) == [(2, lost)]
     (change,) = [report.data for report in told if report.type == "workers"]
     assert (change["before"], change["members"], change["lost"]) == ([0, 1, 2], [0, 1], True)
+    assert (list(change["gone"]), change["in_vain"]) == ([1], [])
 
 
 def test_when_everybody_else_is_killed_the_coordinator_trains_alone(tmp_path: Path) -> None:
@@ -169,6 +170,7 @@ def test_who_died_before_the_first_step_is_told_as_gone_so_that_somebody_takes_t
     assert changes_of(told) == [(2, "a process that was to join did not")]
     (change,) = [report.data for report in told if report.type == "workers"]
     assert (change["before"], change["members"], change["gone"], change["lost"]) == ([0, 1], [0, 1], [2], False)
+    assert change["in_vain"] == [2]
 
 
 def test_a_hanging_worker_is_given_up_and_what_it_computes_late_is_ignored(
@@ -249,6 +251,46 @@ def test_a_worker_that_hangs_while_it_opens_is_given_up_as_soon_as_one_that_hang
     ((workers, why),) = changes_of(told)
     assert (workers, why) == (1, "gradient worker 1 was silent for 1 s; its shards went to the others")
     staff.join()
+
+
+def test_who_was_given_up_before_a_step_was_done_with_them_was_there_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes next to the same number, and computes, was not."""
+    monkeypatch.setattr(link, "LOOK_UP_EVERY_S", 0.05)
+    monkeypatch.setattr(deadline, "STEP_WITHIN_S", 0.5)
+    undisturbed = digest_of(run(job_of(tmp_path / "undisturbed")))
+    job, mute, staff = job_of(tmp_path / "job"), Mute(), Threads()
+    crew = ChangingCrew([1], mute)
+
+    def another() -> None:
+        crew.staff = staff
+        crew.resize(2)
+
+    sizes: list[Callable[[], None]] = [lambda: crew.resize(2), another]
+
+    class Growing(DirectTransport):
+        def regroup(self) -> list[Change]:
+            if sizes:
+                sizes.pop(0)()
+            return super().regroup()
+
+        def _computed(self, step: int) -> list[Part]:
+            parts = super()._computed(step)
+            if crew.staff is staff and self.workers == 2:
+                raise WorkerLost("it computed, and died", [1])
+            return parts
+
+    told = run(job, Growing(job.plan, crew, "127.0.0.1"))
+    assert digest_of(told) == undisturbed
+    changes = [report.data for report in told if report.type == "workers"]
+    assert [(list(change["gone"]), list(change["in_vain"])) for change in changes] == [
+        ([], []),
+        ([1], [1]),
+        ([], []),
+        ([1], []),
+    ]
+    mute.join()
 
 
 def test_workers_come_and_go_between_steps_without_changing_a_bit(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from workers.on_ray.crew import Member, end_process
 from workers.on_ray.results import first_line, result
 from workers.on_ray.seats import GroupedSeats, Seats
 from workers.on_ray.spares import Spares
+from workers.vacancies import Vacancies
 
 __all__ = ["RayRunningJob"]
 
 STARTS_WITHIN_S = 180.0  # for a coordinator to answer at first; ten processes take a minute to start on two busy cores
 ANSWERS_WITHIN_S = 12.0  # later; one that hangs is given up within 15 s
 FORGETS_WITHIN_S = 10.0
-HIRES_AGAIN_AFTER_S = 2.0  # where processes die as soon as they have come
 
 
 class RayRunningJob:
@@ -42,7 +42,7 @@ class RayRunningJob:
         self._heard = 0  # the last report that was acted on
         self._silent_s = 0.0  # for which the coordinator has not answered
         self._kernel = KernelKills()  # of this machine, on which an embedded cluster's processes are
-        self._hired_at = -HIRES_AGAIN_AFTER_S
+        self._vacancies = Vacancies()
 
     @classmethod
     def begun(
@@ -93,8 +93,9 @@ class RayRunningJob:
                     there = [self._members[number] for number in report.data["members"] if number in self._members]
                     report.data["nodes"] = [member.node_id for member in there]
                 if report.type == "workers":
+                    in_vain = report.data.pop("in_vain", ())  # a coordinator of an older version does not know
                     if report.number > self._heard:  # who asks again for a report gets it again
-                        self._take_leave(report.data["gone"])
+                        self._take_leave(report.data["gone"], in_vain)
                     report.data["cpus"] = self._held
                 self._heard = max(self._heard, report.number)
             self._fill()
@@ -124,26 +125,26 @@ class RayRunningJob:
         self._ended_well |= bool(found) and found[-1].type == "ended"
         return found
 
-    def _take_leave(self, gone: Sequence[int]) -> None:
-        """Of those who left the coordinator, lost or as they were asked to."""
+    def _take_leave(self, gone: Sequence[int], in_vain: Sequence[int] = ()) -> None:
+        """Of those who left the coordinator, lost or as they were asked to; some `in_vain`, as they never computed."""
         for number in gone:
             member = self._members.pop(number, None)
             if member is None:  # it had gone before this attempt was found
                 continue
             was_asked = number >= self._cpus
+            if not was_asked:
+                self._vacancies.lost(number, in_vain=number in in_vain)
             self._give(member, self._forgetful([member]) if was_asked else [])
         while self._held > self._cpus and self._held - 1 not in self._members:
             self._seats.drop()
             self._held -= 1
 
     def _fill(self) -> None:
-        """Hires for every seat that nobody has."""
+        """Hires for seats that nobody has."""
         empty = [number for number in range(self._processes()) if number not in self._members]
-        if not empty or self._closed or time.monotonic() < self._hired_at + HIRES_AGAIN_AFTER_S:
-            return
-        self._hired_at = time.monotonic()
-        hired = [member for number in empty if (member := self._hire(number)) is not None]
-        self._coordinator.join.remote(self._attempt, hired)
+        if empty and not self._closed and (due := self._vacancies.due(empty)):
+            hired = [member for number in due if (member := self._hire(number)) is not None]
+            self._coordinator.join.remote(self._attempt, hired)
 
     # ------------------------------------------------------------ telling it
     def request(self, stop: StopRequest) -> None:
