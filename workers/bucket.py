@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from aiohttp import ClientError
 from botocore.exceptions import BotoCoreError
+from botocore.parsers import ResponseParserError
 from s3fs import S3FileSystem
 
 from workers.disk import Parts
@@ -74,5 +76,7 @@ def _told() -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageAway(f"the bucket answers: {error.strerror or type(error).__name__}") from error
-    except BotoCoreError as error:  # EndpointConnectionError, NoCredentialsError and their like
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        # EndpointConnectionError, NoCredentialsError and their like; a body that breaks off is aiohttp's
+        # ClientPayloadError, and an answer that is no S3 server's, as of a proxy, makes no sense to botocore's parser
         raise StorageAway(f"the bucket cannot be asked: {type(error).__name__}") from error

@@ -1,8 +1,10 @@
-"""An S3-compatible server in this process, on loopback."""
+"""S3-compatible servers in this process, on loopback."""
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
@@ -19,13 +21,7 @@ class BucketServer:
     def __init__(self) -> None:
         self._server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
         self._server.start()
-        host, port = self._server.get_host_and_port()
-        self.variables = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+        self.variables = _variables(*self._server.get_host_and_port())
 
     def start_anew(self) -> None:
         """Has one empty bucket; moto's are the process's, whichever server made them."""
@@ -42,16 +38,63 @@ class BucketServer:
         self._server.stop()
 
 
+class _CutsOff(BaseHTTPRequestHandler):
+    """Breaks off each body that is asked for after its first bytes."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(b"cut off")
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
 @contextmanager
 def bucket_server() -> Iterator[BucketServer]:
     """A server that the environment's variables lead to."""
     server = BucketServer()
+    with _environment(server.variables):
+        try:
+            server.start_anew()
+            yield server
+        finally:
+            server.go_away()
+
+
+@contextmanager
+def server_that_cuts_off() -> Iterator[None]:
+    """Likewise, one whose connections break in the middle of each body."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _CutsOff) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with _environment(_variables("127.0.0.1", server.server_port)):
+                yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _variables(host: str, port: int) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    os.environ.update(server.variables)
+    os.environ.update(variables)
     try:
-        server.start_anew()
-        yield server
+        yield
     finally:
-        server.go_away()
         os.environ.clear()
         os.environ.update(before)

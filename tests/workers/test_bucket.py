@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.errors import Unavailable
-from support.buckets import BUCKET, URL, BucketServer, bucket_server
+from support.buckets import BUCKET, URL, BucketServer, bucket_server, server_that_cuts_off
 from support.checkpoints import at, same, steps_in, write
 from support.training import digest_of, ended, job_of, run
 from workers.bucket import PART_BYTES, Bucket
@@ -86,6 +86,14 @@ def test_a_bucket_that_does_not_answer_is_not_taken_for_an_empty_one(leaving: Bu
     for ask in (bucket.names, lambda: write(bucket, at(2)), lambda: newest(bucket), bucket.clear):
         with pytest.raises(StorageAway, match="the bucket cannot be asked: EndpointConnectionError"):
             ask()
+
+
+def test_a_connection_that_breaks_within_a_body_is_a_bucket_that_is_away() -> None:
+    with server_that_cuts_off():
+        bucket = Bucket(f"{URL}/job_test")
+        for ask in (bucket.names, lambda: bucket.read("step"), lambda: newest(bucket), bucket.clear):
+            with pytest.raises(StorageAway, match="the bucket cannot be asked: "):
+                ask()
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(bucket: Bucket, server: BucketServer) -> None:
