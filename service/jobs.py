@@ -166,13 +166,13 @@ def after_end(outcome: str, requested: Requested, data: dict[str, Any], gives_wa
     `gives_way` is the move that it was stopped for, if that was not for a user's sake: what users ask for counts more.
     """
     reason = data.get("reason")
-    if outcome == "succeeded":
-        return Move(JobState.SUCCEEDED, reason or "trained to its end")
     if outcome == "failed":
         why = reason or "the attempt failed"
         return Move(JobState.FAILED, why, {"type": data.get("error") or "TrainingError", "detail": why})
-    if outcome == "cancelled" or requested == "cancel":
+    if outcome == "cancelled" or requested == "cancel":  # trained to its end or not: who cancelled it was told so
         return Move(JobState.CANCELLED, "cancelled by request while running")
+    if outcome == "succeeded":
+        return Move(JobState.SUCCEEDED, reason or "trained to its end")
     if reason is not None:
         return Move(JobState.PAUSED, reason)
     if requested in ("pause", "resume"):

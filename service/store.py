@@ -305,7 +305,7 @@ class Store:
         if to.is_terminal:
             values["finished_at"] = moment
         if to in (JobState.FAILED, JobState.CANCELLED):
-            values["model_bytes"] = 0
+            values |= {"model_bytes": 0, "parameters_sha256": None}
         values |= self.owner.of_start(values.get("workers", job.workers)) if to is JobState.RUNNING else NOBODY
         values |= {
             "state": to,

@@ -220,7 +220,7 @@ def delete_job(job_id: JobId, who: Submitter, control: Control) -> None:
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))
 def cancel_job(job_id: JobId, who: Submitter, control: Control) -> Job:
-    """Stop a job for good."""
+    """Stop a job for good. Of one that runs 202 says that it will not succeed, even where it is at its very end."""
     return _shown(control, control.request(who.tenant, job_id, "cancel"))
 
 

@@ -156,11 +156,24 @@ def test_a_queued_job_is_cancelled_at_once_and_never_starts(service: Service) ->
     assert service.cluster.nothing_launched()
 
 
-def test_a_job_that_ends_before_it_heeds_its_cancel_has_succeeded(service: Service) -> None:
+def test_a_job_that_trains_to_its_end_before_it_heeds_its_cancel_is_cancelled_without_a_model(service: Service) -> None:
     job_id = service.submit()["id"]
     attempt = service.cluster.next_job()
+    model = service.control.folder.model(job_id)
+    model.write_bytes(b"a model")
     service.act(job_id, "cancel")
     succeed(attempt)
+    job = service.until(job_id, "cancelled")
+    assert (job["reason"], job["parameters_sha256"]) == ("cancelled by request while running", None)
+    assert service.http.get(f"/v1/jobs/{job_id}/model").status_code == 409
+    while model.exists():
+        threading.Event().wait(0.01)
+    assert service.control.store.any_job(job_id).model_bytes == 0
+
+
+def test_a_cancel_after_the_end_is_a_conflict_that_says_the_state(service: Service) -> None:
+    job_id = service.submit()["id"]
+    succeed(service.cluster.next_job())
     service.until(job_id, "succeeded")
     answer = service.http.post(f"/v1/jobs/{job_id}/cancel")
     assert answer.status_code == 409

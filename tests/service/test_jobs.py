@@ -103,7 +103,9 @@ def test_whatever_is_asked_the_move_is_in_the_table() -> None:
     ("outcome", "requested", "expected"),
     [
         ("succeeded", None, S.SUCCEEDED),
-        ("succeeded", "cancel", S.SUCCEEDED),
+        ("succeeded", "pause", S.SUCCEEDED),
+        ("succeeded", "cancel", S.CANCELLED),
+        ("failed", "cancel", S.FAILED),
         ("failed", "pause", S.FAILED),
         ("cancelled", "cancel", S.CANCELLED),
         ("paused", "pause", S.PAUSED),

@@ -1,12 +1,13 @@
 """When a lease is over, and that of those who race for a job one wins."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from service.database import Database, control_planes, jobs
-from service.jobs import JobState, Move
+from service.jobs import JobState, Move, after_end
 from service.leases import CLOSE_AFTER_S, LEASE_S, WATCH_S, Lease, must_close, watch
 from service.owner import Asked, Owner
 from service.store import Store, Told
@@ -184,10 +185,7 @@ def test_a_cancel_that_races_with_the_end_wins_or_is_told_never_both(store: Stor
     epochs = [started(store, job_id) for job_id in ids]
 
     def end(turn: int) -> Any:
-        def decide(requested: Any) -> Move:
-            return Move(JobState.CANCELLED if requested == "cancel" else JobState.SUCCEEDED, "ended")
-
-        return store.move(ids[turn], epochs[turn], JobState.RUNNING, decide)
+        return store.move(ids[turn], epochs[turn], JobState.RUNNING, partial(after_end, "succeeded", data={}))
 
     def cancel(turn: int) -> Any:
         try:

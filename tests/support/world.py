@@ -466,7 +466,7 @@ class World:
         asked, ended_by = self.asked[job.id], [attempt.ended_by for attempt in self.cluster.of_job[job.id]]
         match JobState(job.state):
             case JobState.SUCCEEDED:
-                return ended_by[-1] == "succeeded"
+                return ended_by[-1] == "succeeded" and "cancel" not in asked
             case JobState.CANCELLED:
                 return "cancel" in asked
             case JobState.FAILED:
