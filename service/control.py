@@ -263,10 +263,15 @@ class ControlPlane:
             self._webhooks = Webhooks(database, rules, self.folder.webhook_key)
             del self._problems["database"]
             self._opened.set()
-            self._on_open(credentials)
-            _import_what_requests_need()
             self._deliverer = Deliverer(Outbox(database), Sender(rules), self.folder.webhook_key)
             self._deliverer.start()
+            try:
+                self._on_open(credentials)
+            except Exception:
+                log.exception(
+                    "the service goes on, though not all could be done that was to be once its database is open"
+                )
+            _import_what_requests_need()
             while not self._stopping.is_set():
                 self.settle()
                 self._stopping.wait(SETTLES_EVERY_S)
@@ -283,6 +288,8 @@ class ControlPlane:
                     self.folder.settle(mark, self.catalog.state_of)
         except (*AWAY, OSError) as error:
             log.warning("what was left half done is not removed yet: %s", reason_of(error))
+        except Exception:
+            log.exception("what was left half done is not removed yet; it is tried again")
 
     def _run_cluster(self) -> None:
         cluster = self._start_cluster()

@@ -1,6 +1,7 @@
 """Jobs from submission to end, with attempts that do what the test says."""
 
 import errno
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 
 from service.clock import now
 from service.control import ControlPlane
+from service.credentials import Credentials
+from service.data_folder import DataFolder
 from service.database import Database, jobs
 from service.jobs import JobState, Move
 from service.settings import Settings
@@ -542,3 +545,37 @@ def test_what_is_wrong_with_the_database_is_told_in_kind_and_only_the_log_says_w
     assert told.count(f"({kind}); the service's log says more") == 2
     assert not any(word in told for word in ("/srv", "10.0.0.1"))
     assert any(word in caplog.text for word in ("/srv", "10.0.0.1"))
+
+
+def test_a_start_of_which_nobody_could_be_told_still_tidies_up_and_delivers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def say(_: Credentials) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    killed = DataFolder(tmp_path / "data")
+    killed.open()
+    left = killed.datasets / "ds_killed"
+    left.mkdir()
+    with pytest.raises(SystemExit), killed.in_doubt("ds_killed"):
+        raise SystemExit
+    killed.close()
+    control = ControlPlane(Settings(data_dir=tmp_path / "data"), ScriptedCluster, on_open=say)
+    control.start()
+    try:
+        while left.exists() or control.folder.doubts():
+            threading.Event().wait(0.01)
+        assert {thread.name for thread in threading.enumerate()} >= {"database", "webhooks"}
+        assert "BrokenPipeError" in caplog.text
+    finally:
+        control.stop()
+
+
+def test_what_cannot_be_settled_for_a_reason_that_nobody_thought_of_is_tried_again(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = service.control.folder.path / "in_doubt" / os.fsdecode(b"ds_\xff")  # a name that no database takes
+    mark.touch()
+    service.control.settle()
+    assert "UnicodeEncodeError" in caplog.text
+    assert mark.exists()
