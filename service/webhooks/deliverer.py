@@ -30,12 +30,18 @@ log = logging.getLogger("chainrule")
 
 class Deliverer:
     """Sends the deliveries of an outbox. `master` gives what the secrets follow from; `clock` is that of `time.time`,
-    which receivers compare with theirs."""
+    which receivers compare with theirs; `start` starts the thread of an attempt."""
 
     def __init__(
-        self, outbox: Outbox, sender: Sender, master: Callable[[], bytes], clock: Callable[[], float] = time.time
+        self,
+        outbox: Outbox,
+        sender: Sender,
+        master: Callable[[], bytes],
+        clock: Callable[[], float] = time.time,
+        start: Callable[[threading.Thread], None] = threading.Thread.start,
     ) -> None:
         self._outbox, self._sender, self._master, self._clock = outbox, sender, master, clock
+        self._start = start
         self._lock = threading.Lock()
         self._flying: dict[tuple[int, int], Claimed] = {}
         self._threads: set[threading.Thread] = set()
@@ -83,15 +89,16 @@ class Deliverer:
             self._changed.wait(LOOK_S)
 
     def step(self) -> None:
-        """Begins to send all that is due and has a place. Raises one of AWAY."""
+        """Begins to send all that is due and has a place. Raises one of AWAY, or RuntimeError where there can be no
+        further thread: what is left then is sent once its lease is over."""
         with self._lock:
             flying = list(self._flying.values())
         for claimed in self._outbox.claim(flying):
             thread = threading.Thread(target=self._send, args=(claimed,), name=claimed.id, daemon=True)
-            with self._lock:
+            with self._lock:  # which it takes at its end: by then it is among them
+                self._start(thread)
                 self._flying[claimed.number, claimed.attempt] = claimed
                 self._threads.add(thread)
-            thread.start()
 
     def _send(self, claimed: Claimed) -> None:
         try:

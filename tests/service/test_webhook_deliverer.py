@@ -1,5 +1,6 @@
 """Deliveries reach a real receiver on loopback, signed, until it takes them, and none holds up the others."""
 
+import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from service.clock import since_1970
 from service.database import Database, metadata
 from service.webhooks.deliverer import OTHER_SECRET, Deliverer
-from service.webhooks.outbox import Outbox
+from service.webhooks.outbox import LEASE_S, PER_HOST, Outbox
 from service.webhooks.registry import OLD_SECRET_S, Webhooks
 from service.webhooks.sender import Sender, default_tls
 from service.webhooks.targets import Rules
@@ -29,7 +30,13 @@ class World:
         time = sa.bindparam("database_time", type_=sa.Double(), callable_=lambda: self.now)
         self.registry = Webhooks(database, RULES, lambda: self.master, lambda: since_1970(self.now))
         outbox = Outbox(database, time, random=lambda: 0.0)
-        self.deliverer = Deliverer(outbox, Sender(RULES, tls=TLS), lambda: self.master, lambda: self.now)
+        self.has_threads = True
+        self.deliverer = Deliverer(outbox, Sender(RULES, tls=TLS), lambda: self.master, lambda: self.now, self.begin)
+
+    def begin(self, thread: threading.Thread) -> None:
+        if not self.has_threads:
+            raise RuntimeError("can't start new thread")
+        thread.start()
 
     def webhook(self, url: str) -> tuple[str, str]:
         """Its id and secret."""
@@ -149,6 +156,25 @@ def test_a_slow_receiver_holds_up_no_other(world: World, receiving: Callable[...
     world.step()
     world.step()
     assert {row.state for row in world.log(of_slow)} == {"succeeded"}
+
+
+def test_what_no_thread_could_be_had_for_holds_no_place_and_is_sent_once_its_lease_is_over(
+    world: World, receiving: Callable[..., Receiver]
+) -> None:
+    receiver = receiving()
+    webhook, _ = world.webhook(receiver.url)
+    for _ in range(PER_HOST):
+        world.registry.ping(TENANT, webhook)
+    world.has_threads = False
+    for _ in range(PER_HOST):
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            world.deliverer.step()
+        world.now += LEASE_S + 1
+    world.deliverer.settled(WITHIN_S)
+    assert receiver.nothing_came()
+    world.has_threads = True
+    world.step()
+    assert {receiver.next().headers["webhook-id"] for _ in range(PER_HOST)} == {row.id for row in world.log(webhook)}
 
 
 def test_a_deliverer_delivers_by_itself_and_ends_when_it_is_told_to(
