@@ -2,6 +2,7 @@
 
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from benchmarks.records import BenchmarkFailed
 from chainrule import ChainruleError
 from chainrule.show import make_console
 from chaos.records import Finding, Skipped
-from chaos.registry import EXPERIMENTS
+from chaos.registry import EXPERIMENTS, Experiment
 from chaos.report import Section, as_json, from_json, markdown, renderable
 from chaos.run import LeftBehind, Run, own_place
+from chaos.watch import Hung
 from examples.postgresql import DatabaseFailed, NotInstalled
 from examples.service_process import ServiceFailed
 
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     run = Run(console.print, quick=given.quick, seed=given.seed, logs=given.logs)
     try:
         for name in given.only or EXPERIMENTS:
-            section = made(console, name, run)
+            section = made(console, name, EXPERIMENTS[name], run)
             console.print(renderable([section]))
             made_well &= section.passed
             sections[name] = section
@@ -70,9 +72,9 @@ def _write(into: Path, machine: Mapping[str, str], sections: Sequence[Section]) 
     (into / "results.json").write_text(as_json(machine, sections), encoding="utf-8")
 
 
-def made(console: Console, name: str, run: Run) -> Section:
-    """Makes one experiment, showing how it goes; one that breaks off is a section that says why."""
-    experiment, began_at, began = EXPERIMENTS[name], machine.now(), time.monotonic()
+def made(console: Console, name: str, experiment: Experiment, run: Run) -> Section:
+    """Makes one experiment, showing how it goes; one that breaks off, whatever it raises, is a section that says so."""
+    began_at, began = machine.now(), time.monotonic()
     finding: Finding | None = None
     failure, skipped = None, False
     with console.status(name) as status:
@@ -81,8 +83,10 @@ def made(console: Console, name: str, run: Run) -> Section:
                 finding = experiment(own)
         except (NotInstalled, Skipped) as reason:
             failure, skipped = str(reason), True
-        except (BenchmarkFailed, ChainruleError, DatabaseFailed, LeftBehind, ServiceFailed) as error:
+        except (BenchmarkFailed, ChainruleError, DatabaseFailed, Hung, LeftBehind, ServiceFailed) as error:
             finding, failure = None, str(error)
+        except Exception as error:  # noqa: BLE001  (a mistake of ours: the other experiments are made all the same)
+            finding, failure = None, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
     return Section(name, about(experiment), began_at, run.seed, time.monotonic() - began, finding, failure, skipped)
 
 

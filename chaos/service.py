@@ -30,9 +30,10 @@ class Service(ServiceProcess):
 
     ready_within_s = 180.0  # how quick it is, is measured elsewhere: here, other programs may have the cores
 
-    def __init__(self, run: Run, *options: str) -> None:
+    def __init__(self, run: Run, *options: str, data_dir: Path | None = None) -> None:
         super().__init__(*options)
         self.run = run
+        self.data_dir = data_dir or self.data_dir
         self.client = Client(self.url, timeout_s=30.0)
 
     def bearer(self) -> dict[str, str]:
@@ -69,13 +70,14 @@ class Service(ServiceProcess):
 
 
 @contextmanager
-def running(run: Run, *options: str) -> Iterator[Service]:
-    """A service that is ready for jobs, with its data set, and is stopped afterwards with all that it started.
+def running(run: Run, *options: str, data_dir: Path | None = None) -> Iterator[Service]:
+    """A service that is ready for jobs, with its data set, and is stopped afterwards with all that it started. Its
+    data folder is its own, or `data_dir`, which it may share with others.
 
     Raises ServiceFailed when it does not start, and LeftBehind.
     """
     run.say("starts the service")
-    with Service(run, *options) as service, service.client:
+    with Service(run, *options, data_dir=data_dir) as service, service.client:
         try:
             service.wait_until_ready()
             service.client.add_dataset(WINE, "wine")
