@@ -2,29 +2,44 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from chainrule import LogLine
 from chainrule.records import Metric
 
-__all__ = ["longest_write_s", "redone_s"]
+__all__ = ["Redone", "longest_write_s", "never_resumed", "redone"]
 
 EPOCH = re.compile(r"epoch ([\d,]+) of ")
 WRITTEN = re.compile(r"the checkpoint of step [\d,]+ is written: .* in ([\d.,]+) s")
-RESUMES = re.compile(r"resumes from the checkpoint of step ([\d,]+)")
+BEGINS = re.compile(r"resumes from the checkpoint of step ([\d,]+)|starts from the beginning")
+MANY = 5  # attempts
 
 
-def redone_s(lines: Sequence[LogLine], metrics: Sequence[Metric], steps_per_epoch: int) -> Iterator[float]:
-    """Of each attempt that went on from a checkpoint: the seconds of training between that and the last epoch that was
-    told before. An epoch is told once, when it was first done; `metrics` has how long the job had trained then."""
+class Redone(NamedTuple):
+    """What an attempt did again of what those before it had done."""
+
+    seconds: float
+    from_checkpoint: bool
+    """Else from the beginning, as there was no checkpoint yet."""
+
+
+def redone(lines: Sequence[LogLine], metrics: Sequence[Metric], steps_per_epoch: int) -> Iterator[Redone]:
+    """Of each attempt before which an epoch had been told: the seconds of training between where it began and the last
+    of those. An epoch is told once, when it was first done; `metrics` has how long the job had trained then."""
     trained_s = {0: 0.0} | {metric["epoch"]: metric["elapsed_s"] for metric in metrics}
     last = 0
     for line in lines:
         if epoch := EPOCH.match(line.message):
             last = int(epoch[1].replace(",", ""))
-        elif resumes := RESUMES.search(line.message):
-            kept = int(resumes[1].replace(",", "")) // steps_per_epoch
+        elif last and (begins := BEGINS.search(line.message)):
+            kept = 0 if begins[1] is None else int(begins[1].replace(",", "")) // steps_per_epoch
             if kept in trained_s and last in trained_s:
-                yield max(0.0, trained_s[last] - trained_s[kept])
+                yield Redone(max(0.0, trained_s[last] - trained_s[kept]), from_checkpoint=begins[1] is not None)
+
+
+def never_resumed(found: Sequence[Redone]) -> bool:
+    """Whether many attempts began anew and none found a checkpoint: few may all have been lost before the first one."""
+    return len(found) >= MANY and not any(each.from_checkpoint for each in found)
 
 
 def longest_write_s(lines: Sequence[LogLine]) -> float:

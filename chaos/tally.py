@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.records import Spread
 from chainrule import Job
 from chaos.records import Finding
-from chaos.redone import longest_write_s, redone_s
+from chaos.redone import Redone, longest_write_s, never_resumed, redone
 from chaos.service import SPEC, Service
 
 __all__ = ["ENDS_WITHIN_S", "Tally"]
@@ -29,7 +29,7 @@ class Tally:
         self.broken: list[str] = []
         self.notes: list[str] = []
         self._succeeded: list[str] = []
-        self._redone_s: list[float] = []
+        self._redone: list[Redone] = []
         self._at_most_s = 0.0
 
     @property
@@ -63,13 +63,14 @@ class Tally:
         self._succeeded.append(job.id)
         log = self._service.client.logs(job.id)
         metrics = self._service.client.metrics(job.id)
-        again = list(redone_s(log, metrics, job.progress.steps // job.progress.epochs))
+        again = list(redone(log, metrics, job.progress.steps // job.progress.epochs))
         at_most_s = job.spec["checkpoint"]["every_s"] + longest_write_s(log) + LOOKS_WITHIN_S
-        if max(again, default=0.0) > at_most_s and self._disk_has_room:  # else checkpoints are not written for a while
+        longest_s = max((each.seconds for each in again), default=0.0)
+        if longest_s > at_most_s and self._disk_has_room:  # else checkpoints are not written for a while
             self.broken.append(
-                f"{job.id} trained {max(again):.2f} s again, {at_most_s:.2f} s at most were to be expected"
+                f"{job.id} trained {longest_s:.2f} s again, {at_most_s:.2f} s at most were to be expected"
             )
-        self._redone_s += again
+        self._redone += again
         self._at_most_s = max(self._at_most_s, at_most_s)
         model = job.model()
         parameters = (array.tobytes() for layer in zip(model.weights, model.biases, strict=True) for array in layer)
@@ -114,12 +115,16 @@ class Tally:
         self.broken += [
             f"{job_id}: {files} lie in its folder, which it has done with" for job_id, files in self._left()
         ]
-        if self._redone_s:
-            worst, every_s = Spread.of(self._redone_s), SPEC["checkpoint"]["every_s"]
+        if self._redone:
+            worst, every_s = Spread.of([each.seconds for each in self._redone]), SPEC["checkpoint"]["every_s"]
+            resumed = sum(each.from_checkpoint for each in self._redone)
+            if never_resumed(self._redone):
+                self.broken.append(f"none of {len(self._redone)} attempts resumed from a checkpoint")
             again = f"{worst.value:.2f} s of training were done again, at the median, {worst.high:.2f} s at most"
             self.notes.append(
-                f"{again}, after {len(self._redone_s)} attempts; a checkpoint was due every {every_s:g} s; with the"
-                f" time it takes to write one, beside the steps, {self._at_most_s:.2f} s were allowed"
+                f"{again}, after {len(self._redone)} attempts, of which {resumed} resumed from a checkpoint; one was"
+                f" due every {every_s:g} s; with the time it takes to write it, beside the steps, {self._at_most_s:.2f} s"
+                " were allowed"
             )
         recovery = Spread.of(self.recoveries) if self.recoveries else None
         return Finding(
