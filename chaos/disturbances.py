@@ -56,8 +56,9 @@ def is_spread(service: Service, job_id: str, workers: int) -> bool:
 
 
 def disturb(service: Service, tally: Tally, do: Disturb, **changes: Any) -> None:
-    """Trains jobs one after the other and disturbs each at random moments, as often as is wanted; counts all of it.
-    `changes` are what the jobs have that others have not."""
+    """Trains jobs one after the other and disturbs each at random moments, as often as is wanted. What is done to one
+    that ends before it tells of training again does not count: of a recovery it shows nothing. `changes` are what the
+    jobs have that others have not."""
     spec = service.spec(**{"epochs": service.run.amount(2000, quick=300), **changes})
     digest = service.undisturbed(spec)
     while not tally.enough:
@@ -83,4 +84,5 @@ def _disturb_one(service: Service, tally: Tally, do: Disturb, watch: Watch) -> N
                 trains = watch.goes_on(done.over_at)
             finally:
                 done.undo()
-            tally.count(None if trains is None else trains - done.at)
+            if trains is not None:
+                tally.count(trains - done.at)

@@ -11,7 +11,7 @@ import httpx
 from chaos.records import Finding
 from chaos.service import Service
 from chaos.tally import Tally
-from chaos.watch import Watch
+from chaos.watch import GIVES_UP_AFTER_S, Watch
 
 __all__ = ["outage"]
 
@@ -24,7 +24,7 @@ def outage(service: Service, away: AbstractContextManager[object], away_s: float
     run, tally = service.run, Tally(service, f"outage of {away_s:.0f} s", 1)
     spec, small = service.spec(run.amount(6000, quick=1000)), service.spec(2, workers=1, priority=-1)
     digest, small_digest = service.undisturbed(spec), service.undisturbed(small)
-    watch = Watch(service.url, service.client.submit(spec).id)
+    watch = Watch(service.url, service.client.submit(spec).id, away_s + GIVES_UP_AFTER_S)
     watch.goes_on(since=0.0)
     watch.is_over_within(run.draw.uniform(0.0, 1.0))
     before_s = _trained_s(service, watch.job_id)

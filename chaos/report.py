@@ -14,7 +14,7 @@ from chaos.records import Finding
 
 __all__ = ["Section", "as_json", "from_json", "markdown", "renderable", "verdict"]
 
-HEAD = ("experiment", "done", "jobs", "lost", "other bits", "recovery, s: median (max)", "wanted", "")
+HEAD = ("experiment", "done", "jobs", "lost", "other bits", "recovery, s: median (max)", "measured", "wanted", "")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def verdict(section: Section) -> str:
         return "FAILED"
     if found.disturbances < found.wanted:
         return f"only {found.disturbances} of {found.wanted}"
+    if not found.done:
+        return f"only {found.measured} of {found.wanted} recoveries were measured"
     return "passed" if found.in_time else "nothing lost, but too slow"
 
 
@@ -60,10 +62,11 @@ def _line(section: Section) -> list[str]:
     if found is None:
         return [section.name, *[""] * (len(HEAD) - 2), verdict(section)]
     recovery = "" if found.recovery is None else f"{number(found.recovery.value)} ({number(found.recovery.high)})"
+    measured = "" if found.recovery is None else number(found.measured)
     wanted = "" if found.within_s is None else f"≤ {number(found.within_s)} s"
     counts = (found.jobs, found.lost, found.differing)
     done = f"{number(found.disturbances)} {found.kind}"
-    return [section.name, done, *map(number, counts), recovery, wanted, verdict(section)]
+    return [section.name, done, *map(number, counts), recovery, measured, wanted, verdict(section)]
 
 
 def _when(section: Section) -> str:

@@ -9,9 +9,12 @@ from rich.console import Console
 
 from benchmarks.records import Spread
 from chaos.records import Finding
+from chaos.registry import EXPERIMENTS
 from chaos.report import Section, as_json, from_json, markdown, renderable, verdict
+from support.running_service import ROOT
 
-FOUND = Finding(200, "kills", 200, jobs=40, lost=0, differing=0, recovery=Spread.of([0.3, 0.9, 0.5]), within_s=1.0)
+RECOVERY = Spread(0.5, 0.3, 0.9, runs=200)
+FOUND = Finding(200, "kills", 200, jobs=40, lost=0, differing=0, recovery=RECOVERY, within_s=1.0)
 SECTION = Section("workers", "A gradient worker is killed.", "2026-11-24 15:00 UTC", 7, 512.0, FOUND)
 SKIPPED = Section("disk_full", "The disk is full.", "2026-11-24 15:09 UTC", 7, 0.1, None, "needs root", skipped=True)
 BROKEN_OFF = Section("hangs", "A process hangs.", "2026-11-24 15:10 UTC", 7, 60.0, None, "did not start\nits log")
@@ -26,10 +29,12 @@ BROKEN_OFF = Section("hangs", "A process hangs.", "2026-11-24 15:10 UTC", 7, 60.
         (replace(FOUND, broken=["an epoch was told twice"]), "FAILED", False),
         (replace(FOUND, disturbances=150), "only 150 of 200", False),
         (replace(FOUND, within_s=0.8), "nothing lost, but too slow", False),
-        (replace(FOUND, recovery=None), "passed", True),
+        (replace(FOUND, recovery=replace(RECOVERY, runs=150)), "only 150 of 200 recoveries were measured", False),
+        (replace(FOUND, recovery=None), "only 0 of 200 recoveries were measured", False),
+        (replace(FOUND, recovery=None, within_s=None), "passed", True),
     ],
 )
-def test_a_finding_passes_when_nothing_is_lost_all_was_done_and_the_longest_recovery_is_in_time(
+def test_a_finding_passes_when_nothing_is_lost_all_was_done_and_measured_and_the_longest_recovery_is_in_time(
     found: Finding, said: str, passed: bool
 ) -> None:
     section = replace(SECTION, finding=found)
@@ -46,8 +51,8 @@ def test_what_broke_off_has_not_passed() -> None:
 
 def test_markdown_has_a_line_for_each_experiment_and_tells_the_seed() -> None:
     text = markdown({"cores": "2"}, [SECTION, SKIPPED, BROKEN_OFF])
-    assert "| workers | 200 kills | 40 | 0 | 0 | 0.5 (0.9) | ≤ 1 s | passed |" in text
-    assert "| disk_full |  |  |  |  |  |  | skipped: needs root |" in text
+    assert "| workers | 200 kills | 40 | 0 | 0 | 0.5 (0.9) | 200 | ≤ 1 s | passed |" in text
+    assert "| disk_full |  |  |  |  |  |  |  | skipped: needs root |" in text
     assert "_2026-11-24 15:00 UTC, seed 7, took 512 s_" in text
 
 
@@ -70,3 +75,9 @@ def test_json_holds_the_finding_and_whether_it_passed() -> None:
     first, second = told["experiments"]
     assert (first["finding"]["recovery"]["high"], first["passed"]) == (0.9, True)
     assert (second["finding"], second["failure"], second["skipped"]) == (None, "needs root", True)
+
+
+def test_the_results_that_are_kept_can_be_read() -> None:
+    kept = from_json((ROOT / "chaos" / "results.json").read_text("utf-8"))
+    assert {section.name for section in kept} <= set(EXPERIMENTS)
+    assert all(section.finding or section.failure for section in kept)

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from chainrule import Event
-from chaos.watch import steps_done
+from chaos.watch import Hung, Watch, steps_done
+from examples.service_process import free_port
 
 
 def told(kind: str, **data: Any) -> Event:
@@ -24,3 +27,11 @@ def test_what_an_attempt_tells_as_it_opens_is_no_step_of_it() -> None:
         told("progress", step=15),
     ]
     assert [events.index(event) for event in steps_done(events)] == [2, 3, 9]
+
+
+def test_a_service_that_is_gone_for_too_long_is_no_job_that_has_ended() -> None:
+    watch = Watch(f"http://127.0.0.1:{free_port()}", "job_a", patience_s=0.0)
+    with pytest.raises(Hung, match="job_a could not be followed any more"):
+        watch.goes_on(since=0.0)
+    with pytest.raises(Hung, match="job_a could not be followed any more"):
+        watch.is_over_within(0.0)
