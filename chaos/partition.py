@@ -1,7 +1,8 @@
 """A node of two is cut off from all others, while both sides live; the link is mended once the job goes on.
 
-As chance has it, the coordinator runs on that node, and a new attempt resumes beside one that lives, or another worker
-does. The job continues on one side within 30 s, the other is fenced: it writes nothing that counts; the same bits.
+By turns the coordinator runs on that node, and a new attempt resumes beside one that lives, or another worker does. The
+job continues on one side within 30 s, the other is fenced: from when its mark is gone it makes no file that counts in
+the job's folder; the same bits.
 """
 
 import os
@@ -12,26 +13,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chaos.disturbances import Disturbed, disturb, is_spread
+from chaos.looking import looking
 from chaos.processes import of_job
 from chaos.ray_nodes import Node, RayNodes, ray_nodes
 from chaos.records import Finding, Skipped
 from chaos.run import Run
 from chaos.service import Service, running
+from chaos.stale_writes import StaleWrites
 from chaos.tally import Tally
 from chaos.watch import Hung
 
 __all__ = ["measure"]
 
 SETTLES_WITHIN_S = 60.0  # after which a coordinator that was given up has ended
+GROUPS = 61_000  # and more: numbers of groups that nobody is in, by which it is seen who made a file
 
 
 class _Island:
-    """A network namespace, and the link that joins it with the bridge."""
+    """A network namespace, and the link that joins it with the bridge. What is run inside makes files of a group of
+    its own."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, group: int) -> None:
         self.address, self._namespace = address, f"chaos-{name}"
         self._here, self._there = f"ch{name}", f"ct{name}"  # the ends of the link
-        self.inside = ("ip", "netns", "exec", self._namespace)
+        self.inside = ("ip", "netns", "exec", self._namespace, "setpriv", f"--regid={group}", "--keep-groups")
 
     def make(self, bridge: str) -> None:
         _ip("netns", "add", self._namespace)
@@ -66,7 +71,7 @@ def _islands() -> Iterator[tuple[str, list[_Island]]]:
     """Our address, and two islands. Raises Skipped where they may not be made."""
     number = os.getpid()
     bridge, network = f"cb{number}", f"198.18.{number % 256}"  # set apart for tests of networks by RFC 2544
-    here, islands = f"{network}.1", [_Island(f"{number}{each}", f"{network}.{each}") for each in (2, 3)]
+    here, islands = f"{network}.1", [_Island(f"{number}{each}", f"{network}.{each}", GROUPS + each) for each in (2, 3)]
     try:
         try:
             _ip("link", "add", bridge, "type", "bridge")
@@ -92,23 +97,36 @@ def measure(run: Run) -> Finding:
     ):
         nodes = {island: cluster.add(1, island.address, island.inside) for island in islands}
         tally = Tally(service, "cuts", run.amount(100, quick=2))
-        of_coordinators = 0
+        stale = StaleWrites(service.data_dir / "jobs")
+        of_coordinators = beside = 0
 
         def cut(job_id: str) -> Disturbed | None:
             nonlocal of_coordinators
             _rejoin(service, cluster, nodes)
             if not is_spread(service, job_id, 2) or (home := _home(service, job_id, islands)) is None:
                 return None
-            chosen = run.draw.choice(islands)
-            of_coordinators += chosen is home
+            takes_coordinator = tally.disturbances % 2 == 0
+            of_coordinators += takes_coordinator
+            chosen = next(island for island in islands if (island is home) == takes_coordinator)
             cut_at = time.monotonic()
             chosen.cut()
-            return Disturbed(cut_at, cut_at, chosen.mend)
 
-        disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=1000))
+            def mend() -> None:
+                nonlocal beside
+                beside += len(of_job(run, job_id).coordinators) > 1
+                chosen.mend()
+
+            return Disturbed(cut_at, cut_at, mend)
+
+        with looking(stale.look):
+            disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=1000))
         for island in islands:
             island.mend()
-        return tally.finding(within_s=30.0, notes=[f"{of_coordinators} of the cuts took the coordinator's node"])
+        tally.broken += stale.found
+        taken = f"{of_coordinators} of the cuts took the coordinator's node"
+        return tally.finding(
+            within_s=30.0, notes=[f"{taken}; {beside} times it was still there when its successor trained"]
+        )
 
 
 def _home(service: Service, job_id: str, islands: list[_Island]) -> _Island | None:
