@@ -15,6 +15,7 @@ ChainruleError
     └── Unavailable         the service cannot answer now; try again later     (429, 5xx)
 """
 
+import copyreg
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +43,14 @@ _ROW = re.compile(r"^rows\[(\d+)\]")
 
 
 class ChainruleError(Exception):
-    """The root of all errors that the client raises on purpose; `str(error)` may be shown to the user."""
+    """The root of all errors that the client raises on purpose; `str(error)` may be shown to the user.
+
+    It may be pickled, as it is to come out of another process.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with the message alone, but some take more than that
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class InvalidFile(ChainruleError):
@@ -89,9 +97,6 @@ class InvalidInput(ChainruleError):
     def __init__(self, fields: Sequence[FieldProblem]) -> None:
         self.fields = tuple(fields)
         super().__init__("\n".join(map(str, self.fields)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.fields,)
 
     @classmethod
     def of(cls, field: str, got: Any, expected: str) -> "InvalidInput":
