@@ -69,10 +69,9 @@ class Job(JobRecord):
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with view:
             self._wait_for_cpus(view, deadline)
-            timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            for event in self.events(on_break=view.broken, timeout_s=timeout_s):
+            for event in self.events(on_break=view.broken, timeout_s=_left_s(deadline)):
                 view.show(event.type, event.data)
-            self.refresh()
+            self._take(self._client.wait(self.id, _left_s(deadline)))  # the service may go away just then
             view.end(self)
         return self
 
@@ -173,3 +172,7 @@ class Job(JobRecord):
         from chainrule.notebook import job_html
 
         return job_html(self)
+
+
+def _left_s(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

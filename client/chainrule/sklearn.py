@@ -36,7 +36,7 @@ try:
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ModuleNotFoundError as error:
     raise ChainruleError("the estimators need scikit-learn: pip install scikit-learn") from error
 
@@ -382,6 +382,8 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         """Trains on X (rows × features) and y (rows,) or (rows, outputs), numbers without missing ones."""
         x, y = validate_data(self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True)
         _one_of("loss", self.loss, {"squared_error": None})
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         self._is_flat = y.ndim == 1
         self._train(x, y.astype(np.float64))
         self.out_activation_ = "identity"
@@ -391,7 +393,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         return 2 / targets  # the mean of e² over the outputs, over the sum of e²/2
 
     def predict(self, X: Any) -> Array:
-        """(rows,) or (rows, outputs), as y was."""
+        """(rows,) or (rows, outputs), as y was; (rows,) also where y had one column."""
         outputs = self._outputs(X)
         return outputs.ravel() if self._is_flat else outputs
 

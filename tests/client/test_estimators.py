@@ -15,7 +15,7 @@ from support.fake_service import FakeService, event, problem
 pytest.importorskip("sklearn", reason="the estimators need scikit-learn")
 
 from sklearn import neural_network
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 from chainrule.sklearn import MLPClassifier, MLPRegressor, TrainingFailed
 
@@ -23,7 +23,14 @@ X = np.arange(8.0, dtype=np.float32).reshape(-1, 1)
 Handle = Callable[[httpx.Request], httpx.Response]
 
 
-def fit(service: FakeService, handle: Handle | None = None, *, ends: str = "succeeded", **parameters: Any) -> Any:
+def fit(
+    service: FakeService,
+    handle: Handle | None = None,
+    *,
+    ends: str = "succeeded",
+    y: Any = X[:, 0],
+    **parameters: Any,
+) -> Any:
     """Fits on the service, whose jobs end in the state `ends` when somebody has waited for them; `interrupted` instead
     of a state is Ctrl-C while it is waited for."""
 
@@ -35,7 +42,7 @@ def fit(service: FakeService, handle: Handle | None = None, *, ends: str = "succ
 
     transport = httpx.MockTransport(handle or service.handle)
     with Client("http://service", transport=transport, sleep=sleep) as client:
-        return MLPRegressor(hidden_layer_sizes=(), client=client, **parameters).fit(X, X[:, 0])
+        return MLPRegressor(hidden_layer_sizes=(), client=client, **parameters).fit(X, y)
 
 
 def submitted(service: FakeService) -> bool:
@@ -190,6 +197,12 @@ def test_a_fit_that_uses_all_its_epochs_warns(service: FakeService) -> None:
 def test_a_fit_that_stops_by_itself_in_its_last_epoch_does_not_warn(service: FakeService) -> None:
     service.why = "trained; stopped early after epoch 12: train_loss has not improved for 11 epochs"
     assert fit(service, max_iter=12).n_iter_ == 12
+
+
+def test_a_target_of_one_column_is_flattened_with_a_warning_as_scikit_learn_does(service: FakeService) -> None:
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        fitted = fit(service, y=X)
+    assert fitted.predict(X).shape == (len(X),)
 
 
 def test_a_fit_that_is_not_verbose_prints_nothing(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,13 +6,14 @@ import sys
 import traceback
 from typing import Any
 
+import httpx
 import pandas
 import polars
 import pytest
 
 from chainrule import AsyncClient, Client, Conflict, Job, NotEnded
 from chainrule.frames import frame
-from support.fake_service import FakeService, event
+from support.fake_service import FakeService, event, problem
 
 SPEC: dict[str, Any] = {"name": "adult", "dataset": "adult"}
 
@@ -46,6 +47,25 @@ def test_waiting_with_progress_writes_lines_where_there_is_no_terminal(
     service.end = "succeeded"
     assert job.wait(progress=True).state == "succeeded"
     assert capfd.readouterr().err.splitlines() == ["adult: running", "adult: succeeded"]
+
+
+def test_a_service_that_goes_away_as_the_job_ends_is_waited_for(
+    service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.add_job(SPEC, "running")
+    service.streams = [[event(1, "state", {"state": "succeeded"})]]
+    service.end = "succeeded"
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        answer = service.handle(request)
+        if request.url.path.endswith("/events"):
+            answer.read()
+            service.answers = [httpx.ConnectError("refused"), problem(503, "Service Unavailable", "starting")]
+        return answer
+
+    with Client("http://service", transport=httpx.MockTransport(handle), sleep=lambda _: None) as client:
+        assert client.job("job_01").wait(progress=True).state == "succeeded"
+    assert capfd.readouterr().err.splitlines() == ["adult: succeeded"]
 
 
 def test_an_interrupted_wait_says_that_the_job_goes_on_and_how_to_find_it(service: FakeService) -> None:

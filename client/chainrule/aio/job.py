@@ -68,10 +68,9 @@ class AsyncJob(JobRecord):
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with view:
             await self._wait_for_cpus(view, deadline)
-            timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            async for event in self.events(on_break=view.broken, timeout_s=timeout_s):
+            async for event in self.events(on_break=view.broken, timeout_s=_left_s(deadline)):
                 view.show(event.type, event.data)
-            await self.refresh()
+            self._take(await self._client.wait(self.id, _left_s(deadline)))  # the service may go away just then
             view.end(self)
         return self
 
@@ -172,3 +171,7 @@ class AsyncJob(JobRecord):
         from chainrule.notebook import job_html
 
         return job_html(self)
+
+
+def _left_s(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
