@@ -1,8 +1,9 @@
 """A job followed live: a moving bar in a terminal, a line for each measurement in a log."""
 
+import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -59,54 +60,71 @@ def _cell(ratio: int | None = None, min_width: int | None = None) -> Column:
     return Column(no_wrap=True, overflow="ellipsis", ratio=ratio, min_width=min_width)
 
 
+_OPEN: dict[IO[str], Progress] = {}
+"""The moving lines by the terminal that they are on: two of these at once would both move its cursor."""
+_OPENING = threading.Lock()
+
+
+def _lines_on(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.fields[job]}", markup=False, style="bold", table_column=_cell(ratio=2)),
+        TextColumn("{task.fields[state]}", markup=False, table_column=_cell(ratio=2)),
+        BarColumn(bar_width=None, finished_style="green", table_column=_cell(ratio=3, min_width=8)),
+        TextColumn("{task.percentage:>3.0f}%", markup=False, table_column=_cell()),
+        TextColumn("{task.fields[epoch]}", markup=False, table_column=_cell()),
+        _Rate(table_column=_cell()),
+        console=console,
+        expand=True,
+    )
+
+
 class _Bar:
-    """One moving line."""
+    """One moving line; it joins those that are open on the same terminal."""
 
     def __init__(self, job: JobRecord, console: Console) -> None:
+        self._job, self._console = job, console
         self._state: str = job.state
-        self._progress = Progress(
-            SpinnerColumn(finished_text=" "),
-            TextColumn("{task.fields[job]}", markup=False, style="bold", table_column=_cell(ratio=2)),
-            TextColumn("{task.fields[state]}", markup=False, table_column=_cell(ratio=2)),
-            BarColumn(bar_width=None, finished_style="green", table_column=_cell(ratio=3, min_width=8)),
-            TextColumn("{task.percentage:>3.0f}%", markup=False, table_column=_cell()),
-            TextColumn("{task.fields[epoch]}", markup=False, table_column=_cell()),
-            _Rate(table_column=_cell()),
-            console=console,
-            expand=True,
-        )
-        self._task = self._progress.add_task(
-            "",
-            total=1.0,
-            job=plain(job.name)[:30],
-            state=job.state,
-            epoch="",
-            metrics={},
-            eta_s=None,
-            wide=console.width >= WIDE,
-        )
-        self._apply(job.json["progress"], job.latest_metrics)
+        self._metrics: dict[str, Any] = {}
 
     def __enter__(self) -> "_Bar":
-        self._progress.start()
+        with _OPENING:
+            self._file = self._console.file
+            self._progress = _OPEN.setdefault(self._file, _lines_on(self._console))
+            self._task = self._progress.add_task(
+                "",
+                total=1.0,
+                job=plain(self._job.name)[:30],
+                state=self._state,
+                wide=self._console.width >= WIDE,
+                **{"epoch": "", "eta_s": None} | self._fields(self._job.json["progress"], self._job.latest_metrics),
+            )
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        with _OPENING:
+            (line,) = (task for task in self._progress.tasks if task.id == self._task)
+            if len(self._progress.tasks) > 1:  # the others go on below it
+                self._progress.remove_task(self._task)
+                self._progress.print(self._progress.make_tasks_table([line]))
+            else:
+                del _OPEN[self._file]
+                self._progress.stop()
 
-    def _apply(self, progress: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) -> None:
-        if progress:
-            self._progress.update(
-                self._task,
-                completed=progress["fraction"],
-                epoch=f"epoch {progress['epoch']:,}/{progress['epochs']:,}",
-                eta_s=progress.get("eta_s"),
-            )
-        if metrics:
-            known = self._progress.tasks[0].fields["metrics"]
-            self._progress.update(self._task, metrics={**known, **metrics})
+    def _fields(self, progress: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What the line shows of them."""
+        self._metrics |= metrics or {}
+        if not progress:
+            return {"metrics": self._metrics}
+        return {
+            "metrics": self._metrics,
+            "completed": progress["fraction"],
+            "epoch": f"epoch {progress['epoch']:,}/{progress['epochs']:,}",
+            "eta_s": progress.get("eta_s"),
+        }
 
     def waits(self, job: JobRecord) -> None:
         self._state = place_text(job.queue) if job.queue else job.state
@@ -117,9 +135,9 @@ class _Bar:
             reason = data.get("reason")
             self._state = plain(f"{data['state']}: {reason}" if reason else data["state"])
         elif kind == "progress":
-            self._apply(data, data.get("metrics"))
+            self._progress.update(self._task, **self._fields(data, data.get("metrics")))
         elif kind == "metrics":
-            self._apply(None, data)
+            self._progress.update(self._task, **self._fields(None, data))
         elif kind == "workers":
             self._state = f"running on {cpus_text(data['workers'])}"
         self._progress.update(self._task, state=self._state)  # whatever comes, the service answers again
@@ -128,8 +146,8 @@ class _Bar:
         self._progress.update(self._task, state="no answer, trying again")
 
     def end(self, job: JobRecord) -> None:
-        self._apply(job.json["progress"], job.latest_metrics)
-        self._progress.update(self._task, state=job.state, eta_s=None)
+        fields = self._fields(job.json["progress"], job.latest_metrics)
+        self._progress.update(self._task, **fields | {"state": job.state, "eta_s": None})
         if job.state == "succeeded":  # also where early stopping left epochs out
             self._progress.update(self._task, completed=1.0)
 

@@ -94,3 +94,41 @@ def test_a_bar_tells_the_state_again_once_the_service_answers(
     last = console.file.getvalue().rstrip("\x1b[?25h\n").splitlines()[-1]
     assert state in last
     assert "no answer" not in last
+
+
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"  # what happens to the cursor
+
+
+def test_bars_that_are_open_at_once_on_a_terminal_share_its_cursor(service: FakeService, client: Client) -> None:
+    terminal = io.StringIO()
+    for name in ("adult", "wine", "digits"):
+        service.add_job({"name": name}, "running")
+    adult, wine, digits = (
+        view_on(client.job(f"job_0{number}"), Console(file=terminal, force_terminal=True, width=160, color_system=None))
+        for number in (1, 2, 3)
+    )
+    with wine:
+        with adult:
+            adult.show("progress", PROGRESS)
+            adult.show("state", {"state": "failed"})
+            assert (terminal.getvalue().count(HIDDEN), terminal.getvalue().count(SHOWN)) == (1, 0)
+        with digits:
+            digits.show("state", {"state": "paused"})
+        wine.show("state", {"state": "succeeded"})
+    assert (terminal.getvalue().count(HIDDEN), terminal.getvalue().count(SHOWN)) == (1, 1)
+    ended = [line for line in terminal.getvalue().replace(SHOWN, "").splitlines() if "succeeded" in line]
+    assert "wine" in ended[-1]
+    above = [line for line in terminal.getvalue().splitlines() if "failed" in line or "paused" in line]
+    assert [("adult" in line, "50%" in line) for line in above if "failed" in line][-1] == (True, True)
+    assert "digits" in above[-1]
+
+
+def test_a_bar_that_is_opened_after_another_was_closed_has_a_line_of_its_own(
+    service: FakeService, client: Client
+) -> None:
+    terminal = io.StringIO()
+    service.add_job({"name": "adult"}, "running")
+    for _ in range(2):
+        with view_on(client.job("job_01"), Console(file=terminal, force_terminal=True, width=160)):
+            pass
+    assert (terminal.getvalue().count(HIDDEN), terminal.getvalue().count(SHOWN)) == (2, 2)
