@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from chainrule.errors import FieldProblem, InvalidInput
@@ -16,7 +17,7 @@ def json_body(document: Mapping[str, Any], headers: Mapping[str, str] | None = N
 
 
 def json_text(value: Any, at: str = "") -> bytes:
-    """The value, which stands in the field `at`, as JSON; numbers may be numpy's.
+    """The value, which stands in the field `at`, as JSON; numbers may be numpy's, or decimals.
 
     Raises InvalidInput naming each field with what is no JSON: NaN, infinity, a set, an array, ….
     """
@@ -44,7 +45,9 @@ def _problems(value: Any, at: str) -> Iterator[FieldProblem]:
 
 
 def _python(value: Any) -> Any:
-    """A scalar of numpy as Python's own; anything else as it is."""
+    """A scalar of numpy, or a decimal, as a number that JSON has; anything else as it is."""
+    if isinstance(value, Decimal):
+        return float(value)
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 

@@ -179,7 +179,7 @@ class Client(Connection):
         if there is not None and there.sha256 == source.sha256:
             return there
         with source.file() as path:
-            return self.add_dataset(path, source.name)
+            return self.add_dataset(path, source.name, types=source.types)
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Submits a job and returns it, queued. With the same key and spec again, the same job.

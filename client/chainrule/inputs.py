@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.errors import InvalidInput
-from chainrule.tables import X, array_of, columns_of
+from chainrule.tables import X, array_of, columns_of, is_missing
 
 __all__ = ["encode"]
 
@@ -31,8 +32,6 @@ def encode(data: Any, features: Sequence[Feature]) -> npt.NDArray[np.float64]:
     if absent:
         raise InvalidInput.of(absent[0], None, f"the columns that the model takes: {', '.join(names)}")
     arrays = [array_of(columns[name]) for name in names]
-    if len({len(array) for array in arrays}) != 1:
-        raise InvalidInput.of("data", [len(array) for array in arrays], "columns of one length")
     return np.hstack([_encoded(array, feature) for array, feature in zip(arrays, features, strict=True)])
 
 
@@ -60,7 +59,7 @@ def _one_hot(values: Array, feature: Feature) -> npt.NDArray[np.float64]:
     places = {category: place for place, category in enumerate(categories)}
     encoded = np.zeros((len(values), feature["width"]))
     for row, value in enumerate(values.tolist()):
-        if _is_missing(value):
+        if is_missing(value):
             if feature["missing_category"]:
                 encoded[row, len(categories)] = 1
         elif not isinstance(value, str):
@@ -70,18 +69,14 @@ def _one_hot(values: Array, feature: Feature) -> npt.NDArray[np.float64]:
     return encoded
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ == "NAType" or value != value  # pandas.NA has no truth value; NaN
-
-
 def _numbers(values: Array, feature: Feature) -> npt.NDArray[np.float64]:
     """The column as numbers, what is missing filled."""
     expected = NUMBERS[feature["type"]]
     if values.ndim == 1 and values.dtype == object:
         for row, value in enumerate(values.tolist()):
-            if not (_is_missing(value) or _fits(value, feature)):
+            if not (is_missing(value) or _fits(value, feature)):
                 raise _mistake(row, feature, value, f"{expected}, or None where it is missing")
-        numbers = np.array([math.nan if _is_missing(value) else value for value in values.tolist()], dtype=np.float64)
+        numbers = np.array([math.nan if is_missing(value) else value for value in values.tolist()], dtype=np.float64)
     elif values.ndim == 1 and values.dtype.kind in ("b" if feature["type"] == "boolean" else "iuf"):
         numbers = values.astype(np.float64)
     else:
@@ -105,7 +100,7 @@ def _fits(value: Any, feature: Feature) -> bool:
     """Whether a value is a number, and a truth value only where that is asked for."""
     if isinstance(value, bool | np.bool_):
         return bool(feature["type"] == "boolean")
-    return feature["type"] != "boolean" and isinstance(value, int | float | np.number)
+    return feature["type"] != "boolean" and isinstance(value, int | float | Decimal | np.number)
 
 
 def _elements(values: Array, feature: Feature) -> npt.NDArray[np.float64]:

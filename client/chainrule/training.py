@@ -4,15 +4,16 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from chainrule import files
 from chainrule.errors import InvalidFile, InvalidInput
+from chainrule.packing import packed
 from chainrule.records import Dataset
-from chainrule.tables import columns_of, packed
+from chainrule.tables import columns_of, is_category
 
 __all__ = ["Source", "learned", "source_of", "spec_of"]
 
@@ -25,18 +26,28 @@ class Source:
     """A table that may have to be uploaded: a file, or the content of one."""
 
     name: str
-    """What the data set is called: as the file, or for a table in memory by its content."""
+    """What the data set is called: as the file, or for a table in memory by its content and types."""
     sha256: str
     path: Path | None = None
     content: bytes = b""
     suffix: str = ""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Types of columns that the file does not tell."""
 
     @classmethod
     def of(cls, columns: Mapping[str, Any], table: Any = None) -> "Source":
         """The columns of a table in memory; Polars packs its own `table` itself."""
         content, suffix = packed(columns, table)
-        digest = hashlib.sha256(content).hexdigest()
-        return cls(f"table-{digest[:16]}", digest, None, content, suffix)
+        # However many there are, they are categories and no texts; a name with a comma cannot be told.
+        types = {
+            name: "category"
+            for name, values in columns.items()
+            if is_category(values) and "," not in name and name == name.strip()
+        }
+        digest = hashlib.sha256(content)
+        sha256 = digest.hexdigest()
+        digest.update("".join(types).encode())  # which the same content may have with other types, too
+        return cls(f"table-{digest.hexdigest()[:16]}", sha256, None, content, suffix, types)
 
     @contextmanager
     def file(self) -> Iterator[Path]:
@@ -76,7 +87,7 @@ def source_of(data: Any, y: Any, target: str | Sequence[str] | None) -> Source |
         name = learned(y, target)
         if name in columns:
             raise InvalidInput.of("target", name, "a name that no column of the data has, as y becomes that column")
-        columns, data = {**columns, str(name): y}, None
+        columns, data = columns_of({**columns, str(name): _column(y)[1]}), None
     return Source.of(columns, data)
 
 
@@ -88,7 +99,20 @@ def learned(y: Any, target: str | Sequence[str] | None) -> str | list[str]:
         return target if isinstance(target, str) else list(target or ())
     if target is not None:
         raise InvalidInput.of("target", list(target), "one name, as y is one column")
-    return str(getattr(y, "name", None) or Y)
+    return str(_column(y)[0] or Y)
+
+
+def _column(y: Any) -> tuple[Any, Any]:
+    """What it is called, if it is, and its values: (rows,), also of a table or an array of one column."""
+    shape: tuple[int, ...] = getattr(y, "shape", ())
+    if len(shape) != 2:
+        return getattr(y, "name", None), y
+    columns = columns_of(y)
+    if any(values is y for values in columns.values()):  # an array
+        return None, y[:, 0] if shape[1] == 1 else y
+    if len(columns) != 1:
+        raise InvalidInput.of("y", f"{len(columns)} columns", "one; several are columns of the data that target names")
+    return next(iter(columns.items()))
 
 
 def _check_target(columns: Mapping[str, Any], target: str | Sequence[str] | None) -> None:

@@ -180,7 +180,7 @@ class AsyncClient(AsyncConnection):
         if there is not None and there.sha256 == source.sha256:
             return there
         with source.file() as path:
-            return await self.add_dataset(path, source.name)
+            return await self.add_dataset(path, source.name, types=source.types)
 
     async def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> AsyncJob:
         """Submits a job and returns it, queued. With the same key and spec again, the same job.
