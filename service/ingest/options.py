@@ -47,12 +47,13 @@ class ReadOptions:
             raise InvalidInput(errors)
 
 
-def check_expansion(file_bytes: int, expanded_bytes: int) -> None:
-    """Raises InvalidInput for a file that would unpack to far more than it is; to be asked before it is unpacked."""
+def check_expansion(file_bytes: int, expanded_bytes: int, remedy: str = "") -> None:
+    """Raises InvalidInput, with a remedy in words, for a file that unpacks to far more than it is; to be asked before
+    it is unpacked, as far as it tells."""
     limit = min(MAX_EXPANDED_BYTES, max(SMALL_BYTES, MAX_EXPANSION * file_bytes))
     if expanded_bytes > limit:
         got = f"{expanded_bytes:,} bytes unpacked from {file_bytes:,}"
-        raise InvalidInput.of("body", got, f"at most {limit:,} bytes unpacked")
+        raise InvalidInput.of("body", got, f"at most {limit:,} bytes unpacked{remedy}")
 
 
 def check_names(names: Collection[str], types: Mapping[str, ColumnType]) -> None:

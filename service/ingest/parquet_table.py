@@ -78,6 +78,8 @@ def _write(file: pq.ParquetFile, size: int, options: ReadOptions, writer: TableW
     for batch in file.iter_batches(batch_size=rows):
         parts = zip(sources, batch.columns, strict=True)
         writer.write([_convert(column, values, writer.rows) for column, values in parts])
+        # The groups' sizes have a text of a dictionary once, however many rows it stands in.
+        check_expansion(size, writer.size_bytes, "; of texts that repeat, give types=COLUMN:category")
 
 
 def _gather(file: pq.ParquetFile, rows: int, sources: list[Source]) -> None:

@@ -36,6 +36,8 @@ class TableWriter:
         self._writer: Any = None
         self._sink: Any = None
         self.rows = 0
+        self.size_bytes = 0
+        """Of the values written so far."""
 
     def add_column(
         self, name: str, kind: ColumnType, categories: list[str] | None = None, note: str | None = None
@@ -69,6 +71,7 @@ class TableWriter:
         for start in range(0, batch.num_rows, rows):
             self._writer.write_batch(batch.slice(start, rows))
         self.rows += batch.num_rows
+        self.size_bytes += batch.nbytes
 
     def __enter__(self) -> "TableWriter":
         return self

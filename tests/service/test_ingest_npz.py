@@ -202,11 +202,16 @@ def test_archives_that_would_harm_are_refused(folder: Path) -> None:
     assert "bytes unpacked" in refusal(bomb, folder, NPZ).got
 
 
-def test_overlapping_members_are_refused(folder: Path) -> None:
-    content = bytearray(archive(("a.npy", npy("(1,)")), ("b.npy", npy("(1,)"))))
+def test_overlapping_members_are_refused_also_where_all_headers_agree(folder: Path) -> None:
+    """The bytes of a hold all of b, header and array, and the directory says that b begins there."""
+    inner = archive(("b.npy", npy("(1,)")))
+    inner = inner[: inner.index(b"PK\x01\x02")]
+    outer = npy(f"(1, {len(inner)})", inner, "'|u1'")
+    content = bytearray(archive(("a.npy", outer), ("b.npy", npy("(1,)"))))
     second = content.rindex(b"PK\x01\x02")
-    content[second + 42 : second + 46] = struct.pack("<I", 0)  # where the directory says that b begins
-    assert refusal(bytes(content), folder, NPZ).expected in ("arrays that do not overlap", "a whole npz file")
+    content[second + 42 : second + 46] = struct.pack("<I", content.index(inner))
+    wrong = refusal(bytes(content), folder, NPZ)
+    assert (wrong.field, wrong.expected) == ("array 'b.npy'", "arrays that do not overlap")
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "rubbish"])

@@ -4,6 +4,7 @@ import datetime
 import io
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -128,10 +129,43 @@ def test_an_integer_of_more_than_64_bits_is_refused(folder: Path) -> None:
     assert refusal(parquet({"n": pa.array([2**64 - 1], pa.uint64())}), folder, PARQUET).field == "column 'n'"
 
 
-def test_a_file_that_expands_too_far_is_refused_before_it_is_unpacked(folder: Path) -> None:
+def of_one_text(rows: int, **options: Any) -> bytes:
+    """A file of one column, all rows of which have the same text of 4 kB."""
+    sink = io.BytesIO()
+    codes = pa.array(np.zeros(rows, np.int32))
+    pq.write_table(pa.table({"v": pa.DictionaryArray.from_arrays(codes, ["x" * 4_000])}), sink, **options)
+    return sink.getvalue()
+
+
+def test_numbers_that_expand_too_far_are_refused_before_they_are_unpacked(folder: Path) -> None:
     sink = io.BytesIO()
     pq.write_table(pa.table({"v": pa.array(np.zeros(20_000_000, np.int8))}), sink)
     assert "160,000,000 bytes unpacked" in refusal(sink.getvalue(), folder, PARQUET).got
+
+
+def test_texts_that_expand_too_far_are_refused_by_the_sizes_of_the_row_groups_before_they_are_unpacked(
+    folder: Path,
+) -> None:
+    content = of_one_text(20_000, use_dictionary=False, compression="zstd", row_group_size=10_000)
+    metadata = pq.read_metadata(io.BytesIO(content))
+    unpacked = sum(metadata.row_group(group).total_byte_size for group in range(2))
+    told = f"{unpacked:,} bytes unpacked from {len(content):,}"
+    for types in ({}, {"v": "text"}, {"v": "category"}):
+        assert refusal(content, folder, PARQUET, types=types).got == told
+
+
+def test_a_text_of_a_dictionary_counts_for_each_row_that_it_is_written_to(folder: Path) -> None:
+    content = of_one_text(20_000)
+    assert pq.read_metadata(io.BytesIO(content)).row_group(0).total_byte_size < 1 << 20
+    wrong = refusal(content, folder, PARQUET, types={"v": "text"})
+    assert "bytes unpacked" in wrong.got
+    assert "types=COLUMN:category" in wrong.expected
+
+
+def test_a_long_text_that_repeats_is_a_category_and_kept_once(folder: Path) -> None:
+    table = ingest_bytes(of_one_text(100_000), folder, PARQUET)
+    assert (table.rows, table.columns[0].type, len(table.categories["v"][0])) == (100_000, "category", 4_000)
+    assert Path(table.path).stat().st_size < 1 << 20
 
 
 def test_a_preview_of_long_texts_has_fewer_rows_and_reads_no_more_of_the_file(folder: Path) -> None:
