@@ -1,5 +1,6 @@
 """The control plane: what holds store, scheduler, runners and cluster together, how it starts and how it ends."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -30,6 +31,7 @@ from service.store import JobRow, Store
 from service.takeover import Takeover
 from service.telemetry import Snapshot, Telemetry
 from service.tenants import Tenants
+from service.uploads import TOO_MANY_UPLOADS, UPLOAD_AGAIN_S, UPLOAD_THREADS, UPLOADS_AT_ONCE
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.outbox import Outbox
 from service.webhooks.registry import Webhooks
@@ -90,6 +92,8 @@ class ControlPlane:
         self.models = Models()
         self.evaluations = Evaluations()
         self.concurrency = ConcurrencyLimit()
+        self.uploads = ConcurrencyLimit(UPLOADS_AT_ONCE, 0, TOO_MANY_UPLOADS, UPLOAD_AGAIN_S)
+        self.upload_threads = asyncio.Semaphore(UPLOAD_THREADS)
         self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""

@@ -1,5 +1,6 @@
 """Receiving a file: streamed to disk, counted, hashed, gzip undone on the way; nothing is left when it goes wrong."""
 
+import asyncio
 import hashlib
 import shutil
 import threading
@@ -12,12 +13,29 @@ from typing import BinaryIO
 
 from fastapi.concurrency import run_in_threadpool
 
+from service.ingest.options import check_expansion
 from shared.errors import InvalidInput, TooLarge
 
-__all__ = ["MAX_BYTES", "Limit", "Received", "Together", "receive", "temporary_folder", "too_large"]
+__all__ = [
+    "MAX_BYTES",
+    "TOO_MANY_UPLOADS",
+    "UPLOADS_AT_ONCE",
+    "UPLOAD_AGAIN_S",
+    "UPLOAD_THREADS",
+    "Limit",
+    "Received",
+    "Together",
+    "receive",
+    "temporary_folder",
+    "too_large",
+]
 
+UPLOADS_AT_ONCE = 16  # of a tenant: each may have 2 GiB on disk, and as much again of the table that is made of it
+TOO_MANY_UPLOADS = "{at_once} uploads of the tenant are under way; expected fewer at once"
+UPLOAD_AGAIN_S = 5
+UPLOAD_THREADS = 4  # of the 40 that answer requests: while a disk is slow, each is held for as long as it takes
 MAX_BYTES = 2 << 30
-CHUNK_BYTES = 1 << 20  # what is decompressed at once, and written
+CHUNK_BYTES = 1 << 20  # what is written by a thread at once, also of what it decompresses
 PIECE_BYTES = 16 << 10  # what is handed to zlib at once: behind each gzip member it copies the rest of that
 MAX_MEMBERS = 1_000_000  # of gzip: those of bgzip have 64 KiB each, so that 2 GiB are 32,768
 
@@ -90,8 +108,11 @@ def too_large(max_bytes: int, why: str) -> TooLarge:
     return TooLarge(f"got more than {max_bytes:,} bytes, expected at most that many, {why}")
 
 
-async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, limit: Limit) -> Received:
-    """Writes what arrives to `path`, decompressed. Raises TooLarge, either way, or InvalidInput for broken gzip."""
+async def receive(
+    chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, limit: Limit, threads: asyncio.Semaphore
+) -> Received:
+    """Writes what arrives to `path`, decompressed, by as many threads as `threads` lets all uploads have. Raises
+    TooLarge, either way, or InvalidInput for gzip that is broken or unpacks to far more than it is."""
     with path.open("wb") as file:
         sink = _Gunzip(file, limit) if gzipped else _Plain(file, limit)
         waiting = bytearray()
@@ -101,11 +122,18 @@ async def receive(chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, li
             sent += len(chunk)
             limit.take(sent)
             if len(waiting) >= CHUNK_BYTES:
-                await run_in_threadpool(sink.write, bytes(waiting))
+                await _write(sink, bytes(waiting), threads)
                 waiting.clear()
-        await run_in_threadpool(sink.write, bytes(waiting))
+        await _write(sink, bytes(waiting), threads)
         sink.finish()
     return Received(path, sink.size_bytes, sink.sha256.hexdigest())
+
+
+async def _write(sink: "_Plain", data: bytes, threads: asyncio.Semaphore) -> None:
+    """Writes all of `data`; between the pieces, others have their turn."""
+    while data:
+        async with threads:
+            data = await run_in_threadpool(sink.write, data)
 
 
 class _Plain:
@@ -116,7 +144,12 @@ class _Plain:
         self.size_bytes = 0
         self.sha256 = hashlib.sha256()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bytes:
+        """Writes what `data` hold, or CHUNK_BYTES and some more of it; returns those that are still to be written."""
+        self._put(data)
+        return b""
+
+    def _put(self, data: bytes) -> None:
         self.size_bytes += len(data)
         self._limit.take(self.size_bytes)
         self.sha256.update(data)
@@ -134,22 +167,31 @@ class _Gunzip(_Plain):
         self._member = zlib.decompressobj(wbits=31)
         self._members = 1
         self._began = False
+        self._taken = 0  # bytes of gzip, of those that came
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bytes:
+        enough = self.size_bytes + CHUNK_BYTES
         for start in range(0, len(data), PIECE_BYTES):
-            self._write_piece(data[start : start + PIECE_BYTES])
+            rest = self._write_piece(data[start : start + PIECE_BYTES], enough)
+            if self.size_bytes >= enough:
+                return rest + data[start + PIECE_BYTES :]
+        return b""
 
-    def _write_piece(self, data: bytes) -> None:
-        while data:
+    def _write_piece(self, data: bytes, enough: int) -> bytes:
+        while data and self.size_bytes < enough:
             if self._member.eof:
                 self._begin_member()
-            super().write(self._decompressed(data))
+            self._put(self._decompressed(data))
             self._began = True
-            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            self._taken += len(data) - len(rest)
+            check_expansion(self._taken, self.size_bytes, "; send it as it is, without Content-Encoding")
+            data = rest
+        return data
 
     def finish(self) -> None:
         while not self._member.eof and (rest := self._decompressed(b"")):
-            super().write(rest)
+            self._put(rest)
         if not (self._began and self._member.eof):
             raise InvalidInput.of("body", "gzip that is cut off", "a whole gzip body, as Content-Encoding says")
 

@@ -20,7 +20,7 @@ from service.ingest.options import ReadOptions
 from service.ingest.orders import Order
 from service.openapi import binary_body, errors, headers
 from service.reports import finite
-from service.routes.parameters import TURN, Control, Cursor, DatasetId, DatasetKey, Limit, like
+from service.routes.parameters import TURN, TURN_TO_UPLOAD, Control, Cursor, DatasetId, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
 from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
 from shared.errors import ChainruleError, InvalidInput, TooLarge, UnsupportedMedia
@@ -52,11 +52,12 @@ BODY = binary_body(
 @router.post(
     "",
     status_code=201,
+    dependencies=[TURN_TO_UPLOAD],
     response_model=Dataset,
     responses={
         200: {"model": Dataset, "description": "The same bytes under the same name again: the same data set."},
         201: {"description": "The data set.", "headers": headers(Location="Where it is.")},
-        **errors(413, 415, 422, 503),
+        **errors(413, 415, 422, 429, 503),
     },
     openapi_extra=BODY,
 )
@@ -96,7 +97,6 @@ async def add_dataset(
     ] = None,
 ) -> Response:
     """Upload a data set: the file as the body, streamed."""
-    catalog = control.catalog
     options = ReadOptions(header, delimiter, missing or [], _types(types))
     media_type, gzipped = _media_of(request)
     _check_name(name)
@@ -104,30 +104,35 @@ async def add_dataset(
     dataset_id, still_good = f"ds_{ULID()}", recheck(request)
     limit = await run_in_threadpool(control.tenants.limit_of_upload, who.tenant, name)
     async with limit, temporary_folder(control.folder.uploads, dataset_id) as folder:
-        received = await receive(request.stream(), folder / "upload", gzipped=gzipped, limit=limit)
+        received = await receive(
+            request.stream(), folder / "upload", gzipped=gzipped, limit=limit, threads=control.upload_threads
+        )
         await run_in_threadpool(still_good)  # it may have taken hours
-        known = await run_in_threadpool(catalog.same, who.tenant, name, received.sha256, read_as)
+        known = await run_in_threadpool(control.catalog.same, who.tenant, name, received.sha256, read_as)
         if known is not None:
             return _answer(known, is_new=False)
         await run_in_threadpool(control.tenants.check_upload, who.tenant, received.size_bytes)
-
-        made = folder / "table"
-        made.mkdir(mode=0o700)
         order = Order(
             tenant=who.tenant,
             source=received.path,
             media_type=media_type,
             options=options,
-            folder=made,
+            folder=folder / "table",
             dataset_id=dataset_id,
             sha256=received.sha256,
         )
-        table = await while_connected(request, control.readers.read(order))
-        table_bytes = (made / "table.arrow").stat().st_size
+        table, table_bytes = await _read(request, control, order)
         new = NewDataset(dataset_id, who.tenant, name, received.size_bytes, read_as, table, table_bytes)
         await run_in_threadpool(still_good)
-        dataset, is_new = await run_in_threadpool(_list, control, new, made)
+        dataset, is_new = await run_in_threadpool(_list, control, new, order.folder)
     return _answer(dataset, is_new=is_new)
+
+
+async def _read(request: Request, control: ControlPlane, order: Order) -> tuple[TableFile, int]:
+    """The table that is made of what has arrived, in a new folder, and its size in bytes."""
+    order.folder.mkdir(mode=0o700)
+    table = await while_connected(request, control.readers.read(order))
+    return table, (order.folder / "table.arrow").stat().st_size
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, TableFile]) -> TableFile:

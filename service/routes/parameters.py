@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
-from service.auth import Reader
+from service.auth import Reader, Submitter
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
@@ -21,6 +21,7 @@ __all__ = [
     "TENANT",
     "TURN",
     "TURN_TO_SEARCH",
+    "TURN_TO_UPLOAD",
     "ULID",
     "Control",
     "Cursor",
@@ -109,11 +110,19 @@ async def turn_to_search(request: Request, who: Reader, control: Control) -> Asy
         yield
 
 
+async def turn_to_upload(who: Submitter, control: Control) -> AsyncIterator[None]:
+    """Is one of the uploads of who asks, or is refused, until its data set is listed."""
+    async with control.uploads.of(who.tenant):
+        yield
+
+
 TURN = Depends(turn_of, scope="function")
 """Of a route that computes for long; it comes before the body is read, and is over before the answer is sent, which
 may be taken slowly."""
 TURN_TO_SEARCH = Depends(turn_to_search, scope="function")
 """Of a list that may be searched."""
+TURN_TO_UPLOAD = Depends(turn_to_upload, scope="function")
+"""Of an upload, before its body is read."""
 DatasetKey = Annotated[
     str, Path(description="The data set's id, or its name, which means its newest version.", examples=["adult"])
 ]

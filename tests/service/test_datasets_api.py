@@ -188,6 +188,36 @@ def test_nothing_is_left_of_an_upload_that_breaks_off(unchanged: Service) -> Non
     errors_of(unchanged.http.get("/v1/datasets/half"), 404)
 
 
+def test_an_upload_too_many_of_a_tenant_is_refused_before_its_body_and_those_of_others_are_taken(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.control.uploads, "_at_once", 1)
+    _, other = service.control.credentials.add_key(NewKeyRow("another's", Scope.SUBMIT, "other"))
+    answers: list[Any] = []
+
+    def ask(key: str, content: bytes | Iterator[bytes]) -> Any:
+        headers = {**TYPE, "Authorization": f"Bearer {key}"}
+        return service.http.post("/v1/datasets", params={"name": "more"}, headers=headers, content=content)
+
+    def first() -> Iterator[bytes]:
+        yield CSV[:-1]
+        until(lambda: len(service.left()) > 1)
+        with socket.create_connection((service.http.base_url.host, service.http.base_url.port or 80)) as client:
+            client.settimeout(WITHIN_S / 4)  # a body that does not come is waited for in vain for 15 s
+            head = ["POST /v1/datasets?name=more HTTP/1.1", "Host: localhost", f"Authorization: Bearer {service.key}"]
+            client.sendall("\r\n".join([*head, "Content-Type: text/csv", "Content-Length: 1000", "", ""]).encode())
+            answers.append(client.recv(1 << 16))
+        answers.append(ask(other, CSV))
+        yield CSV[-1:]
+
+    assert ask(service.key, first()).status_code == 201
+    head, taken = answers
+    assert head.startswith(b"HTTP/1.1 429 ")
+    assert b"retry-after: 5" in head.lower()
+    assert taken.status_code == 201
+    assert ask(service.key, CSV + b"41,1,odd,124\n").status_code == 201, "the first is over"
+
+
 @pytest.mark.parametrize("revoked", ["while it arrives", "while it is read"])
 def test_an_upload_whose_key_is_revoked_meanwhile_is_refused_and_nothing_is_left(
     service: Service, monkeypatch: pytest.MonkeyPatch, revoked: str

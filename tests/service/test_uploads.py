@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service import uploads
-from service.uploads import CHUNK_BYTES, Limit, Together, receive, temporary_folder
+from service.uploads import CHUNK_BYTES, MAX_BYTES, Limit, Together, receive, temporary_folder
 from shared.errors import InvalidInput, TooLarge
 
 DATA = b"0123456789" * 1_000
@@ -23,7 +23,10 @@ def received(folder: Path, body: bytes, *, gzipped: bool = False, max_bytes: int
         for start in range(0, len(body), piece):
             yield body[start : start + piece]
 
-    told = asyncio.run(receive(chunks(), folder / "upload", gzipped=gzipped, limit=Limit(max_bytes)))
+    arriving = receive(
+        chunks(), folder / "upload", gzipped=gzipped, limit=Limit(max_bytes), threads=asyncio.Semaphore()
+    )
+    told = asyncio.run(arriving)
     content = told.path.read_bytes()
     assert (told.size_bytes, told.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     return content
@@ -40,6 +43,45 @@ def test_plain_and_compressed_bytes_arrive_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
 def test_what_unpacks_to_more_than_a_piece_arrives_whole(tmp_path: Path, size: int) -> None:
     assert received(tmp_path, gzip.compress(bytes(size)), gzipped=True, max_bytes=1 << 30) == bytes(size)
+
+
+def test_gzip_that_unpacks_to_far_more_than_it_is_is_refused_long_before_two_gigabytes(tmp_path: Path) -> None:
+    body = gzip.compress(bytes(200 << 20))
+    assert received(tmp_path, gzip.compress(bytes(60 << 20)), gzipped=True, max_bytes=MAX_BYTES)
+    with pytest.raises(InvalidInput, match=r"at most 67,108,864 bytes unpacked; send it as it is"):
+        received(tmp_path, body, gzipped=True, max_bytes=MAX_BYTES, piece=1 << 20)
+    assert (tmp_path / "upload").stat().st_size < 70 << 20
+
+
+def test_uploads_take_turns_piece_by_piece_and_never_more_threads_than_are_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, at_work, most, order = 8 << 20, 0, 0, []
+    write = uploads._Gunzip.write
+
+    def watched(sink: uploads._Gunzip, data: bytes) -> bytes:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        before = sink.size_bytes
+        rest = write(sink, data)
+        order.append((Path(sink._file.name).name, sink.size_bytes - before))
+        at_work -= 1
+        return rest
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield gzip.compress(bytes(size))
+
+    async def arrive() -> None:
+        threads = asyncio.Semaphore(1)
+        limits = {"limit": Limit(), "threads": threads, "gzipped": True}
+        await asyncio.gather(*(receive(chunks(), tmp_path / name, **limits) for name in "ab"))
+
+    monkeypatch.setattr(uploads._Gunzip, "write", watched)
+    asyncio.run(arrive())
+    assert most == 1
+    assert max(written for _, written in order) < 2 * CHUNK_BYTES
+    assert [name for name, _ in order[:8]] == list("abababab")
 
 
 @pytest.mark.parametrize("gzipped", [False, True])
