@@ -50,7 +50,7 @@ def ingest(
         raise UnsupportedMedia(f"got {media_type!r}, expected one of {', '.join(MEDIA_TYPES)}")
     target, partial = folder / "table.arrow", folder / ".table.arrow.partial"
     try:
-        with TableWriter(partial) as writer:
+        with TableWriter(partial, disk) as writer:
             write(source, options, writer)
         disk.publish(partial, target)
     finally:

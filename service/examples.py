@@ -170,7 +170,7 @@ DRY_RUN: Json = {
     "steps_per_epoch": 115,
     "steps": 2300,
     "memory_bytes": 674401604,
-    "disk_bytes": 4026996,
+    "disk_bytes": 3896752,
     "notes": [],
 }
 METRIC: Json = {"step": 115, "epoch": 1, "elapsed_s": 0.4, **METRICS}

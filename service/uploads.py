@@ -5,9 +5,10 @@ import hashlib
 import shutil
 import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from service.ingest.options import check_expansion
 from shared.errors import InvalidInput, TooLarge
+from workers.disk import DISK, Disk
 
 __all__ = [
     "MAX_BYTES",
@@ -109,12 +111,19 @@ def too_large(max_bytes: int, why: str) -> TooLarge:
 
 
 async def receive(
-    chunks: AsyncIterator[bytes], path: Path, *, gzipped: bool, limit: Limit, threads: asyncio.Semaphore
+    chunks: AsyncIterator[bytes],
+    path: Path,
+    *,
+    gzipped: bool,
+    limit: Limit,
+    threads: asyncio.Semaphore,
+    disk: Disk = DISK,
 ) -> Received:
     """Writes what arrives to `path`, decompressed, by as many threads as `threads` lets all uploads have. Raises
-    TooLarge, either way, or InvalidInput for gzip that is broken or unpacks to far more than it is."""
+    TooLarge, either way, InvalidInput for gzip that is broken or unpacks to far more than it is, or OSError, also where
+    the disk is full but for its reserve."""
     with path.open("wb") as file:
-        sink = _Gunzip(file, limit) if gzipped else _Plain(file, limit)
+        sink = (_Gunzip if gzipped else _Plain)(file, limit, partial(disk.check_room, path.parent, CHUNK_BYTES))
         waiting = bytearray()
         sent = 0
         async for chunk in chunks:
@@ -139,13 +148,14 @@ async def _write(sink: "_Plain", data: bytes, threads: asyncio.Semaphore) -> Non
 class _Plain:
     """Writes and hashes bytes as they come."""
 
-    def __init__(self, file: BinaryIO, limit: Limit) -> None:
-        self._file, self._limit = file, limit
+    def __init__(self, file: BinaryIO, limit: Limit, check_room: Callable[[], None]) -> None:
+        self._file, self._limit, self._check_room = file, limit, check_room
         self.size_bytes = 0
         self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> bytes:
         """Writes what `data` hold, or CHUNK_BYTES and some more of it; returns those that are still to be written."""
+        self._check_room()
         self._put(data)
         return b""
 
@@ -162,14 +172,15 @@ class _Plain:
 class _Gunzip(_Plain):
     """Undoes gzip, of one member or several one after the other, in pieces of bounded size."""
 
-    def __init__(self, file: BinaryIO, limit: Limit) -> None:
-        super().__init__(file, limit)
+    def __init__(self, file: BinaryIO, limit: Limit, check_room: Callable[[], None]) -> None:
+        super().__init__(file, limit, check_room)
         self._member = zlib.decompressobj(wbits=31)
         self._members = 1
         self._began = False
         self._taken = 0  # bytes of gzip, of those that came
 
     def write(self, data: bytes) -> bytes:
+        self._check_room()
         enough = self.size_bytes + CHUNK_BYTES
         for start in range(0, len(data), PIECE_BYTES):
             rest = self._write_piece(data[start : start + PIECE_BYTES], enough)

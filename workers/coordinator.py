@@ -144,7 +144,8 @@ class Coordinator:
         folder = self._folder / "prepared"
         job, began = self._job, self._clock()
         self._fence.take()
-        self._prepared = prepare(self._plan, job.training, job.validation, folder, self._heed_all, job.workers)
+        made_of = job.training, job.validation
+        self._prepared = prepare(self._plan, *made_of, folder, self._heed_all, job.workers, self._disk)
         self._say_prepared(self._clock() - began)
         self._open()
         while self._step < self._plan.steps and not self._memory.stopped_early:

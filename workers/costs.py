@@ -8,7 +8,7 @@ from shared.sharding import SLICE_ROWS, vectors_held
 from shared.spec import Adagrad, Dense, JobSpec, RMSprop, Sgd
 from workers.order import ROWS_IN_MEMORY
 
-__all__ = ["Costs", "check_costs", "costs_of"]
+__all__ = ["Costs", "check_costs", "costs_of", "prepared_bytes"]
 
 MAX_PARAMETERS = 500_000_000
 MAX_STEPS = 1_000_000_000
@@ -48,10 +48,7 @@ def costs_of(
     gradients = sum(vectors_held(min(spec.batch_size, training_rows), spec.shards, workers))
     copied = vectors - 1  # while a checkpoint is written: all but the regularized gradient
     numbers = parameters * (vectors + copied + gradients) + workers * activations
-    row_bytes = inputs * stored_bytes + (outputs * itemsize if outputs > 1 else 8)
-    data_bytes = (training_rows + validation_rows) * row_bytes
-    if spec.shuffle and training_rows > ROWS_IN_MEMORY:
-        data_bytes += training_rows * ORDER_BYTES
+    data_bytes = prepared_bytes(spec, inputs, outputs, training_rows, validation_rows, stored_bytes)
     return Costs(
         parameters=parameters,
         steps_per_epoch=steps_per_epoch,
@@ -60,6 +57,17 @@ def costs_of(
         memory_bytes=workers * PROCESS_BYTES + numbers * itemsize,
         disk_bytes=data_bytes + parameters * itemsize * (3 * vectors + 1),
     )
+
+
+def prepared_bytes(
+    spec: JobSpec, inputs: int, outputs: int, training_rows: int, validation_rows: int, stored_bytes: int
+) -> int:
+    """Bytes on disk of the matrices that a completed spec is trained from, and of the orders of their rows."""
+    y_bytes = 4 if spec.task == "classification" else outputs * (8 if spec.dtype == "float64" else 4)
+    size_bytes = (training_rows + validation_rows) * (inputs * stored_bytes + y_bytes)
+    if spec.shuffle and training_rows > ROWS_IN_MEMORY:
+        size_bytes += training_rows * ORDER_BYTES
+    return size_bytes
 
 
 def _slots(spec: JobSpec) -> int:

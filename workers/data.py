@@ -20,6 +20,9 @@ from shared.plan import Plan
 from shared.preprocessing import FittedPreprocessing
 from shared.table import TableFile
 from workers.arrays import map_array
+from workers.columns import stored_dtype
+from workers.costs import prepared_bytes
+from workers.disk import DISK, Disk
 from workers.encoding import Part, write_part
 from workers.fitting import fit, split_of
 from workers.job import PreparedGone
@@ -85,8 +88,10 @@ def prepare(
     folder: Path,
     look_up: Callable[[], None] = lambda: None,
     threads: int = 1,
+    disk: Disk = DISK,
 ) -> PreparedData:
-    """Encodes the rows into `folder`, or finds that done: complete or absent, also after a crash on the way.
+    """Encodes the rows into `folder`, or finds that done: complete or absent, also after a crash on the way; where
+    there is no room for all of it, it does not begin.
 
     The bits depend on the plan and the data sets alone. Reads each file once to fit and once to encode, in bounded
     memory, by as many as `threads` threads. Calls `look_up` now and then, and at last before anything is put in place,
@@ -107,7 +112,8 @@ def prepare(
     try:
         # A folder of its own, as somebody who was given up for dead may still be writing to his.
         made.mkdir()
-        _prepare(plan, training, validation, made, look_up, threads, identity)
+        disk.check_room(made, _size_bytes(plan, training))
+        _prepare(plan, training, validation, made, look_up, threads, identity, disk)
         look_up()
         made.replace(folder)
     except OSError:
@@ -129,6 +135,7 @@ def _prepare(
     look_up: Callable[[], None],
     threads: int,
     identity: str,
+    disk: Disk,
 ) -> None:
     task = plan.spec.task
     assert task != "auto", "a plan names its task"
@@ -141,7 +148,7 @@ def _prepare(
             f"the data give {preprocessing.inputs} inputs and {preprocessing.outputs} outputs, "
             f"the plan says {plan.inputs} and {plan.outputs}; submit the job again"
         )
-    encode = partial(write_part, plan, preprocessing, folder=folder, look_up=look_up, threads=threads)
+    encode = partial(write_part, plan, preprocessing, folder=folder, look_up=look_up, threads=threads, disk=disk)
     encode(training, part="training", rows=plan.training_rows, chosen=trains)
     if validation is not None:
         encode(validation, part="validation", rows=plan.validation_rows, chosen=None)
@@ -151,6 +158,13 @@ def _prepare(
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     rows = {"training_rows": plan.training_rows, "validation_rows": plan.validation_rows}
     _write(folder / MARKER, json.dumps({"identity": identity, **rows, "files": sizes}))
+
+
+def _size_bytes(plan: Plan, training: TableFile) -> int:
+    """What will be written."""
+    stored_bytes = stored_dtype(training, plan.spec).itemsize
+    rows = plan.training_rows, plan.validation_rows
+    return prepared_bytes(plan.spec, plan.inputs, plan.outputs, *rows, stored_bytes)
 
 
 def _is_whole(folder: Path, identity: str) -> bool:

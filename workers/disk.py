@@ -1,6 +1,7 @@
 """Files on the local disk that are complete or absent, also across a power cut."""
 
 import errno
+import math
 import os
 import secrets
 import shutil
@@ -11,6 +12,8 @@ __all__ = ["DISK", "Disk", "FencedDisk", "Parts", "is_there", "remove_prepared",
 
 Parts = Sequence[bytes | memoryview]
 """A file's content, in pieces that follow each other. A memoryview is of bytes."""
+RESERVED_PART = 20  # one in so many bytes of a file system …
+MAX_RESERVED_BYTES = 1 << 30  # … but no more, stays for the database, checkpoints and models of all
 
 
 class Disk:
@@ -58,12 +61,25 @@ class Disk:
         """Removes a file, if it is there."""
         path.unlink(missing_ok=True)
 
+    def room(self, folder: Path) -> float:
+        """How many bytes may be written there before no more is free than what is reserved; infinity where the file
+        system tells nothing of itself, as some over a network do."""
+        told = shutil.disk_usage(folder)
+        return told.free - min(told.total // RESERVED_PART, MAX_RESERVED_BYTES) if told.total else math.inf
+
     # ------------------------------------------------------------ made of these
     def publish(self, path: Path, new: Path) -> None:
         """Gives what was written to the file `path` the name `new`, for good, and only once all of it is on disk."""
         self.flush(path)
         self.rename(path, new)
         self.flush_folder(new.parent)
+
+    def check_room(self, folder: Path, size_bytes: int) -> None:
+        """To be asked before much is written, so that who writes little does not find a full disk. Raises OSError as if
+        the disk were full."""
+        if size_bytes > self.room(folder):
+            words = f"{os.strerror(errno.ENOSPC)} for {size_bytes:,} bytes besides what is reserved"
+            raise OSError(errno.ENOSPC, words, str(folder))
 
 
 DISK = Disk()
@@ -111,6 +127,9 @@ class FencedDisk(Disk):
 
     def remove(self, path: Path) -> None:
         self._disk.remove(path)
+
+    def room(self, folder: Path) -> float:
+        return self._disk.room(folder)
 
     def _check(self) -> None:
         if not is_there(self._mark):

@@ -14,6 +14,7 @@ from shared.plan import Plan
 from shared.preprocessing import FittedFeature, FittedPreprocessing, FittedTarget
 from shared.table import Column, TableFile
 from workers.columns import Reader, as_numbers, as_tensor, open_table, positions, stored_dtype
+from workers.disk import Disk
 from workers.fitting import Chosen, Window, windows
 from workers.threads import in_order, waited
 
@@ -34,12 +35,13 @@ def write_part(
     chosen: Chosen | None,
     look_up: Callable[[], None],
     threads: int,
+    disk: Disk,
 ) -> None:
     """Writes `part`_x.npy and `part`_y.npy from the rows of `file` that are chosen (None: all), `rows` in number.
 
     Windows of rows are encoded by several threads and written in order, as a stream rather than through a map, so that
-    a full disk is an OSError and not a bus error. Calls `look_up` now and then, which may raise to stop. Raises
-    DataMissing, BadData, OSError.
+    a full disk is an OSError and not a bus error; so is one that becomes full but for its reserve, by others too. Calls
+    `look_up` now and then, which may raise to stop. Raises DataMissing, BadData, OSError.
     """
     dtype = np.dtype(plan.spec.dtype)
     stored = stored_dtype(file, plan.spec)
@@ -66,6 +68,7 @@ def write_part(
         _write_header(x_file, stored, (rows, plan.inputs))
         _write_header(y_file, y_dtype, (rows, *y_shape))
         for x, y in in_order(encode, windows(file.rows, plan.inputs), threads, look_up):
+            disk.check_room(folder, x.nbytes + y.nbytes)
             x_file.write(x.data)
             y_file.write(y.data)
         for written in (x_file, y_file):

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from service.ingest.profile import ColumnProfile
 from shared.table import ColumnType, TableFile
+from workers.disk import DISK, Disk
 
 __all__ = ["ARROW_TYPES", "TableWriter"]
 
@@ -27,8 +28,8 @@ BATCH_BYTES = 16 << 20  # that are written together, so that who looks at the fi
 class TableWriter:
     """Takes columns' arrays batch after batch. Nothing is kept in memory but the profile."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, disk: Disk = DISK) -> None:
+        self._path, self._disk = path, disk
         self._profiles: list[ColumnProfile] = []
         self._fields: list[Any] = []
         self._categories: dict[str, list[str]] = {}
@@ -67,6 +68,7 @@ class TableWriter:
         for profile, values in zip(self._profiles, arrays, strict=True):
             profile.add(values)
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        self._disk.check_room(self._path.parent, batch.nbytes)
         rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
         for start in range(0, batch.num_rows, rows):
             self._writer.write_batch(batch.slice(start, rows))

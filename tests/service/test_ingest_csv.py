@@ -1,15 +1,17 @@
 """CSV files become typed tables, or are refused with row, column and cell."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from service.datasets import preview
+from service.datasets import ReadOptions, ingest, preview
 from service.ingest.csv_dialect import MAX_ROW_BYTES
 from service.ingest.csv_quotes import BLOCK_BYTES
 from shared.table import Column
+from support.checkpoints import SmallDisk
 from support.tables import ingest_bytes, refusal
 
 
@@ -21,6 +23,17 @@ def column(content: str, folder: Path, **options: object) -> Column:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "ds_test"
+
+
+def test_a_table_that_would_take_what_is_reserved_of_the_disk_is_not_written(tmp_path: Path) -> None:
+    source, folder = tmp_path / "upload", tmp_path / "ds_test"
+    source.write_text("a\n" + "1\n" * 100)
+    folder.mkdir()
+    rest: Any = ReadOptions(), folder, "ds_test", "0" * 64
+    with pytest.raises(OSError, match="No space left on device"):
+        ingest(source, "text/csv", *rest, SmallDisk(100 * 8 - 1))
+    assert list(folder.iterdir()) == []
+    assert ingest(source, "text/csv", *rest, SmallDisk(100 * 8)).rows == 100
 
 
 # ---------------------------------------------------------------- types

@@ -14,6 +14,7 @@ import pytest
 from service import uploads
 from service.uploads import CHUNK_BYTES, MAX_BYTES, Limit, Together, receive, temporary_folder
 from shared.errors import InvalidInput, TooLarge
+from support.checkpoints import SmallDisk
 
 DATA = b"0123456789" * 1_000
 
@@ -89,6 +90,18 @@ def test_more_than_the_limit_is_refused_also_when_it_is_more_only_unpacked(tmp_p
     body = gzip.compress(DATA) if gzipped else DATA
     with pytest.raises(TooLarge):
         received(tmp_path, body, gzipped=gzipped, max_bytes=len(DATA) - 1)
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_an_upload_that_would_take_what_is_reserved_of_the_disk_is_refused(tmp_path: Path, gzipped: bool) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield gzip.compress(bytes(5 * CHUNK_BYTES)) if gzipped else bytes(CHUNK_BYTES)
+        yield b"" if gzipped else bytes(CHUNK_BYTES)
+
+    rest = {"gzipped": gzipped, "limit": Limit(), "threads": asyncio.Semaphore()}
+    with pytest.raises(OSError, match="No space left on device"):
+        asyncio.run(receive(chunks(), tmp_path / "upload", **rest, disk=SmallDisk(CHUNK_BYTES, CHUNK_BYTES - 1)))
+    assert (tmp_path / "upload").stat().st_size < 2 * CHUNK_BYTES
 
 
 @pytest.mark.parametrize(

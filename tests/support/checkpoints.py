@@ -59,6 +59,16 @@ class FullDisk(Disk):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
+class SmallDisk(Disk):
+    """A disk that has so much room besides what is reserved: when it is first asked, then, and so on."""
+
+    def __init__(self, *rooms: int) -> None:
+        self._rooms = list(rooms)
+
+    def room(self, folder: Path) -> float:
+        return self._rooms.pop(0) if len(self._rooms) > 1 else self._rooms[0]
+
+
 class SlowDisk(Disk):
     """A disk on which a checkpoint takes until the test lets it be there."""
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from shared.metrics import SliceMeasure
 from shared.spec import JobSpec
-from support.checkpoints import FullDisk, SlowDisk, steps_in
+from support.checkpoints import FullDisk, SlowDisk, SmallDisk, steps_in
 from support.tables import write_table
 from support.training import digest_of, ended, job_of, run
 from workers.checkpoint import newest
@@ -363,6 +363,17 @@ def test_a_job_whose_prepared_data_find_no_room_pauses_and_trains_when_there_is_
         end = ended(run(job_of(tmp_path / "job")))
     assert end["outcome"] == "paused"
     assert end["reason"] == f"the files that it trains from cannot be written: {NO_ROOM}; resume it when there is room"
+    assert ended(run(job_of(tmp_path / "job", attempt=2)))["outcome"] == "succeeded"
+
+
+def test_a_job_whose_prepared_data_would_take_what_is_reserved_pauses_before_it_writes_any(tmp_path: Path) -> None:
+    end = ended(run(job_of(tmp_path / "job"), disk=SmallDisk(1_000)))
+    assert end["outcome"] == "paused"
+    assert end["reason"] == (
+        f"the files that it trains from cannot be written: {NO_ROOM} for 3,600 bytes besides what is reserved; "
+        "resume it when there is room"
+    )
+    assert not (tmp_path / "job" / "prepared").exists()
     assert ended(run(job_of(tmp_path / "job", attempt=2)))["outcome"] == "succeeded"
 
 

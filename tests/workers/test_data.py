@@ -16,6 +16,7 @@ from shared.preprocessing import columns_from_rows
 from shared.randomness import Split, split
 from shared.spec import JobSpec
 from shared.table import TableFile
+from support.checkpoints import SmallDisk
 from support.tables import ingest_bytes, write_table
 from workers.columns import open_table
 from workers.data import PreparedData, prepare
@@ -272,6 +273,31 @@ def test_prepared_files_that_vanish_between_attempts_are_made_anew(name: str, ha
         (folder / name).write_bytes(whole[name][: len(whole[name]) // 2])
     prepared(table, folder, **fields)
     assert contents(folder) == whole
+
+
+@pytest.mark.parametrize("target", ["income", "job", "size"])
+@pytest.mark.parametrize("features", [["age", "signal"], ["image"]])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_as_much_room_is_asked_for_as_the_matrices_take_and_without_it_nothing_is_begun(
+    target: str, features: list[str], dtype: str, tmp_path: Path
+) -> None:
+    table = table_of(tmp_path / "t.arrow", job=("category", [f"job {row % 5}" for row in range(ROWS)]))
+    fields = {"target": target, "features": features, "dtype": dtype, "validation": {"fraction": 0.25}}
+    planned, looks = plan(JobSpec.model_validate({"dataset": "d", **fields}), table, None), LookUp()
+    prepare(planned, table, None, tmp_path / "whole")
+    written = sum(np.load(path).nbytes for path in (tmp_path / "whole").glob("*.npy"))
+    with pytest.raises(OSError, match=f"No space left on device for {written:,} bytes"):
+        prepare(planned, table, None, tmp_path / "p", looks, disk=SmallDisk(written - 1))
+    assert (looks.calls, (tmp_path / "p").exists()) == (2, False), "before it began, and when it ended"
+    prepare(planned, table, None, tmp_path / "p", disk=SmallDisk(written))
+
+
+def test_what_others_write_meanwhile_ends_a_preparation_before_the_disk_is_full(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.arrow")
+    planned = plan(JobSpec.model_validate({"dataset": "d", "target": "income"}), table, None)
+    with pytest.raises(OSError, match="No space left on device"):
+        prepare(planned, table, None, tmp_path / "p", disk=SmallDisk(1 << 30, 100))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.arrow"]
 
 
 def test_what_is_prepared_needs_its_data_set_no_more_but_what_vanished_does(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from support.training import digest_of, ended, job_of, run
 from workers.checkpoint import newest
+from workers.disk import Disk
 from workers.storage import Folder
 from workers.transport import LocalTransport
 
@@ -30,6 +31,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     finally:
         # Lazily, as the job's matrices may still be mapped.
         subprocess.run(["umount", "--lazy", folder], timeout=30, check=True)
+
+
+def test_a_twentieth_of_a_small_file_system_is_reserved(small_disk: Path) -> None:
+    before = Disk().room(small_disk)
+    assert before == (4 << 20) - (4 << 20) // 20
+    (small_disk / "file").write_bytes(bytes(1 << 20))
+    assert Disk().room(small_disk) == before - (1 << 20)
 
 
 class FillsTheDisk(LocalTransport):
