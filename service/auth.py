@@ -105,7 +105,7 @@ async def authenticate(request: Request) -> Principal:
     session that writes and does not come from our own page."""
     shown = _shown(request)
     credentials: Credentials = request.app.state.control.credentials
-    known = credentials.remembered(shown.secret)
+    known = shown.remembered(credentials)
     return known if known is not None else await run_in_threadpool(shown.holder, credentials)
 
 
@@ -119,7 +119,7 @@ class Recheck:
 
     def __call__(self) -> Principal:
         """Who asks now."""
-        return self.credentials.remembered(self.shown.secret) or self.shown.holder(self.credentials)
+        return self.shown.remembered(self.credentials) or self.shown.holder(self.credentials)
 
 
 def recheck(request: Request) -> Recheck:
@@ -132,6 +132,10 @@ class Shown(NamedTuple):
 
     secret: str
     is_session: bool
+
+    def remembered(self, credentials: Credentials) -> Principal | None:
+        """Who holds it, if that was found out a moment ago."""
+        return credentials.remembered(self.secret, is_session=self.is_session)
 
     def holder(self, credentials: Credentials) -> Principal:
         """Who holds it, by the database. Raises Unauthorized."""

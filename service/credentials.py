@@ -59,12 +59,12 @@ class Credentials:
     ) -> None:
         self._database, self._clock, self._monotonic = database, clock, monotonic
         self._lock = threading.Lock()
-        self._remembered: dict[str, tuple[Principal, float]] = {}
+        self._remembered: dict[tuple[bool, str], tuple[Principal, float]] = {}
 
     # ------------------------------------------------------------ who asks
-    def remembered(self, secret: str) -> Principal | None:
-        """Who holds this key or session, if that was found out a moment ago; asks nobody."""
-        known = self._remembered.get(digest(secret))
+    def remembered(self, secret: str, *, is_session: bool = False) -> Principal | None:
+        """Who holds this key, or this session, if that was found out a moment ago; asks nobody."""
+        known = self._remembered.get((is_session, digest(secret)))
         return known[0] if known is not None and self._monotonic() < known[1] else None
 
     def holder_of_key(self, text: str) -> Principal:
@@ -81,7 +81,7 @@ class Credentials:
             raise Unauthorized(f"the key {key.id} was revoked at {key.revoked_at}")
         if key.expires_at is not None and key.expires_at <= self._clock():
             raise Unauthorized(f"the key {key.id} expired at {key.expires_at}")
-        return self._remember(text, key, began)
+        return self._remember((False, digest(text)), key, began)
 
     def holder_of_session(self, token: str) -> Principal:
         """Who holds the session, whose key is good. Raises Unauthorized."""
@@ -90,7 +90,7 @@ class Credentials:
             key = self._key_behind(connection, sessions, token)
         if key is None:
             raise Unauthorized("the session is over; sign in again")
-        return self._remember(token, key, began)
+        return self._remember((True, digest(token)), key, began)
 
     def _key_behind(self, connection: Connection, tickets: sa.Table, secret: str) -> KeyRow | None:
         """The key that gave a session or a code, if both are good still."""
@@ -102,13 +102,14 @@ class Credentials:
         lasts = sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > self._clock())
         return sa.and_(keys.c.revoked_at.is_(None), lasts)
 
-    def _remember(self, secret: str, key: KeyRow, began: float) -> Principal:
-        """From the moment before we asked: a revocation after it may have been overlooked."""
+    def _remember(self, shown: tuple[bool, str], key: KeyRow, began: float) -> Principal:
+        """By whether it is a session, and its digest, from the moment before we asked: a revocation after it may have
+        been overlooked."""
         principal = Principal(key.tenant, Scope(key.scope), key.id, key.name)
         with self._lock:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[digest(secret)] = principal, began + REMEMBERED_S
+            self._remembered[shown] = principal, began + REMEMBERED_S
         return principal
 
     def _forget(self) -> None:

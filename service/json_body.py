@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
+from service.auth import authenticate
 from shared.errors import MalformedInput, TooLarge, UnsupportedMedia
 
 __all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_code", "read_json"]
@@ -24,7 +25,8 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
-    """A dependency that reads JSON of at most `max_bytes`. It raises UnsupportedMedia, TooLarge or MalformedInput."""
+    """A dependency that reads JSON of at most `max_bytes`. It raises UnsupportedMedia, TooLarge or MalformedInput, and
+    Unauthorized where the key that came with the request is no longer good."""
 
     async def read(request: Request) -> Any:
         _check_headers(request, max_bytes)
@@ -33,6 +35,8 @@ def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
             body += chunk
             if len(body) > max_bytes:
                 raise TooLarge(f"got a body of more than {max_bytes:,} bytes, expected at most that many")
+        if request.state.principal is not None:
+            await authenticate(request)  # a body may come for many minutes
         if len(body) <= SMALL_BYTES:
             return parse_json(bytes(body))
         return await run_in_threadpool(parse_json, bytes(body))  # megabytes take long enough to hold up others

@@ -1,6 +1,7 @@
 """Every route, also one that is new, is closed to who has no key, too small a one, or another tenant's."""
 
 import json
+import time
 from collections.abc import Iterator
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, NamedTuple
@@ -15,11 +16,11 @@ from service.app import create_app
 from service.auth import COOKIE, scope_of
 from service.credentials import NewKeyRow
 from service.database import DEFAULT_TENANT
-from service.keys import Scope, make_key
+from service.keys import Scope, digest, make_key
 from service.settings import Settings
 from support.clusters import ScriptedCluster
 from support.problems import errors_of
-from support.service_in_process import CSV, SPEC, Service
+from support.service_in_process import CSV, SPEC, WITHIN_S, Service
 
 APP = create_app(Settings(), ScriptedCluster)
 ROUTES = [context.original_route for context in iter_route_contexts(APP.routes)]
@@ -50,6 +51,11 @@ class Call(NamedTuple):
                 answer.read()
             answer.close()
             return answer
+
+    @property
+    def takes_json(self) -> bool:
+        told = APP.openapi()["paths"].get(self.path, {}).get(self.method.lower(), {})
+        return "application/json" in told.get("requestBody", {}).get("content", {})
 
     @property
     def names_something_of_a_tenant(self) -> bool:
@@ -294,7 +300,42 @@ def test_a_stream_ends_soon_after_its_key_is_revoked(busy: Service) -> None:
         assert "event: state" in list(lines)
 
 
+def test_a_key_that_is_revoked_while_a_body_comes_does_nothing_with_it(busy: Service) -> None:
+    walked = [call for call in CALLS if call.takes_json]
+    assert len(walked) == 6
+    credentials, there, keys = busy.control.credentials, names(busy), busy.http.get("/v1/keys").json()["items"]
+    made = []
+    for call in walked:
+        text = key_of(busy, Scope.ADMIN)
+        made.append(f"key_{text.split('_')[1]}")
+
+        def content(text: str = text) -> Iterator[bytes]:
+            deadline = time.monotonic() + WITHIN_S
+            while (False, digest(text)) not in credentials._remembered:  # until it was found to be good
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            credentials.revoke(made[-1])
+            yield json.dumps(BODY).encode()
+
+        with client(busy, text) as http:
+            headers = {"Content-Type": "application/json"}
+            answer = http.request(call.method, call.path.format(**there), headers=headers, content=content())
+        assert (call, answer.status_code) == (call, 401)
+    assert len(busy.http.get("/v1/keys").json()["items"]) == len(keys) + len(made)
+
+
 # ---------------------------------------------------------------- sessions of a browser
+def test_a_session_is_no_key_and_a_key_no_session_however_often_they_are_shown(unchanged: Service) -> None:
+    with client(unchanged) as browser:
+        browser.post("/v1/session", headers={"Authorization": f"Bearer {unchanged.key}"})
+        token = browser.cookies[COOKIE]
+        assert browser.get("/v1/jobs").status_code == 200
+        browser.cookies.clear()
+        assert browser.get("/v1/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+        assert browser.get("/v1/jobs", headers={"Authorization": f"Bearer {unchanged.key}"}).status_code == 200
+        assert browser.get("/v1/jobs", headers={"Cookie": f"{COOKIE}={unchanged.key}"}).status_code == 401
+
+
 def test_a_code_signs_a_browser_in_once(unchanged: Service) -> None:
     link = unchanged.http.post("/v1/signin-links").json()
     assert link["path"] == f"/#signin={link['code']}"

@@ -194,8 +194,9 @@ def test_revoking_a_key_ends_its_sessions_and_codes(credentials: Credentials) ->
     key_id, _ = made(credentials)
     session, code = credentials.open_session(key_id), credentials.signin_code(key_id)
     credentials.holder_of_session(session.secret)
+    assert credentials.remembered(session.secret, is_session=True) is not None
     credentials.revoke(key_id)
-    assert credentials.remembered(session.secret) is None
+    assert credentials.remembered(session.secret, is_session=True) is None
     with pytest.raises(Unauthorized):
         credentials.holder_of_session(session.secret)
     with pytest.raises(Unauthorized):
@@ -208,8 +209,9 @@ def test_a_session_that_is_closed_is_over(credentials: Credentials) -> None:
     key_id, _ = made(credentials)
     session = credentials.open_session(key_id)
     credentials.holder_of_session(session.secret)
+    assert credentials.remembered(session.secret, is_session=True) is not None
     credentials.close_session(session.secret)
-    assert credentials.remembered(session.secret) is None
+    assert credentials.remembered(session.secret, is_session=True) is None
     with pytest.raises(Unauthorized):
         credentials.holder_of_session(session.secret)
 
