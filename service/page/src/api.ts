@@ -1,4 +1,5 @@
 // The REST API: requests, and its errors as one kind of exception.
+import { learnTime } from "./live.svelte";
 import { signedOut } from "./session.svelte";
 import type { FieldProblem, Job, JsonObject, Page } from "./types";
 
@@ -19,12 +20,14 @@ export class Problem extends Error {
 /** The answer's JSON (undefined for none). Throws Problem. */
 export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   let answer: Response;
+  const sentAt = Date.now();
   try {
     answer = await fetch(path, { ...init, credentials: "same-origin" });
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new Problem(0, NO_ANSWER);
   }
+  learnTime(answer, sentAt);
   if (!answer.ok) throw await problemOf(answer);
   return (answer.status === 204 ? undefined : await answer.json()) as T;
 }

@@ -56,6 +56,12 @@ test("a lost attempt, a stop of the service and a pause are told apart", () => {
   expect(left("paused", "paused by request")).toBe("paused");
 });
 
+test("no lane ends before the last thing that was told, however late it is by the clock", () => {
+  const crew = crewOf([QUEUED, STARTED], [change(15, [0, 1], [0], true)], Date.parse(at(0)));
+  expect(crew!.seconds).toBe(5);
+  expect(crew!.lanes.flatMap(({ stretches }) => stretches.map(({ toS }) => toS))).toEqual([5, 5]);
+});
+
 test("trouble while it trains is no start", () => {
   expect(crewOf([QUEUED, STARTED, move(15, "running", "running", "the disk is full")], [], NOW)!.lanes).toHaveLength(2);
 });

@@ -26,7 +26,7 @@ export interface Crew {
 type Told = { at: number } & ({ move: Move } | { change: WorkersChange });
 
 /**
- * The lanes of all workers, over the seconds from the first start until the end, or `now`. Null where the service that
+ * The lanes of all workers, over the seconds from the first start until the end, or `now`, or what was told last. Null where the service that
  * the job began on did not tell who its workers were.
  */
 export function crewOf(moves: Move[], changes: WorkersChange[], now: number): Crew | null {
@@ -48,8 +48,9 @@ export function crewOf(moves: Move[], changes: WorkersChange[], now: number): Cr
     open.delete(worker);
   };
 
-  let until = now;
-  for (const told of inOrder(moves, changes)) {
+  const story = inOrder(moves, changes);
+  let until = Math.max(now, story.at(-1)!.at);
+  for (const told of story) {
     const atS = Math.max(0, (told.at - began) / 1000);
     if ("change" in told) {
       if (isFirst && told.change.before) withdraw(lanes, open, told.change.before);

@@ -1,8 +1,24 @@
 // What changes with time: a clock for "4 min ago", and polling and streams that rest while nobody looks.
 import { inTurns, type Begin } from "./turns";
 
+/** The service's time, by its own clock. */
 export const clock = $state({ now: Date.now() });
-setInterval(() => (clock.now = Date.now()), 1000);
+setInterval(tick, 1000);
+
+const DATE_LAGS_MS = 2000; // whole seconds, written anew once a second
+let ahead = 0; // milliseconds that the service's clock is ahead of ours, as far as its answers say that they differ
+
+function tick(): void {
+  clock.now = Date.now() + ahead;
+}
+
+/** Learns how late it is for the service from an answer to a request that was sent at `sentAt`, by our clock. */
+export function learnTime(answer: Response, sentAt: number): void {
+  const told = Date.parse(answer.headers.get("Date") ?? "");
+  if (Number.isNaN(told)) return;
+  ahead = Math.max(told - Date.now(), Math.min(told + DATE_LAGS_MS - sentAt, ahead));
+  tick();
+}
 
 /**
  * Calls `act` now and then every so many seconds, while the page is visible, and `told` with how that went: null where
