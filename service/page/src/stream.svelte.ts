@@ -21,6 +21,8 @@ export class JobStream {
   #showing: ReturnType<typeof setTimeout> | undefined;
   #connecting: ReturnType<typeof setTimeout> | undefined;
   readonly #told = { metrics: [] as Metric[], moves: [] as Move[], workers: [] as WorkersChange[] };
+  #asked = 0; // how many times for the job
+  #answered = 0; // which of these times was answered last
   #last = 0; // the number of the newest event that was told
   #progress: (Progress & { metrics: Job["metrics"] }) | null = null;
   #hasEnded = false;
@@ -52,7 +54,19 @@ export class JobStream {
   /** Asks for the job again, unless it can no longer change. Throws Problem. */
   async look(signal?: AbortSignal): Promise<void> {
     if (this.job && isEnded(this.job.state)) return;
-    this.job = await get<Job>(`/v1/jobs/${this.#id}`, signal);
+    const number = ++this.#asked;
+    const job = await get<Job>(`/v1/jobs/${this.#id}`, signal);
+    if (number > this.#answered) this.#put(job, number);
+  }
+
+  /** Takes the answer to a move that somebody asked for: what was asked before it came may be older, whenever it comes. */
+  take(job: Job): void {
+    this.#put(job, ++this.#asked);
+  }
+
+  #put(job: Job, number: number): void {
+    this.#answered = number;
+    if (!this.job || !isEnded(this.job.state)) this.job = job; // else it has been told already, and stays so
   }
 
   /** Shows thinned metrics at once: a stream that begins with the first of 100,000 takes seconds to the last. */

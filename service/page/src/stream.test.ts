@@ -46,6 +46,32 @@ test("what a new connection tells again is skipped, and what is new is not", asy
   stop();
 });
 
+test("an answer to an older request changes nothing any more", async () => {
+  const answers: ((job: object) => void)[] = [];
+  vi.stubGlobal("fetch", () => new Promise((resolve) => answers.push((job) => resolve(Response.json(job)))));
+  const stream = new JobStream("job_1");
+  const state = async (): Promise<string | undefined> => (await vi.advanceTimersByTimeAsync(0), stream.job?.state);
+  const looks = [stream.look(), stream.look(), stream.look()];
+  answers[1]!({ ...JOB, state: "paused" });
+  expect(await state()).toBe("paused");
+  answers[0]!(JOB);
+  expect(await state(), "as it was asked for before").toBe("paused");
+  stream.take({ ...JOB, state: "cancelled" });
+  answers[2]!(JOB);
+  expect(await state(), "as it may have been answered before the move").toBe("cancelled");
+  await Promise.all(looks);
+});
+
+test("a job that has ended stays so", async () => {
+  const stream = new JobStream("job_1");
+  stream.take({ ...JOB, state: "succeeded" });
+  const ended = stream.job;
+  stream.take({ ...JOB, state: "succeeded" });
+  expect(stream.job, "else all that is asked once it has ended is asked again").toBe(ended);
+  stream.take(JOB);
+  expect(stream.job).toBe(ended);
+});
+
 test("thinned metrics are shown until the stream has told as much", async () => {
   thinned = [metric(1), metric(3)];
   const stream = new JobStream("job_1");
