@@ -46,6 +46,11 @@ class Sharing:
     def quota_of(self, tenant: str) -> Quota:
         return self.quotas.get(tenant, NO_LIMITS)
 
+    def most(self, cpus: int) -> dict[str, int]:
+        """How many of so many CPUs each tenant may ever have, of those that may not have all."""
+        quotas = {tenant: quota.cpus for tenant, quota in self.quotas.items()}
+        return {tenant: most for tenant, most in quotas.items() if most is not None and most < cpus}
+
     def in_use(self, running: Sequence["Running"]) -> dict[str, InUse]:
         """What each has."""
         found: dict[str, InUse] = defaultdict(InUse)

@@ -59,7 +59,7 @@ class Places:
         if began < self._looks_at:
             return
         in_use = sharing.in_use(running)
-        waiting, reserved, served = self._queue.all_that_wait(cpus)
+        waiting, reserved, served = self._queue.all_that_wait(cpus, sharing.most(cpus))
         self._line = Line.of(waiting, in_use, sharing, served, reserved)
         self._starts_at = self._estimated(decision, running, cpus - sum(has.cpus for has in in_use.values()))
         took_s = self._monotonic() - began

@@ -32,6 +32,7 @@ RUNNING = ("number", "id", "tenant", "epoch", "priority", *HELD, "progress", "st
 LATER = ("retry_at", "preempted_by", "reserved_at")
 
 ANY = 2**31 - 1  # CPUs: as many as the column can hold
+NO_LIMITS: Mapping[str, int] = {}
 
 WaitingRow = Row[Any]
 
@@ -44,7 +45,8 @@ class Queue:
 
     def head(
         self,
-        cpus: int | None = None,
+        cpus: int = ANY,
+        most: Mapping[str, int] = NO_LIMITS,
         limit: int = LOOK_AHEAD,
         *,
         last: Collection[str] = (),
@@ -52,37 +54,38 @@ class Queue:
     ) -> Sequence[WaitingRow]:
         """The first that wait of each tenant, by priority and then by age: about `limit` in all, and some of each,
         however many others have. Of very many tenants those whose turn is next, and `last` those that can have nothing
-        more now. Jobs that need more than `cpus`, and tenants `without` which to look, are left out."""
+        more now. Left out are jobs that need more than `cpus`, or than `most` says that their tenant may have of these,
+        and tenants `without` which to look."""
         found: list[WaitingRow] = []
         with self._database.reading() as connection:
             names = _tenants(connection)
-            asked = {"each": max(FEWEST, limit // max(1, len(names))), "cpus": ANY if cpus is None else cpus}
+            each = max(FEWEST, limit // max(1, len(names)))
             if len(names) > FEW_TENANTS:
-                return connection.execute(HEAD_OF_MANY, {**asked, "last": [*last], "without": [*without]}).all()
+                asked = {"each": each, "last": [*last], "without": [*without], **_limits(connection, cpus, most)}
+                return connection.execute(HEAD_OF_MANY, asked).all()
             for tenant in names:
                 if tenant not in without:
-                    found += connection.execute(HEAD, {**asked, "tenant": tenant}).all()
+                    its = min(cpus, most.get(tenant, cpus))
+                    found += connection.execute(HEAD, {"tenant": tenant, "each": each, "cpus": its}).all()
         return found
 
-    def too_large(self, cpus: int) -> Sequence[WaitingRow]:
-        """Jobs that need more than `cpus`, the smallest of them first."""
-        query = _waiting().where(jobs.c.cpus_min > cpus).order_by(jobs.c.cpus_min).limit(TOO_LARGE)
+    def too_large(self, cpus: int, most: Mapping[str, int] = NO_LIMITS) -> Sequence[WaitingRow]:
+        """Jobs that need more than `cpus`, or than their tenant may have, the smallest of them first."""
         with self._database.reading() as connection:
-            return connection.execute(query).all()
+            return connection.execute(FIRST_TOO_LARGE, _limits(connection, cpus, most)).all()
 
-    def all_that_wait(self, cpus: int) -> tuple[Sequence[Waits], Sequence[Reserved], dict[str, str]]:
-        """All but those that need more than `cpus`, as `service.line` takes them; those for which CPUs are kept free;
-        and when each tenant was last given CPUs."""
-        each = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.cpus_min)
-        order = jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number
-        kept = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.reserved_at)
+    def all_that_wait(
+        self, cpus: int, most: Mapping[str, int] = NO_LIMITS
+    ) -> tuple[Sequence[Waits], Sequence[Reserved], dict[str, str]]:
+        """All but those that are too large, as `service.line` takes them; those for which CPUs are kept free; and when
+        each tenant was last given CPUs."""
         times = sa.select(tenants.c.name, tenants.c.served_at).where(tenants.c.served_at.is_not(None))
         with self._database.reading() as connection:
-            waiting: list[Any] = []
-            found = connection.execute(each.where(WAITS, jobs.c.cpus_min <= cpus).order_by(*order))
+            limits, waiting = _limits(connection, cpus, most), list[Any]()
+            found = connection.execute(ALL_THAT_WAIT, limits)
             for some in found.partitions(SOME):  # others need not wait until all have been made into objects
                 waiting += some
-            reserved = connection.execute(kept.where(jobs.c.reserved_at.is_not(None), jobs.c.cpus_min <= cpus)).all()
+            reserved = connection.execute(ALL_RESERVED, limits).all()
             served = {row.name: row.served_at for row in connection.execute(times)}
         return waiting, [Reserved(*row) for row in reserved], served
 
@@ -147,12 +150,35 @@ def _waiting() -> sa.Select[Any]:
 
 
 # Made once, as to make a statement takes longer than to have it answered.
-COULD_START = jobs.c.cpus_min <= sa.bindparam("cpus")
 HEAD = (
     _waiting()
-    .where(jobs.c.tenant == sa.bindparam("tenant"), COULD_START)
+    .where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.cpus_min <= sa.bindparam("cpus"))
     .order_by(jobs.c.priority.desc(), jobs.c.number)
     .limit(sa.bindparam("each", type_=sa.Integer))
+)
+WIDEST = sa.select(sa.func.max(jobs.c.cpus_min)).where(WAITS)
+MOST = sa.func.json_each(sa.bindparam("most", type_=sa.JSON)).table_valued("key", "value", name="most")
+OTHERS = jobs.alias("others")
+ABOVE_QUOTA = jobs.c.number.in_(  # found once for all jobs: to look up the quota of each would cost more
+    sa.select(OTHERS.c.number)
+    .join(MOST, OTHERS.c.tenant == MOST.c.key)
+    .where(OTHERS.c.waits.is_not(None), OTHERS.c.cpus_min > sa.cast(sa.cast(MOST.c.value, sa.Text), sa.Integer))
+)
+COULD_START = sa.and_(jobs.c.cpus_min <= sa.bindparam("cpus"), sa.not_(ABOVE_QUOTA))
+COULD_NOT = sa.or_(jobs.c.cpus_min > sa.bindparam("cpus"), ABOVE_QUOTA)
+FIRST_TOO_LARGE = (
+    _waiting()
+    .where(jobs.c.cpus_min > sa.bindparam("fewest"), COULD_NOT)  # the former goes along an index
+    .order_by(jobs.c.cpus_min)
+    .limit(TOO_LARGE)
+)
+ALL_THAT_WAIT = (
+    sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.cpus_min)
+    .where(WAITS, COULD_START)
+    .order_by(jobs.c.tenant, jobs.c.priority.desc(), jobs.c.number)
+)
+ALL_RESERVED = sa.select(jobs.c.tenant, jobs.c.priority, jobs.c.number, jobs.c.reserved_at).where(
+    jobs.c.reserved_at.is_not(None), COULD_START
 )
 
 
@@ -189,6 +215,13 @@ LAST_ENDED = (
     .order_by(jobs.c.number.desc())
     .limit(OF_LATE)
 )
+
+
+def _limits(connection: Connection, cpus: int, most: Mapping[str, int]) -> dict[str, Any]:
+    """What is too large, as COULD_START asks for it: of quotas only those that some job that waits is too large for."""
+    widest = connection.scalar(WIDEST) or 0
+    limits = {tenant: limit for tenant, limit in most.items() if limit < widest}
+    return {"cpus": cpus, "most": limits, "fewest": min([cpus, *limits.values()])}
 
 
 def _tenants(connection: Connection) -> Sequence[str]:

@@ -142,10 +142,11 @@ class Scheduler:
         """A decision, the jobs that it is on, and the CPUs that are free. Of very many tenants it looks at more, while
         none of those that it has seen can have anything."""
         queue = self._store.queue
-        rows, seen = [*queue.too_large(total)], set[str]()
+        most = sharing.most(total)
+        rows, seen = [*queue.too_large(total, most)], set[str]()
         last = sharing.at_limit(sharing.in_use(self._runners.running()))
         while True:
-            found = queue.head(total, last=last, without=seen)
+            found = queue.head(total, most, last=last, without=seen)
             rows += found
             running = self._runners.running()  # after the rows: a job that waits there runs no more
             free = total - sum(attempt.cpus for attempt in running)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from service.catalog import Catalog
 from service.database import Database, jobs, tenants
 from service.jobs import JobState, Move
-from service.queue import AT_MOST_TENANTS, FEW_TENANTS, FEWEST, TOO_LARGE
+from service.queue import AT_MOST_TENANTS, FEW_TENANTS, FEWEST, LOOK_AHEAD, TOO_LARGE
 from service.store import Store
 from support.jobs import TENANT, dataset, new_job, with_a_dataset
 
@@ -49,6 +49,25 @@ def test_jobs_that_are_too_large_do_not_fill_the_place_of_those_that_could_start
     assert [job.id for job in store.queue.head(2)] == [small]
     assert [job.id for job in store.queue.too_large(2)] == [large, huge]
     assert [job.id for job in store.queue.head(4)] == [large, small]
+
+
+@pytest.mark.parametrize("others", [0, FEW_TENANTS], ids=["few tenants", "many tenants"])
+def test_jobs_above_their_tenants_quota_do_not_fill_the_place_of_those_that_could_start(
+    database: Database, store: Store, others: int
+) -> None:
+    like = submitted(store)
+    for number in range(others):
+        copies(database, like, 1, tenant=f"tenant-{number}", at=f"tenant-{number}")
+    wide = submitted(store, workers={"min": 3, "max": 8}, priority=1)
+    copies(database, wide, LOOK_AHEAD)
+    copies(database, wide, 1, tenant="wide", at="wide")
+    most = {TENANT: 2, "wide": 3, "absent": 1}
+    assert [job.id for job in store.queue.head(4, most) if job.tenant == TENANT] == [like]
+    assert [job.id for job in store.queue.head(4, most) if job.tenant == "wide"] == ["wide-0"]
+    assert {job.tenant for job in store.queue.too_large(4, most)} == {TENANT}
+    waiting, _, _ = store.queue.all_that_wait(4, most)
+    assert [job.cpus_min for job in waiting if job.tenant == TENANT] == [1]
+    assert len(store.queue.all_that_wait(4)[0]) == len(waiting) + 1 + LOOK_AHEAD
 
 
 def test_thousands_of_jobs_of_one_tenant_do_not_hide_those_of_others(

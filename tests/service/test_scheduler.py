@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.database import jobs
-from service.queue import AT_MOST_TENANTS
+from service.queue import AT_MOST_TENANTS, LOOK_AHEAD
 from service.quota import Quota
 from service.runner import RESIZES_WITHIN_S
 from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Share
@@ -75,6 +75,17 @@ def test_a_growth_is_taken_back_though_workers_come_and_go_meanwhile(world: Worl
     world.scheduler.step()
     world.follow()
     assert growing.resized() == 3
+
+
+def test_jobs_that_a_quota_keeps_for_ever_are_told_so_and_hide_no_later_one(world: World) -> None:
+    world.quotas = {TENANT: Quota(cpus=2)}
+    for _ in range(LOOK_AHEAD + 1):
+        world.submit(3, 4, 0)
+    later = world.submit(1, 1, 0)
+    world.turn()
+    assert world.store.any_job(later).state == "running"
+    assert world.store.any_job(world.jobs[0]).reason == "needs 3 CPUs at once; its tenant's quota is 2"
+    assert world.store.any_job(later).number > LOOK_AHEAD
 
 
 def lost_twice(world: World) -> str:
