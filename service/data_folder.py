@@ -17,7 +17,7 @@ from service.doubts import Doubts
 from service.jobs import JobState
 from shared.errors import ChainruleError, Unavailable
 from workers.checkpoint_files import kept
-from workers.disk import DISK, Disk, remove_prepared, remove_tree
+from workers.disk import DISK, Disk, remove_prepared
 from workers.fence import Fence
 from workers.storage import Storage, storage_at
 
@@ -231,7 +231,8 @@ class DataFolder:
         with self._doubts.removing(job_id):
             self._storage(job_id).clear()
         with self._doubts.removing(job_id):
-            remove_tree(self.job(job_id))
+            self._disk.remove_tree(self.job(job_id))
+            self._disk.flush_folder(self.jobs)  # before the mark is taken away
         self._doubts.unmark(job_id + BEGAN)
 
     def _storage(self, job_id: str) -> Storage:
@@ -240,7 +241,8 @@ class DataFolder:
     def remove_dataset(self, dataset_id: str) -> None:
         """Removes all files of a data set, which is in doubt."""
         with self._doubts.removing(dataset_id):
-            remove_tree(self.datasets / dataset_id)
+            self._disk.remove_tree(self.datasets / dataset_id)
+            self._disk.flush_folder(self.datasets)
 
 
 def _locked(file: IO[str], kind: int) -> bool:

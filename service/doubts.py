@@ -52,7 +52,7 @@ class Doubts:
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
-        """Marks it, and keeps others from settling it; tells whether it had no mark before."""
+        """Marks it for good, and keeps others from settling it; tells whether it had no mark before."""
         is_new = not (self.folder / name).exists()
         mark = self._hold(name)
         try:
@@ -65,12 +65,16 @@ class Doubts:
         path = self.folder / name
         while True:
             try:
+                with suppress(FileExistsError):
+                    self._disk.make(path)
                 mark = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except OSError:  # as in `mark`
                 return None
             with suppress(OSError):
                 fcntl.flock(mark, fcntl.LOCK_SH)
             if _is_at(mark, path):
+                with suppress(OSError):
+                    self._disk.flush_folder(self.folder)
                 return mark
             os.close(mark)  # it was settled while we waited for it
 

@@ -107,3 +107,37 @@ def test_a_power_cut_never_shows_half_a_data_set_nor_loses_one_that_was_listed(t
     folder.close()
     for promised, files in cuts(disk.record):
         assert files.get("data/datasets/ds_1/table.arrow") in ({table} if promised else {None, table})
+
+
+@pytest.mark.parametrize("name", ["ds_1", "job_1"])
+@pytest.mark.parametrize("forgets", ["", "flush_folder"])
+def test_a_power_cut_leaves_no_files_of_what_is_not_listed_without_a_mark(
+    tmp_path: Path, name: str, forgets: str
+) -> None:
+    disk = RecordingDisk(tmp_path, forgets)
+    folder = DataFolder(tmp_path / "data", disk=disk)
+    folder.open()
+    is_dataset = name == "ds_1"
+    if is_dataset:
+        write_atomically(folder.uploads / "made" / "table.arrow", [b"rows"], disk)
+        with folder.in_doubt(name):
+            folder.add_dataset(folder.uploads / "made", name)
+            disk.mark("listed")  # where the row is committed
+    else:
+        disk.mark("listed")
+        write_atomically(folder.add_job(name) / "model.safetensors", [b"weights"], disk)
+    with folder.in_doubt(name):
+        disk.mark("deleted")
+        if is_dataset:
+            folder.remove_dataset(name)
+        else:
+            folder.remove_job(name)
+    folder.close()
+    assert folder.doubts() == []
+    wrong = [
+        files
+        for promised, files in cuts(disk.record)
+        if promised[-1:] != ["listed"] and any(f"/{name}/" in path for path in files)
+        if f"data/in_doubt/{name}" not in files
+    ]
+    assert bool(wrong) == bool(forgets), "careless disks are caught, ours is not careless"

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["DISK", "Disk", "FencedDisk", "Parts", "is_there", "remove_prepared", "remove_tree", "write_atomically"]
+__all__ = ["DISK", "Disk", "FencedDisk", "Parts", "is_there", "remove_prepared", "write_atomically"]
 
 Parts = Sequence[bytes | memoryview]
 """A file's content, in pieces that follow each other. A memoryview is of bytes."""
@@ -66,6 +66,12 @@ class Disk:
         system tells nothing of itself, as some over a network do."""
         told = shutil.disk_usage(folder)
         return told.free - min(told.total // RESERVED_PART, MAX_RESERVED_BYTES) if told.total else math.inf
+
+    def remove_tree(self, path: Path) -> None:
+        """Removes a folder, which need not be there, with all that is in it, as far as that can be done."""
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(path)  # which says why
 
     # ------------------------------------------------------------ made of these
     def publish(self, path: Path, new: Path) -> None:
@@ -131,6 +137,9 @@ class FencedDisk(Disk):
     def room(self, folder: Path) -> float:
         return self._disk.room(folder)
 
+    def remove_tree(self, path: Path) -> None:
+        self._disk.remove_tree(path)
+
     def _check(self) -> None:
         if not is_there(self._mark):
             raise FileNotFoundError(errno.ENOENT, "the attempt was given up", str(self._mark))
@@ -140,15 +149,7 @@ def remove_prepared(folder: Path) -> None:
     """Removes what was prepared in `folder`, and what was left half done beside it. Repeating is harmless. Raises
     OSError where something stays."""
     for each in (folder, *folder.parent.glob(f"{folder.name}.*")):
-        remove_tree(each)
-
-
-def remove_tree(folder: Path) -> None:
-    """Removes a folder, which need not be there, with all that is in it, as far as that can be done. Raises OSError
-    where something stays."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        shutil.rmtree(folder)  # which says why
+        DISK.remove_tree(each)
 
 
 def write_atomically(path: Path, parts: Parts, disk: Disk = DISK) -> None:

@@ -63,7 +63,17 @@ class RecordingDisk(Disk):
     def remove(self, path: Path) -> None:
         if path.exists():
             super().remove(path)
-            self._note("remove", path)
+            self._note_removed(path)
+
+    def remove_tree(self, path: Path) -> None:
+        inside = sorted(path.rglob("*"), reverse=True)
+        super().remove_tree(path)
+        for each in (*inside, path):
+            self._note_removed(each)
+
+    def _note_removed(self, path: Path) -> None:
+        self._seen.pop(path, None)
+        self._note("remove", path)
 
     def _note_content(self, path: Path) -> None:
         content = path.read_bytes()
