@@ -94,6 +94,7 @@ class ControlPlane:
         self.concurrency = ConcurrencyLimit()
         self.uploads = ConcurrencyLimit(UPLOADS_AT_ONCE, 0, TOO_MANY_UPLOADS, UPLOAD_AGAIN_S)
         self.upload_threads = asyncio.Semaphore(UPLOAD_THREADS)
+        self.long_bodies = ConcurrencyLimit(at_once=1)
         self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""

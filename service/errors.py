@@ -63,7 +63,7 @@ class FieldProblem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str = Field(examples=["layers[1].units"])
-    """Its path."""
+    """Its path, cut to 100 characters."""
     got: Any = Field(examples=[-3])
     """What stood there, cut to 100 characters; null where nothing did."""
     expected: str = Field(examples=["an integer from 1 to 1,000,000"])
@@ -131,9 +131,10 @@ def _headers(error: ChainruleError) -> dict[str, str] | None:
 
 def _invalid(request: Request, status: int, error: InvalidInput) -> Response:
     fields = [
-        {"field": wrong.field, "got": shown(wrong.got), "expected": wrong.expected[:1000]} for wrong in error.errors
+        {"field": shown(wrong.field), "got": shown(wrong.got), "expected": wrong.expected[:1000]}
+        for wrong in error.errors
     ]
-    names = ", ".join(wrong.field for wrong in error.errors[:5]) + (", …" if len(error.errors) > 5 else "")
+    names = ", ".join(field["field"] for field in fields[:5]) + (", …" if len(fields) > 5 else "")
     if status == 400:
         detail = f"the body cannot be read: got {shown(error.errors[0].got)}, expected {error.errors[0].expected}"
     else:

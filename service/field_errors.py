@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.schema_words import Schema, branches, expectation, resolve
-from shared.errors import FieldError, InvalidInput
+from shared.errors import GOT_LIMIT, FieldError, InvalidInput
 
 __all__ = ["field_errors", "query_errors", "validated"]
 
@@ -183,7 +183,7 @@ def _told(error: ErrorDetails, place: _Place) -> FieldError:
 
 
 def _no_such_field(name: str, there_are: Sequence[str]) -> str:
-    close = get_close_matches(name, there_are, n=1)
+    close = get_close_matches(name[:GOT_LIMIT], there_are, n=1)
     hint = f"did you mean {close[0]}? There" if close else "there"
     return f"no such field; {hint} are {', '.join(there_are)}"
 

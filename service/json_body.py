@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from service.auth import authenticate
+from service.concurrency import ConcurrencyLimit
 from shared.errors import MalformedInput, TooLarge, UnsupportedMedia
 
 __all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_code", "read_json"]
@@ -18,6 +20,7 @@ MAX_ROWS_BYTES = 32 << 20
 MAX_CODE_BYTES = 4 << 10
 MAX_DEPTH = 32
 SMALL_BYTES = 16 << 10  # parsed in less time than handing them to a thread takes
+PIECE_BYTES = 64 << 10  # parsed at once, while all other threads wait: some milliseconds
 
 # Possessive, and content with a string that the body's end cuts off: one pass over whatever is sent, never n².
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -35,11 +38,12 @@ def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
             body += chunk
             if len(body) > max_bytes:
                 raise TooLarge(f"got a body of more than {max_bytes:,} bytes, expected at most that many")
-        if request.state.principal is not None:
-            await authenticate(request)  # a body may come for many minutes
-        if len(body) <= SMALL_BYTES:
-            return parse_json(bytes(body))
-        return await run_in_threadpool(parse_json, bytes(body))  # megabytes take long enough to hold up others
+        async with _turn(request, len(body)):
+            if request.state.principal is not None:
+                await authenticate(request)  # a body may come for many minutes
+            if len(body) <= SMALL_BYTES:
+                return parse_json(bytes(body))
+            return await run_in_threadpool(parse_json, bytes(body))
 
     return read
 
@@ -55,6 +59,14 @@ JsonBody = Annotated[Any, Depends(read_json)]
 
 RowsBody = Annotated[Any, Depends(_reader(MAX_ROWS_BYTES))]
 """The same for bodies that carry data: 10,000 images of 28 × 28 are about 25 MiB of JSON."""
+
+
+def _turn(request: Request, size_bytes: int) -> AbstractAsyncContextManager[None]:
+    """A turn to parse a body: long ones of a tenant one after the other."""
+    if size_bytes <= MAX_BODY_BYTES:
+        return nullcontext()
+    turns: ConcurrencyLimit = request.app.state.control.long_bodies
+    return turns.of(request.state.principal.tenant)
 
 
 def _check_headers(request: Request, max_bytes: int) -> None:
@@ -79,11 +91,13 @@ def parse_json(body: bytes) -> Any:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedInput.of("body", f"a wrong byte at position {error.start:,}", "JSON in UTF-8") from None
-    depth = _depth(body)
-    if depth > MAX_DEPTH:
-        raise MalformedInput.of("body", f"values nested {depth:,} deep", f"at most {MAX_DEPTH}")
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        if len(body) <= PIECE_BYTES:
+            check_depth(_depth(body))
+            return loads(text)
+        from service.long_json import parse_long  # brings numpy
+
+        return parse_long(body, text, PIECE_BYTES)
     except json.JSONDecodeError as error:
         got = f"{error.msg} at line {error.lineno:,}, column {error.colno:,}" if text.strip() else "an empty body"
         raise MalformedInput.of("body", got, "JSON") from None
@@ -91,6 +105,18 @@ def parse_json(body: bytes) -> Any:
         raise
     except ValueError:  # Python's limit on the digits of an integer, against quadratic time
         raise MalformedInput.of("body", "an integer of thousands of digits", "a number of a usual size") from None
+
+
+def loads(text: str) -> Any:
+    """The value. Raises JSONDecodeError; MalformedInput for a key twice; ValueError for an integer of thousands of
+    digits."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def check_depth(depth: int) -> None:
+    """Raises MalformedInput where values are nested too deep."""
+    if depth > MAX_DEPTH:
+        raise MalformedInput.of("body", f"values nested {depth:,} deep", f"at most {MAX_DEPTH}")
 
 
 def _depth(body: bytes) -> int:
@@ -111,6 +137,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise MalformedInput.of(key, "the same key twice in one object", "each key once")
+                raise twice(key)
             seen.add(key)
     return found
+
+
+def twice(key: str) -> MalformedInput:
+    """What is wrong with an object that has a key twice."""
+    return MalformedInput.of(key, "the same key twice in one object", "each key once")

@@ -18,7 +18,7 @@ ChainruleError
     └── RanTooLong          it trained longer than it may: the user's
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,39 @@ def shown(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         text = str(value)
         return value if len(text) <= GOT_LIMIT and text not in ("nan", "inf", "-inf") else text[:GOT_LIMIT]
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else _beginning(value)
     return text if len(text) <= GOT_LIMIT else text[: GOT_LIMIT - 1] + "…"
+
+
+def _beginning(value: Any) -> str:
+    """As `repr`, but no more of millions of values than is shown."""
+    text = ""
+    for part in _parts(value):
+        text += part
+        if len(text) > GOT_LIMIT:
+            break
+    return text
+
+
+def _parts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield "{"
+        for number, (key, item) in enumerate(value.items()):
+            yield ", " if number else ""
+            yield from _parts(key)
+            yield ": "
+            yield from _parts(item)
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for number, item in enumerate(value):
+            yield ", " if number else ""
+            yield from _parts(item)
+        yield "]"
+    elif isinstance(value, str):
+        yield repr(value[: GOT_LIMIT + 1])
+    else:
+        yield repr(value)
 
 
 @dataclass(frozen=True)

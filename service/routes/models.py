@@ -2,7 +2,8 @@
 
 import re
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
@@ -107,18 +108,22 @@ def _has(if_none_match: str, etag: str) -> bool:
     return etag in tags or tags == ["*"]
 
 
+async def _has_model(job_id: JobId, who: Reader, control: Control) -> None:
+    """Checks it before a body of megabytes is read."""
+    await run_in_threadpool(check_succeeded, control, who.tenant, job_id)
+
+
 @router.post(
     "/predict",
-    dependencies=[TURN],
+    dependencies=[TURN, Depends(_has_model)],
     response_model_exclude_unset=True,
     responses=errors(400, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=json_body(PredictRequest, ROWS),
 )
-def predict(job_id: JobId, data: RowsBody, who: Reader, control: Control) -> Predictions:
+def predict(job_id: JobId, data: RowsBody, _who: Reader, control: Control) -> Predictions:
     """Predict up to 10,000 rows, in at most 32 MiB of JSON, with the model of a job that has succeeded; with more than
     100 classes or targets as many as have a million probabilities, or numbers, together, and of long names as many as
     repeat 64 MiB of them."""
-    check_succeeded(control, who.tenant, job_id)
     rows = validated(PredictRequest, data).rows
     model = control.models.get(job_id, control.folder.model(job_id))
     return Predictions.model_validate({"predictions": model.predict(rows)})

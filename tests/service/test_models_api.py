@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load
+from ulid import ULID
 
+from service.concurrency import ConcurrencyLimit
 from service.models import MAX_CACHED, Models
 from service.models import load as load_model
 from shared.plan import Plan
@@ -215,6 +217,28 @@ def test_a_job_that_has_not_succeeded_has_no_model(service: Service) -> None:
     ):
         errors_of(answer, 409)
         assert "running" in answer.json()["detail"]
+
+
+def test_rows_are_read_only_where_there_is_a_model_to_predict_them(service: Service) -> None:
+    job_id = service.submit()["id"]
+    service.cluster.next_job()
+    for asked, status in ((job_id, 409), (f"job_{ULID()}", 404)):
+        headers = {"Content-Type": "application/json"}
+        answer = service.http.post(f"/v1/jobs/{asked}/predict", headers=headers, content=b"no JSON")
+        errors_of(answer, status)
+
+
+def test_long_rows_of_a_tenant_are_parsed_one_after_the_other(training_service: Service) -> None:
+    job = trained(training_service)
+    usual, training_service.control.long_bodies = training_service.control.long_bodies, ConcurrencyLimit(0, 0)
+    try:
+        for spaces, status in ((1 << 20, 429), (100_000, 200)):
+            rows = json.dumps({"rows": without("y")}) + " " * spaces
+            headers = {"Content-Type": "application/json"}
+            answer = training_service.http.post(f"/v1/jobs/{job['id']}/predict", headers=headers, content=rows)
+            assert answer.status_code == status
+    finally:
+        training_service.control.long_bodies = usual
 
 
 def test_models_asked_last_are_kept_in_memory(training_service: Service) -> None:
