@@ -123,8 +123,8 @@ class Tally:
             again = f"{worst.value:.2f} s of training were done again, at the median, {worst.high:.2f} s at most"
             self.notes.append(
                 f"{again}, after {len(self._redone)} attempts, of which {resumed} resumed from a checkpoint; one was"
-                f" due every {every_s:g} s; with the time it takes to write it, beside the steps, {self._at_most_s:.2f} s"
-                " were allowed"
+                f" due every {every_s:g} s; with the time it takes to write it, beside the steps, "
+                f"{self._at_most_s:.2f} s were allowed"
             )
         recovery = Spread.of(self.recoveries) if self.recoveries else None
         return Finding(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.bell import Bell
 from service.catalog import Catalog
 from service.census import Census
-from service.concurrency import ConcurrencyLimit
+from service.concurrency import ConcurrencyLimit, waiting_for
 from service.credentials import Credentials
 from service.data_folder import DataFolder
 from service.database import AWAY, Database, reason_of
@@ -48,6 +48,8 @@ T = TypeVar("T")
 TRY_AGAIN_S = 2.0
 PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
 ENDS_WITHIN_S = 7.5
+PLANNERS = 16  # jobs of all tenants that are planned at once, of the 40 threads that answer requests
+MAY_WAIT_FOR_PLANS = 1_000  # of a tenant, each with its spec in memory
 SETTLES_EVERY_S = 3600.0
 SAYS_GOODBYE_WITHIN_S = 0.5
 FOREIGN = (
@@ -95,6 +97,8 @@ class ControlPlane:
         self.uploads = ConcurrencyLimit(UPLOADS_AT_ONCE, 0, TOO_MANY_UPLOADS, UPLOAD_AGAIN_S)
         self.upload_threads = asyncio.Semaphore(UPLOAD_THREADS)
         self.long_bodies = ConcurrencyLimit(at_once=1)
+        self.planning = ConcurrencyLimit(may_wait=MAY_WAIT_FOR_PLANS, refusal=waiting_for("plans of jobs"))
+        self.planners = asyncio.Semaphore(PLANNERS)
         self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
         """Set once jobs are taken and run."""

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 from ulid import ULID
 
-from service.auth import Reader, Submitter, recheck
+from service.auth import Reader, Submitter, authenticate, recheck
 from service.control import ControlPlane
 from service.examples import SPEC
 from service.field_errors import validated
@@ -79,12 +79,16 @@ async def submit_job(
     _check_key(idempotency_key)
     if dry_run:
         async with control.concurrency.of(who.tenant):
-            return await run_in_threadpool(_dry_run, control, who, await read_json(request))
+            data = await read_json(request)
+            async with control.planners:
+                return await run_in_threadpool(_dry_run, control, who, data)
     who.check(Scope.SUBMIT)
     refused = await too_fast(control, who, idempotency_key)
     async with nullcontext() if refused is None else control.concurrency.of(who.tenant):
         data = await read_json(request)
-        new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
+        async with control.planning.of(who.tenant), control.planners:
+            new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
+    await authenticate(request)  # of data sets of very many rows planning takes long, and others may be before it
     job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
     request.state.job_id = job.id  # for the log: no other line says which request made which job
     if not is_new and refused is None:

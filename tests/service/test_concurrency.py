@@ -1,14 +1,16 @@
 """A tenant has a few things computed at once, and leaves the others what they need."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from service.app import create_app
 from service.concurrency import ConcurrencyLimit
+from service.credentials import NewKeyRow
+from service.keys import Scope
 from service.routes.parameters import turn_of
 from service.settings import Settings
 from shared.errors import TooManyRequests
@@ -39,6 +41,25 @@ def test_few_of_a_tenant_are_computed_at_once_the_next_wait_and_more_are_refused
         return told
 
     assert asyncio.run(script()) == ["other", "both are done", "third"]
+
+
+def test_where_any_number_may_wait_all_get_their_turn_in_order() -> None:
+    async def script() -> tuple[int, list[int]]:
+        limit, told, here, most = ConcurrencyLimit(at_once=2, may_wait=None), [], 0, 0
+
+        async def one(number: int) -> None:
+            nonlocal here, most
+            async with limit.of("risk"):
+                here += 1
+                most = max(most, here)
+                await asyncio.sleep(0)
+                here -= 1
+                told.append(number)
+
+        await asyncio.gather(*map(one, range(2_000)))
+        return most, told
+
+    assert asyncio.run(script()) == (2, list(range(2_000)))
 
 
 def test_what_computes_for_long_takes_turns() -> None:
@@ -83,6 +104,33 @@ def test_where_no_turn_is_left_no_plan_is_made_of_a_dry_run_but_jobs_are_taken(w
         for dry_run in ("true", "false")
     }
     assert statuses == {"true": 429, "false": 422}
+
+
+def test_a_tenants_jobs_take_turns_of_their_own_to_be_planned(unchanged: Service) -> None:
+    usual, unchanged.control.planning = unchanged.control.planning, ConcurrencyLimit(0, 0, "plans of jobs")
+    try:
+        asked = {"json": {"dataset": "numbers", "target": "nothing"}}
+        statuses = [unchanged.http.post(f"/v1/jobs{query}", **asked).status_code for query in ("", "?dry_run=true")]
+    finally:
+        unchanged.control.planning = usual
+    assert statuses == [429, 422]
+
+
+def test_a_key_that_is_revoked_while_its_job_waits_to_be_planned_submits_nothing(service: Service) -> None:
+    credentials = service.control.credentials
+    key, text = credentials.add_key(NewKeyRow("a test's", Scope.SUBMIT))
+    headers = {"Authorization": f"Bearer {text}"}
+
+    class Long(ConcurrencyLimit):
+        @asynccontextmanager
+        async def of(self, tenant: Hashable) -> AsyncIterator[None]:
+            yield
+            credentials.revoke(key.id)
+
+    service.control.planning = Long()
+    answer = service.http.post("/v1/jobs", json=SPEC, headers=headers)
+    assert answer.status_code == 401
+    assert service.http.get("/v1/jobs").json()["items"] == []
 
 
 def test_where_no_turn_is_left_all_else_is_answered(without_turns: Service) -> None:
