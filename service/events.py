@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from fastapi.concurrency import run_in_threadpool
 
 from service.bell import Bell
+from service.concurrency import ConcurrencyLimit
 from service.database import AWAY
 from service.feed import BATCH, TRY_AGAIN_S, Check, Event, Feed, Listener, Part
 from service.jobs import JobState
@@ -57,6 +58,7 @@ class Feeds:
         self._watched: set[asyncio.AbstractEventLoop] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
+        self._turns = ConcurrencyLimit(may_wait=None)  # to read what there is already, which streams do one by one
         self.streams = 0
         """How many are open now."""
 
@@ -85,7 +87,8 @@ class Feeds:
         try:
             while not self._bell.closed:
                 try:
-                    part = await run_in_threadpool(read_if_allowed)
+                    async with self._turns.of((key.loop, tenant)):
+                        part = await run_in_threadpool(read_if_allowed)
                 except (NotFound, Unauthorized):
                     return
                 except AWAY:

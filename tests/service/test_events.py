@@ -12,6 +12,7 @@ import pytest
 
 from chainrule.sse import EventParser, ServerSentEvent
 from service.bell import Bell
+from service.concurrency import AT_ONCE
 from service.database import Database
 from service.events import HEARTBEAT_S, MOST_STREAMS, Feeds
 from service.feed import BEHIND
@@ -245,6 +246,34 @@ def test_a_feed_and_the_watch_end_with_the_last_stream(running: tuple[Counting, 
         await asyncio.gather(first, return_exceptions=True)
         await asyncio.gather(*feeds._tasks)
         assert not (feeds._feeds or feeds._watched or feeds._open)
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_few_streams_of_a_tenant_read_at_once_what_there_is_already_and_the_others_wait_without_a_thread(
+    running: tuple[Counting, Bell, str],
+) -> None:
+    store, bell, job_id = running
+    entered, may_go = threading.Semaphore(0), threading.Event()
+
+    class Slow(Store):
+        def events_after(self, *args: Any, **options: Any) -> Any:
+            entered.release()
+            may_go.wait(WITHIN_S)
+            return store.events_after(*args, **options)
+
+    async def listen() -> None:
+        feeds = Feeds(Slow(store._database), bell)
+        streams = [feeds.stream(TENANT, job_id, 0) for _ in range(20)]
+        nexts = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        for _ in range(AT_ONCE):
+            await asyncio.to_thread(entered.acquire)
+        assert feeds._turns._here.total() == len(streams), "each has a turn, or waits for one"
+        assert not entered.acquire(blocking=False)
+        may_go.set()
+        assert len({*await asyncio.gather(*nexts)}) == 1
+        for stream in streams:
+            await stream.aclose()
 
     asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
 
