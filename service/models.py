@@ -5,7 +5,9 @@ Predictions go through the very preprocessing and the very network that training
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ __all__ = ["Model", "Models", "load"]
 
 MAX_CACHED = 16
 MAX_CACHED_BYTES = 512 << 20
+LARGE_BYTES = 64 << 20  # of models of which one is read at a time; smaller ones take a moment, and wait for none
 MAX_NUMBERS = 1_000_000  # that are told at once, each with its name: some 300 MB while an answer is made
 MAX_CHARACTERS = 64 << 20  # of these names, over all rows
 
@@ -119,11 +122,14 @@ def load(path: Path) -> Model:
 
 
 class Models:
-    """Models by job, those asked last kept in memory."""
+    """Models by job, those asked last kept in memory. Each is read once, and waited for by all who ask for it; of those
+    that are larger than `large_bytes`, one at a time."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, load: Callable[[Path], Model] = load, large_bytes: int = LARGE_BYTES) -> None:
+        self._load, self._large_bytes = load, large_bytes
+        self._lock, self._reading_large = threading.Lock(), threading.Lock()
         self._models: OrderedDict[str, Model] = OrderedDict()
+        self._reading: dict[str, Future[Model]] = {}
 
     def get(self, job_id: str, path: Path) -> Model:
         """The model of a job, from memory or from its file. Raises NotFound when the file is gone."""
@@ -132,12 +138,31 @@ class Models:
             if model is not None:
                 self._models.move_to_end(job_id)
                 return model
-        model = load(path)  # two may load the same one at once, which costs time only
+            reading = self._reading.get(job_id)
+            is_ours = reading is None
+            if reading is None:
+                reading = self._reading[job_id] = Future()
+        if is_ours:
+            self._read(job_id, path, reading)
+        return reading.result()
+
+    def _read(self, job_id: str, path: Path, reading: "Future[Model]") -> None:
+        """Reads it, and tells those who wait."""
+        try:
+            is_large = path.is_file() and path.stat().st_size > self._large_bytes
+            with self._reading_large if is_large else nullcontext():
+                model = self._load(path)
+        except BaseException as error:
+            with self._lock:
+                del self._reading[job_id]
+            reading.set_exception(error)
+            raise
         with self._lock:
+            del self._reading[job_id]
             self._models[job_id] = model
             while len(self._models) > 1 and (len(self._models) > MAX_CACHED or self._bytes() > MAX_CACHED_BYTES):
                 self._models.popitem(last=False)
-        return model
+        reading.set_result(model)
 
     def forget(self, job_id: str) -> None:
         """The job is deleted."""
