@@ -6,6 +6,7 @@ and sockets, `workers/on_ray/calls.py` the one over plain Ray calls.
 """
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -198,10 +199,23 @@ class FixedTransport(Transport):
     def __init__(self, workers: int) -> None:
         super().__init__()
         self._count = workers
+        self._refused: deque[Sequence[int]] = deque()
 
     @property
     def workers(self) -> int:
         return self._count
+
+    def refuse(self, newcomers: Sequence[int] = ()) -> None:
+        """Has the next `regroup` answer who asks for more or fewer workers: these have gone, and all is as it was. May
+        be called from other threads."""
+        self._refused.append(newcomers)
+
+    def regroup(self) -> list[Change]:
+        told, there = [], list(self.members)
+        while self._refused:
+            gone, why = self._refused.popleft(), "cannot change its size, and goes on with the same workers"
+            told.append(Change(self._count, why, gone, there, there, in_vain=gone))
+        return told
 
     def _make_vectors(self) -> Vectors:
         everybody = range(self._count)

@@ -1,11 +1,13 @@
 """Jobs on Ray: the same bits as in one process, and the death of a process is told."""
 
 import os
+import resource
 import select
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,6 +260,29 @@ def test_an_attempt_that_is_to_go_on_as_it_is_tells_what_it_holds(cluster: Clust
     told = following.next("workers")
     assert (told["workers"], told["cpus"], told["why"]) == (1, 1, "goes on with the same workers")
     running.close()
+
+
+def test_without_memory_to_share_an_attempt_answers_who_would_change_its_size(cluster: Cluster, tmp_path: Path) -> None:
+    """Only then are CPUs given back that it was to grow into."""
+    from workers.on_ray.crew import RayCrew
+    from workers.on_ray.process import _transport
+
+    crew, newcomer, job = RayCrew([]), SimpleNamespace(number=1), job_of(tmp_path / "job")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        transport, (note,) = _transport("direct", job, crew)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert note.startswith("no memory to share (File too large): 1 of 1 workers compute")
+    crew.join([newcomer])  # type: ignore[list-item]
+    crew.dismiss([1])
+    told = transport.regroup()
+    assert [(change.workers, change.gone, change.members, change.in_vain) for change in told] == [
+        (1, [1], [0], [1]),
+        (1, [], [0], []),
+    ]
+    assert transport.regroup() == []
 
 
 def test_a_diverging_job_is_told_as_failed_and_not_as_lost(cluster: Cluster, tmp_path: Path) -> None:

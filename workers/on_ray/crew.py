@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ class RayCrew:
         self._here = ray.get_runtime_context().get_node_id()
         self._kernel = KernelKills()
         self._roster = Roster(members)
-        self.join, self.dismiss, self.everybody = self._roster.join, self._roster.dismiss, self._roster.everybody
+        self.everybody = self._roster.everybody
+        self.join: Callable[[Sequence[Member]], None] = self._roster.join
+        self.dismiss: Callable[[Sequence[int]], None] = self._roster.dismiss
         self._order: dict[int, Member] = {}  # of the last formation
         if members:
             started = [member.started for member in members]
@@ -116,6 +118,11 @@ class RayCrew:
     def processes(self) -> list[Any]:
         """Everybody's, for a transport that nobody joins later."""
         return [member.process for member in self.everybody()]
+
+    def close(self, refuse: Callable[[Sequence[int]], None]) -> None:
+        """Has `refuse` answer from now on: who is to join, by number, does not, and nobody leaves."""
+        self.join = lambda newcomers: refuse([member.number for member in newcomers])
+        self.dismiss = lambda _: refuse([])
 
     def _take_in(self) -> None:
         for member in self._roster.newcomers():

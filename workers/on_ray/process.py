@@ -245,4 +245,6 @@ def _transport(name: TransportName, job: TrainingJob, crew: RayCrew) -> tuple[Tr
             f"no memory to share ({error.strerror}): {max(len(processes), 1)} of {job.workers} workers compute, and "
             "weights and gradients travel by Ray calls, which is slower"
         )
-    return (RayCalls(processes) if processes else LocalTransport(1)), [note]
+    fixed = RayCalls(processes) if processes else LocalTransport(1)
+    crew.close(fixed.refuse)
+    return fixed, [note]
