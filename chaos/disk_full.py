@@ -7,13 +7,13 @@ reason, and succeeds once there is room and it is resumed. Nothing truncated is 
 import hashlib
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from chaos.disturbances import Disturbed, disturb
+from chaos.looking import looking
 from chaos.records import Finding, Skipped
 from chaos.run import Run
 from chaos.service import Service, running
@@ -30,7 +30,7 @@ PAUSES_WITHIN_S = 120.0
 
 
 def measure(run: Run) -> Finding:
-    with running(run) as service, _small_disk(service.data_dir / "jobs") as disk, _Truncated(disk) as truncated:
+    with running(run) as service, _small_disk(service.data_dir / "jobs") as disk:
         tally = Tally(service, "fillings", run.amount(20, quick=2), disk_has_room=False)
         said: list[str] = []
 
@@ -41,12 +41,13 @@ def measure(run: Run) -> Finding:
                 said.append(_said(service, job_id))
             return Disturbed(filled_at, time.monotonic())
 
-        epochs = run.amount(200, quick=60)
-        disturb(service, tally, fill, layers=WIDE, epochs=epochs)
+        epochs, truncated = run.amount(200, quick=60), _Truncated(disk)
+        with looking(truncated.look):
+            disturb(service, tally, fill, layers=WIDE, epochs=epochs)
+            _cannot_finish(service, tally, disk, epochs)
         silent = sum(not any(word in text for word in SAYS) for text in said)
         if silent:
             tally.broken.append(f"{silent} of {len(said)} times the job did not say that its disk was full")
-        _cannot_finish(service, tally, disk, epochs)
         tally.broken += truncated.found
         return tally.finding()
 
@@ -107,27 +108,13 @@ class _Truncated:
     def __init__(self, disk: Path) -> None:
         self.found: list[str] = []
         self._disk = disk
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="looks", daemon=True)
+        self._whole: set[str] = set()
 
-    def __enter__(self) -> "_Truncated":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        whole: set[str] = set()
-        while not self._over.wait(0.01):
+    def look(self) -> None:
+        with suppress(FileNotFoundError):  # a newer one is there, or the job has ended
             for path in self._disk.glob("*/checkpoints/step-*.safetensors"):
-                if path.name in whole:
-                    continue
-                try:
+                if path.name not in self._whole:
                     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                except FileNotFoundError:
-                    continue  # a newer one is there
-                whole.add(path.name)
-                if digest not in path.name:
-                    self.found.append(f"{path.name} holds something else, of {digest}")
+                    self._whole.add(path.name)
+                    if digest not in path.name:
+                        self.found.append(f"{path.name} holds something else, of {digest}")
