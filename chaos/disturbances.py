@@ -55,16 +55,17 @@ def is_spread(service: Service, job_id: str, workers: int) -> bool:
     return False
 
 
-def disturb(service: Service, tally: Tally, do: Disturb, **changes: Any) -> None:
-    """Trains jobs one after the other and disturbs each at random moments, as often as is wanted. What is done to one
-    that ends before it tells of training again does not count: of a recovery it shows nothing. `changes` are what the
-    jobs have that others have not."""
+def disturb(service: Service, tally: Tally, do: Disturb, until: int | None = None, **changes: Any) -> None:
+    """Trains jobs one after the other and disturbs each at random moments, as often as is wanted, or until so many are
+    done. What is done to one that ends before it tells of training again does not count: it shows no recovery.
+    `changes` are what the jobs have that others have not."""
+    until = tally.wanted if until is None else until
     spec = service.spec(**{"epochs": service.run.amount(2000, quick=300), **changes})
     digest = service.undisturbed(spec)
-    while not tally.enough:
+    while tally.disturbances < until:
         watch = Watch(service.url, service.client.submit(spec).id)
         try:
-            _disturb_one(service, tally, do, watch)
+            _disturb_one(service, tally, do, watch, until)
         except Hung as hung:
             tally.jobs += 1
             tally.lose(f"{hung}\n{service.log_tail()}")
@@ -73,9 +74,9 @@ def disturb(service: Service, tally: Tally, do: Disturb, **changes: Any) -> None
         tally.say()
 
 
-def _disturb_one(service: Service, tally: Tally, do: Disturb, watch: Watch) -> None:
+def _disturb_one(service: Service, tally: Tally, do: Disturb, watch: Watch, until: int) -> None:
     trains = watch.goes_on(since=0.0)
-    while trains is not None and not tally.enough:
+    while trains is not None and tally.disturbances < until:
         if watch.is_over_within(service.run.draw.uniform(*DELAY_S)):
             return
         done = do(watch.job_id)

@@ -1,32 +1,76 @@
 """A node of two is lost: all of its processes are killed at once (SIGKILL), and it is replaced after a while.
 
-The job continues on what is left, or waits and says why; within 30 s, with the same bits.
+A job that needs one CPU continues on what is left. One that needs both, and loses its coordinator's node, waits and
+says why; it goes on once there is a node again. Each within 30 s, with the same bits.
 """
 
 import time
 
 from chaos.disturbances import Disturbed, disturb, is_spread
-from chaos.ray_nodes import ray_nodes
+from chaos.processes import of_job
+from chaos.ray_nodes import Node, RayNodes, ray_nodes
 from chaos.records import Finding
 from chaos.run import Run
-from chaos.service import running
+from chaos.service import Service, running
 from chaos.tally import Tally
 
 __all__ = ["measure"]
 
+WITHIN_S = 30.0
+NODES = 2  # of a CPU each
+SAYS = f"needs {NODES} CPUs"
+
 
 def measure(run: Run) -> Finding:
-    with ray_nodes(run, cpus=[1, 1]) as cluster, running(run, "--ray-address", cluster.address) as service:
-        tally = Tally(service, "losses", run.amount(50, quick=1))
+    with ray_nodes(run, cpus=[1] * NODES) as cluster, running(run, "--ray-address", cluster.address) as service:
+        tally = Tally(service, "losses", run.amount(50, quick=2))
+        epochs = run.amount(2000, quick=300)
+        said_after_s: list[float] = []
+
+        def complete() -> None:
+            if len(cluster.nodes) < NODES:
+                cluster.add(cpus=1)
 
         def lose_one(job_id: str) -> Disturbed | None:
-            if len(cluster.nodes) < 2:
-                cluster.add(cpus=1)
-            if not is_spread(service, job_id, 2):
+            complete()
+            if not is_spread(service, job_id, NODES):
                 return None
             lost_at = time.monotonic()
             cluster.lose(run.draw.choice(cluster.nodes))
             return Disturbed(lost_at, lost_at)
 
-        disturb(service, tally, lose_one, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=1000))
-        return tally.finding(within_s=30.0)
+        def lose_home(job_id: str) -> Disturbed | None:
+            if not is_spread(service, job_id, NODES) or (home := _home(run, cluster, job_id)) is None:
+                return None
+            lost_at = time.monotonic()
+            cluster.lose(home)
+            if (said := _says_why_it_waits(service, job_id, lost_at + WITHIN_S)) is None:
+                job = service.client.job(job_id)
+                tally.broken.append(f"{job_id} did not say that it waits for CPUs: it is {job.state}: {job.reason}")
+            else:
+                said_after_s.append(said - lost_at)
+            complete()
+            back_at = time.monotonic()
+            return Disturbed(back_at, back_at)
+
+        disturb(service, tally, lose_one, tally.wanted // 2, workers={"min": 1, "max": NODES}, epochs=epochs)
+        complete()
+        disturb(service, tally, lose_home, workers={"min": NODES, "max": NODES}, epochs=epochs)
+        waits = f"{len(said_after_s)} times the job waited for a node"
+        return tally.finding(WITHIN_S, [f"{waits}, and said so after {max(said_after_s, default=0.0):.2f} s at most"])
+
+
+def _home(run: Run, cluster: RayNodes, job_id: str) -> Node | None:
+    """Where the job's coordinator runs; None where it has just ended."""
+    coordinators = set(of_job(run, job_id).coordinators)
+    return next((node for node in cluster.nodes if not coordinators.isdisjoint(node.processes())), None)
+
+
+def _says_why_it_waits(service: Service, job_id: str, until: float) -> float | None:
+    """The moment at which the job says that it waits for as many CPUs as it needs; None if it does not by then."""
+    while time.monotonic() < until:
+        job = service.client.job(job_id)
+        if job.state == "queued" and SAYS in (job.reason or ""):
+            return time.monotonic()
+        time.sleep(0.1)
+    return None
