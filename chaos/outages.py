@@ -35,7 +35,8 @@ def outage(service: Service, away: AbstractContextManager[object], away_s: float
         back_at = time.monotonic()
         answer = submit.result()
     went_on_at = watch.goes_on(back_at)
-    tally.count(None if went_on_at is None else went_on_at - back_at)
+    if went_on_at is not None:  # else it had ended meanwhile, and shows nothing
+        tally.count(went_on_at - back_at)
     watch.is_over_within(CATCHES_UP_S)
     trained_s = _trained_s(service, watch.job_id) - before_s
     if not watch.is_over_within(0) and trained_s < away_s / 2:

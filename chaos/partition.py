@@ -119,7 +119,7 @@ def measure(run: Run) -> Finding:
             return Disturbed(cut_at, cut_at, mend)
 
         with looking(stale.look):
-            disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=1000))
+            disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=500))
         for island in islands:
             island.mend()
         tally.broken += stale.found

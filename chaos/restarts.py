@@ -26,6 +26,7 @@ class Restarts:
         self._draw = service.run.draw
         self._small = service.spec(SMALL_EPOCHS, workers=1, priority=-1)
         self._acknowledged: list[str] = []
+        self._while_starting = 0
 
     def finding(self) -> Finding:
         """Makes the experiment."""
@@ -33,7 +34,9 @@ class Restarts:
         disturb(self._service, self._tally, self._kill_and_start)
         for job_id in self._acknowledged:
             self._tally.ends(job_id, digest)
-        return self._tally.finding(notes=[f"{len(self._acknowledged)} small jobs were acknowledged just before a kill"])
+        starting = f"{self._while_starting} kills came while it started, before it had recovered from the one before"
+        small = f"{len(self._acknowledged)} small jobs were acknowledged just before a kill"
+        return self._tally.finding(notes=[starting, small])
 
     def _kill_and_start(self, job_id: str) -> Disturbed:
         first = threading.Event()
@@ -48,6 +51,7 @@ class Restarts:
             time.sleep(self._draw.uniform(0.0, STARTS_IN_S))
             killed_at = self._killed()
             self._tally.count()
+            self._while_starting += 1
         return Disturbed(killed_at, self._service.start_again(job_id))
 
     def _killed(self) -> float:

@@ -38,7 +38,7 @@ class Tally:
         return self.disturbances >= self.wanted
 
     def count(self, recovery_s: float | None = None) -> None:
-        """One more disturbance, from which training recovered after so long; None where that cannot be known."""
+        """One more disturbance, from which training recovered after so long; None where nobody waited for that."""
         self.disturbances += 1
         if recovery_s is not None:
             self.recoveries.append(recovery_s)
@@ -122,9 +122,9 @@ class Tally:
                 self.broken.append(f"none of {len(self._redone)} attempts resumed from a checkpoint")
             again = f"{worst.value:.2f} s of training were done again, at the median, {worst.high:.2f} s at most"
             self.notes.append(
-                f"{again}, after {len(self._redone)} attempts, of which {resumed} resumed from a checkpoint; one was"
-                f" due every {every_s:g} s; with the time it takes to write it, beside the steps, "
-                f"{self._at_most_s:.2f} s were allowed"
+                f"{again}, after {len(self._redone)} attempts, {resumed} of them from a checkpoint, which was due every"
+                f" {every_s:g} s; with the time it takes to write one, beside the steps, {self._at_most_s:.2f} s were"
+                " allowed"
             )
         recovery = Spread.of(self.recoveries) if self.recoveries else None
         return Finding(
