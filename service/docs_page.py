@@ -4,10 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Response
-from fastapi.staticfiles import StaticFiles
 
 from service.auth import OPEN
-from service.web_page import SECURITY_HEADERS
+from service.web_page import SECURITY_HEADERS, WholeFiles
 
 __all__ = ["install"]
 
@@ -41,7 +40,7 @@ def install(app: FastAPI) -> None:
 
     for path, endpoint in {"/docs": page, "/docs/start.js": start}.items():
         app.add_api_route(path, endpoint, dependencies=[OPEN], include_in_schema=False)
-    app.mount("/docs/files", StaticFiles(directory=_files()))
+    app.mount("/docs/files", WholeFiles(directory=_files()))
 
 
 def _files() -> Path:

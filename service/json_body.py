@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.auth import authenticate
 from service.concurrency import ConcurrencyLimit
-from shared.errors import MalformedInput, TooLarge, UnsupportedMedia
+from shared.errors import InvalidInput, MalformedInput, TooLarge, UnsupportedMedia
 
 __all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_code", "read_json"]
 
@@ -142,6 +142,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def twice(key: str) -> MalformedInput:
+def twice(key: str) -> InvalidInput:
     """What is wrong with an object that has a key twice."""
     return MalformedInput.of(key, "the same key twice in one object", "each key once")

@@ -1,16 +1,18 @@
 """`/`: the web page, as `make page` built it, with headers that let it run only what is its own."""
 
+import gzip
+from os import PathLike, stat_result
 from pathlib import Path
 
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
 from service.auth import OPEN
 
-__all__ = ["SECURITY_HEADERS", "install"]
+__all__ = ["SECURITY_HEADERS", "WholeFiles", "install"]
 
 BUILT = Path(__file__).parent / "page" / "dist"
 
@@ -21,6 +23,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+LEAST_BYTES = 500  # of a file that is compressed
 FOREVER = "public, max-age=31536000, immutable"  # the name of a file holds a hash of its content
 
 NOT_BUILT = """<!doctype html>
@@ -36,23 +39,58 @@ start the service again.</p>
 """
 
 
-class Assets:
-    """The page's scripts and styles, compressed; a browser asks for each once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._files = GZipMiddleware(StaticFiles(directory=folder), minimum_size=500)
+class WholeFiles(StaticFiles):
+    """Files that are sent whole: `Range`, which is as often wrong as of use here, is ignored."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = {"X-Content-Type-Options": "nosniff"}
-                if message["status"] in (200, 206, 304):
-                    headers["Cache-Control"] = FOREVER
-                encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-                message["headers"] = [*message["headers"], *encoded]
-            await send(message)
+        await super().__call__(_without_range(scope), receive, send)
 
-        await self._files(scope, receive, send_with_headers)
+    def file_response(
+        self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        del response.headers["Accept-Ranges"]
+        return response
+
+
+class WholeFile(FileResponse):
+    """One such file."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del self.headers["Accept-Ranges"]
+        await super().__call__(_without_range(scope), receive, send)
+
+
+def _without_range(scope: Scope) -> Scope:
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
+
+
+class Assets(WholeFiles):
+    """The page's scripts and styles, each compressed once for all; a browser asks for each once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(directory=folder)
+        self._compressed: dict[str, bytes] = {}
+
+    def file_response(
+        self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update({"X-Content-Type-Options": "nosniff", "Cache-Control": FOREVER})
+        if stat_result.st_size < LEAST_BYTES:
+            return response
+        response.headers["Vary"] = "Accept-Encoding"
+        response.headers["ETag"] = f"W/{response.headers['ETag']}"  # one and the same of both forms, whose bytes differ
+        if response.status_code == 200 and "gzip" in Headers(scope=scope).get("Accept-Encoding", ""):
+            headers = {**response.headers, "Content-Encoding": "gzip"}
+            del headers["content-length"]
+            return Response(self._gzip(str(full_path)), headers=headers)
+        return response
+
+    def _gzip(self, path: str) -> bytes:
+        if path not in self._compressed:
+            self._compressed[path] = gzip.compress(Path(path).read_bytes(), mtime=0)
+        return self._compressed[path]
 
 
 def install(app: FastAPI, built: Path = BUILT) -> None:
@@ -63,7 +101,7 @@ def install(app: FastAPI, built: Path = BUILT) -> None:
     async def page() -> Response:
         headers = {**SECURITY_HEADERS, "Cache-Control": "no-cache"}
         if is_built:
-            return FileResponse(index, media_type="text/html", headers=headers)
+            return WholeFile(index, media_type="text/html", headers=headers)
         return Response(NOT_BUILT, media_type="text/html", headers=headers)
 
     app.add_api_route("/", page, methods=["GET", "HEAD"], dependencies=[OPEN], include_in_schema=False)
