@@ -3,8 +3,8 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy import Row
@@ -33,9 +33,9 @@ __all__ = [
     "Predictions",
     "Preview",
     "View",
-    "cursor_of",
     "name_of",
     "number_of",
+    "page_of",
 ]
 
 REFERS_TO = "x-refers-to"  # in the schema of what is passed on as it is: the model that it is of
@@ -45,6 +45,8 @@ ColumnJson = Annotated[dict[str, Any], WithJsonSchema({"type": "object", REFERS_
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:15:00.000000Z"])]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d65" * 4])]
 NUMBER = re.compile("[0-9]{1,18}")
+
+Item = TypeVar("Item")
 
 NextCursor = Annotated[
     str | None, Field(description="What to send as `cursor` for the next page; null at the end.", examples=["MTI"])
@@ -391,12 +393,15 @@ class HistoryPage(View):
     next_cursor: NextCursor
 
 
-def cursor_of(rows: Sequence[Any], limit: int, places: Sequence[int | str], is_full: bool = False) -> str | None:
-    """The cursor after a page of `rows`, of which `places` tell the place, a number or a name; None where less than a
-    page was left: fewer than `limit`, and it `is_full` by no other measure."""
-    if len(rows) < limit and not is_full:
-        return None
-    return base64.urlsafe_b64encode(str(places[-1]).encode()).decode().rstrip("=")
+def page_of(
+    rows: Sequence[Item], limit: int, place: Callable[[Item], int | str], is_full: bool = False
+) -> tuple[Sequence[Item], str | None]:
+    """A page of `rows`, of which one more than `limit` was asked for, and the cursor after it, made of the last one's
+    `place`; None where no more are left: no more than `limit`, and it `is_full` by no other measure."""
+    page = rows[:limit]
+    if len(rows) <= limit and not is_full:
+        return page, None
+    return page, base64.urlsafe_b64encode(str(place(page[-1])).encode()).decode().rstrip("=")
 
 
 def number_of(cursor: str | None) -> int | None:

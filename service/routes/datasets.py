@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Coroutine
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -22,7 +23,7 @@ from service.openapi import binary_body, errors, headers
 from service.reports import finite
 from service.routes.parameters import TURN, TURN_TO_UPLOAD, Control, Cursor, DatasetId, DatasetKey, Limit, like
 from service.uploads import MAX_BYTES, receive, temporary_folder
-from service.views import Dataset, DatasetPage, HistogramPage, Preview, cursor_of, number_of
+from service.views import Dataset, DatasetPage, HistogramPage, Preview, number_of, page_of
 from shared.errors import ChainruleError, InvalidInput, TooLarge, UnsupportedMedia
 from shared.spec import Name
 from shared.table import ColumnType, TableFile
@@ -227,10 +228,10 @@ def _types(text: str | None) -> dict[str, ColumnType]:
 @router.get("", responses=errors(422, 503))
 def list_datasets(who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None) -> DatasetPage:
     """List data sets, newest first: fewer than `limit` where they have very many columns."""
-    rows = control.catalog.list(who.tenant, number_of(cursor), limit)
-    items = [Dataset.of(row) for row in rows]
+    rows = control.catalog.list(who.tenant, number_of(cursor), limit + 1)
     is_full = sum(row.profile_bytes for row in rows) >= PAGE_BYTES
-    return DatasetPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows], is_full))
+    page, next_cursor = page_of(rows, limit, attrgetter("number"), is_full)
+    return DatasetPage(items=[Dataset.of(row) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/{dataset}", responses=errors(404, 422, 503))
@@ -269,9 +270,9 @@ def get_histograms(
 
     table = control.catalog.table(who.tenant, dataset)
     first = number_of(cursor) or 0
-    columns = table.columns[first : first + limit]
-    next_cursor = cursor_of(columns, limit, range(first + 1, first + limit + 1))
-    return HistogramPage(items=histograms(table, columns), next_cursor=next_cursor)
+    columns = table.columns[first : first + limit + 1]
+    page, next_cursor = page_of(columns, limit, lambda _: first + limit)
+    return HistogramPage(items=histograms(table, page), next_cursor=next_cursor)
 
 
 @router.delete("/{dataset}", status_code=204, responses=errors(404, 409, 422, 503))

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import nullcontext
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -30,8 +31,8 @@ from service.views import (
     JobPage,
     Metric,
     MetricPage,
-    cursor_of,
     number_of,
+    page_of,
 )
 from shared.errors import InvalidInput, TooManyRequests
 from shared.plan import Plan
@@ -193,10 +194,10 @@ def list_jobs(
     """List jobs, newest first: fewer than `limit` where their specs are long."""
     labels = [_label(text) for text in label or ()]
     which = JobFilter(state or (), labels, name, parameters_sha256, owner)
-    rows = control.store.list(who.tenant, which, number_of(cursor), limit)
-    items = [_shown(control, row) for row in rows]
+    rows = control.store.list(who.tenant, which, number_of(cursor), limit + 1)
     is_full = sum(row.plan_bytes for row in rows) >= PAGE_BYTES
-    return JobPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows], is_full)).answer()
+    page, next_cursor = page_of(rows, limit, attrgetter("number"), is_full)
+    return JobPage(items=[_shown(control, row) for row in page], next_cursor=next_cursor).answer()
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -265,9 +266,9 @@ def get_metrics(
     if points is not None:
         rows = control.store.metrics_spread(who.tenant, job_id, after, points)
         return MetricPage(items=[Metric.model_validate(row.data) for row in rows], next_cursor=None)
-    rows = control.store.metrics_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit)
-    items = [Metric.model_validate(row.data) for row in rows]
-    return MetricPage(items=items, next_cursor=cursor_of(rows, limit, [row.step for row in rows]))
+    rows = control.store.metrics_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit + 1)
+    page, next_cursor = page_of(rows, limit, attrgetter("step"))
+    return MetricPage(items=[Metric.model_validate(row.data) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}/history", dependencies=[TURN], responses=errors(404, 422, 429, 503))
@@ -275,9 +276,9 @@ def get_history(
     job_id: JobId, who: Reader, control: Control, limit: LongLimit = LONG_PAGE, cursor: Cursor = None
 ) -> HistoryPage:
     """List a job's moves from state to state, oldest first."""
-    rows, _ = control.store.events_after(who.tenant, job_id, number_of(cursor) or 0, limit, kind="state")
-    items = [_move(row.data) for row in rows]
-    return HistoryPage(items=items, next_cursor=cursor_of(rows, limit, [row.seq for row in rows]))
+    rows, _ = control.store.events_after(who.tenant, job_id, number_of(cursor) or 0, limit + 1, kind="state")
+    page, next_cursor = page_of(rows, limit, attrgetter("seq"))
+    return HistoryPage(items=[_move(row.data) for row in page], next_cursor=next_cursor)
 
 
 def _move(data: dict[str, Any]) -> HistoryItem:

@@ -1,5 +1,7 @@
 """Keys: making, listing and revoking them."""
 
+from operator import attrgetter
+
 from fastapi import APIRouter
 
 from service.auth import Admin
@@ -11,7 +13,7 @@ from service.json_body import JsonBody
 from service.key_views import Key, KeyPage, KeyRequest, MadeKey
 from service.openapi import errors, json_body
 from service.routes.parameters import Control, Cursor, KeyId, Limit
-from service.views import cursor_of, number_of
+from service.views import number_of, page_of
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -28,9 +30,9 @@ def add_key(data: JsonBody, _who: Admin, control: Control) -> MadeKey:
 @router.get("", responses=errors(422, 503))
 def list_keys(_who: Admin, control: Control, limit: Limit = 50, cursor: Cursor = None) -> KeyPage:
     """List the keys of all tenants, newest first; revoked and expired ones too."""
-    rows = control.credentials.list_keys(number_of(cursor), limit)
-    items = [Key.of(row) for row in rows]
-    return KeyPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+    rows = control.credentials.list_keys(number_of(cursor), limit + 1)
+    page, next_cursor = page_of(rows, limit, attrgetter("number"))
+    return KeyPage(items=[Key.of(row) for row in page], next_cursor=next_cursor)
 
 
 @router.delete("/{key_id}", status_code=204, responses=errors(404, 409, 422, 503))

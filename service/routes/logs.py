@@ -1,5 +1,6 @@
 """A job's log: what happened to it, line by line, as a list and as it grows."""
 
+from operator import attrgetter
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +12,7 @@ from service.log_views import LogLine, LogPage
 from service.openapi import errors
 from service.routes.jobs import AFTER, EVENT_STREAM_HEADERS, MAX_STEP, event_number
 from service.routes.parameters import TURN, Control, Cursor, JobId, LastEventId
-from service.views import cursor_of, number_of
+from service.views import number_of, page_of
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/logs", tags=["jobs"])
 
@@ -30,9 +31,9 @@ def get_logs(
     cursor: Cursor = None,
 ) -> LogPage:
     """List the lines of a job's log, oldest first: its moves, workers, epochs, checkpoints and troubles."""
-    lines, _ = control.store.log_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit)
-    items = [LogLine.model_validate(line.json) for line in lines]
-    return LogPage(items=items, next_cursor=cursor_of(lines, limit, [line.seq for line in lines]))
+    lines, _ = control.store.log_after(who.tenant, job_id, max(after, number_of(cursor) or 0), limit + 1)
+    page, next_cursor = page_of(lines, limit, attrgetter("seq"))
+    return LogPage(items=[LogLine.model_validate(line.json) for line in page], next_cursor=next_cursor)
 
 
 @router.get(

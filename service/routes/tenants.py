@@ -1,5 +1,7 @@
 """Tenants: what each may have, and what it has."""
 
+from operator import attrgetter
+
 from fastapi import APIRouter
 
 from service.auth import Admin, Reader
@@ -11,7 +13,7 @@ from service.openapi import errors, json_body
 from service.quota_views import Limits, OwnQuota, QuotaRequest, Tenant, TenantPage, Used
 from service.routes.parameters import TENANT, Control, Cursor, Limit, TenantName
 from service.tenants import TenantRow
-from service.views import cursor_of, name_of
+from service.views import name_of, page_of
 
 router = APIRouter(prefix="/v1", tags=["tenants"])
 
@@ -26,9 +28,9 @@ def get_quota(who: Reader, control: Control) -> OwnQuota:
 @router.get("/tenants", responses=errors(422, 503))
 def list_tenants(_who: Admin, control: Control, limit: Limit = 50, cursor: Cursor = None) -> TenantPage:
     """List all tenants by name, with their quotas."""
-    rows = control.tenants.list(name_of(cursor, TENANT), limit)
-    next_cursor = cursor_of(rows, limit, [row.name for row in rows])
-    return TenantPage(items=[_shown(control, row) for row in rows], next_cursor=next_cursor)
+    rows = control.tenants.list(name_of(cursor, TENANT), limit + 1)
+    page, next_cursor = page_of(rows, limit, attrgetter("name"))
+    return TenantPage(items=[_shown(control, row) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/tenants/{tenant}", responses=errors(404, 422, 503))

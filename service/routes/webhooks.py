@@ -1,6 +1,7 @@
 """Webhooks: making, changing and removing them, and the log of what was sent to them."""
 
 import re
+from operator import attrgetter
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -11,7 +12,7 @@ from service.field_errors import validated
 from service.json_body import JsonBody
 from service.openapi import errors, json_body
 from service.routes.parameters import ULID, Control, Cursor, Limit, in_path, known_as
-from service.views import cursor_of, number_of
+from service.views import number_of, page_of
 from service.webhooks.views import (
     Delivery,
     DeliveryPage,
@@ -60,9 +61,9 @@ def add_webhook(data: JsonBody, who: Submitter, control: Control) -> MadeWebhook
 @router.get("", responses=errors(422, 503))
 def list_webhooks(who: Reader, control: Control, limit: Limit = 50, cursor: Cursor = None) -> WebhookPage:
     """List webhooks, newest first."""
-    rows = control.webhooks.list(who.tenant, number_of(cursor), limit)
-    items = [Webhook.of(row) for row in rows]
-    return WebhookPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+    rows = control.webhooks.list(who.tenant, number_of(cursor), limit + 1)
+    page, next_cursor = page_of(rows, limit, attrgetter("number"))
+    return WebhookPage(items=[Webhook.of(row) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/{webhook_id}", responses=errors(404, 422, 503))
@@ -112,9 +113,9 @@ def list_deliveries(
     cursor: Cursor = None,
 ) -> DeliveryPage:
     """List what was sent to a webhook and is to be, newest first."""
-    rows = control.webhooks.deliveries(who.tenant, webhook_id, state, number_of(cursor), limit)
-    items = [Delivery.of(row) for row in rows]
-    return DeliveryPage(items=items, next_cursor=cursor_of(rows, limit, [row.number for row in rows]))
+    rows = control.webhooks.deliveries(who.tenant, webhook_id, state, number_of(cursor), limit + 1)
+    page, next_cursor = page_of(rows, limit, attrgetter("number"))
+    return DeliveryPage(items=[Delivery.of(row) for row in page], next_cursor=next_cursor)
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=errors(404, 409, 422, 503))

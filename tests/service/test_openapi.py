@@ -34,6 +34,38 @@ def test_the_document_in_the_repository_is_up_to_date() -> None:
     assert written == json.loads(json.dumps(DOCUMENT)), "run: .venv/bin/python -m service.openapi docs/openapi.json"
 
 
+def test_the_last_page_of_every_list_has_no_cursor_also_where_it_is_full(service: Service) -> None:
+    http = service.http
+    webhook = http.post("/v1/webhooks", json={"url": "https://receiver.invalid"}).json()["id"]
+    http.post("/v1/webhooks", json={"url": "https://another.invalid"})
+    for _ in range(2):
+        http.post(f"/v1/webhooks/{webhook}/ping")
+    http.post("/v1/keys", json={"name": "a key", "scopes": ["read"], "tenant": "another"})
+    service.upload("more")
+    service.submit()
+    attempt = service.cluster.next_job()
+    for step in (1, 2):
+        attempt.tell_metrics(step)
+    attempt.end("cancelled")
+    job = http.get("/v1/jobs").json()["items"][0]["id"]
+    service.until(job, "cancelled")
+    service.submit()
+    names = {"job_id": job, "dataset": "numbers", "webhook_id": webhook}
+    looks = {path: verbs.get("get", {}).get("parameters", []) for path, verbs in DOCUMENT["paths"].items()}
+    lists = [path for path, parameters in looks.items() if "limit" in [each["name"] for each in parameters]]
+    for path in lists:
+        address = path.format(**names)
+        items = http.get(address).json()["items"]
+        count = len(items)
+        assert (path, count > 1) == (path, True)
+        full = http.get(address, params={"limit": count}).json()
+        assert (path, len(full["items"]), full["next_cursor"]) == (path, count, None)
+        first = http.get(address, params={"limit": count - 1}).json()
+        last = http.get(address, params={"limit": count - 1, "cursor": first["next_cursor"]}).json()
+        assert (path, len(first["items"]), len(last["items"]), last["next_cursor"]) == (path, count - 1, 1, None)
+    assert len(lists) == 10
+
+
 def test_everything_that_the_contract_names_is_there() -> None:
     known = {f"{verb.upper()} {path}" for path, verbs in DOCUMENT["paths"].items() for verb in verbs}
     jobs, webhook = "/v1/jobs/{job_id}", "/v1/webhooks/{webhook_id}"
