@@ -200,6 +200,70 @@ def test_a_submit_that_got_no_answer_is_tried_again_and_is_one_job(page: Page, s
     assert len(service.http.get("/v1/jobs", params={"name": "sent twice"}).json()["items"]) == 1
 
 
+def test_why_a_submit_failed_is_told_until_the_spec_is_another_one(page: Page) -> None:
+    plans: list[Route] = []
+
+    def hold(route: Route) -> None:
+        plans.append(route)
+
+    page.goto("/#/new?dataset=wine")
+    expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+    plan, alert = page.get_by_role("region", name="Plan"), page.get_by_role("alert").filter(has_text="too many")
+    page.route("**/v1/jobs?dry_run=true", hold, times=1)
+    page.route(re.compile("/v1/jobs$"), lambda route: route.fulfill(status=409, json={"detail": "too many"}), times=1)
+    epochs = page.get_by_label("epochs", exact=True)
+    with page.expect_request("**/v1/jobs?dry_run=true"):
+        epochs.fill("7")
+        epochs.press("Enter")
+        expect(alert).to_be_visible()
+    before = plan.get_by_role("definition").all_inner_texts()
+    plans[0].continue_()
+    expect(plan.get_by_role("definition").nth(1)).not_to_have_text(before[1])
+    expect(alert).to_be_visible()
+    epochs.fill("8")
+    expect(alert).to_have_count(0)
+
+
+def refuse_once(page: Page, address: str | re.Pattern[str]) -> None:
+    page.route(address, lambda route: route.fulfill(status=409, json={"detail": "not now"}), times=1)
+
+
+def test_what_did_not_come_at_first_is_asked_for_again(page: Page, trained: str) -> None:
+    alert = page.get_by_role("alert").filter(has_text="not now")
+    for view, address, there in (
+        ("new", re.compile(r"/v1/datasets\?"), page.get_by_label("As YAML")),
+        (f"jobs/{trained}/network", "**/v1/jobs?dry_run=true", page.get_by_text("early_stopping", exact=True)),
+    ):
+        refuse_once(page, address)
+        page.goto(f"/#/{view}")
+        expect(alert).to_be_visible()
+        expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+        alert.get_by_role("button", name="Try again").click()
+        expect(there).to_be_visible()
+
+
+def test_jobs_of_the_same_bits_that_did_not_come_are_asked_for_again(page: Page, trained: str) -> None:
+    refuse_once(page, re.compile("parameters_sha256="))
+    page.goto(f"/#/jobs/{trained}")
+    expect(page.get_by_text("not now")).to_be_visible()
+    with page.expect_response(re.compile("parameters_sha256=")) as answer:
+        page.get_by_role("button", name="Try again").click()
+    assert answer.value.ok
+    expect(page.get_by_text("not now")).to_have_count(0)
+
+
+def test_jobs_to_compare_that_did_not_come_are_asked_for_again(page: Page, trained: str) -> None:
+    refuse_once(page, re.compile(r"/v1/jobs\?limit=200$"))
+    page.goto(f"/#/compare?jobs={trained}")
+    expect(page.get_by_role("slider")).to_be_visible()
+    with page.expect_response(re.compile("/v1/jobs")):  # an answer to another request is no reason to forget it
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate("fetch('/v1/jobs?limit=1')")
+    page.get_by_role("alert").filter(has_text="not now").get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_label("A job to add", exact=True).get_by_role("option")).not_to_have_count(0)
+
+
 def test_a_job_on_an_older_version_of_a_data_set_is_on_that_very_one(
     page: Page, service: RunningService, tmp_path: Path
 ) -> None:
