@@ -489,6 +489,29 @@ def test_of_thousands_of_jobs_only_those_in_sight_are_drawn(page: Page, service:
     assert page.get_by_role("row").count() < 60
 
 
+def test_whoever_comes_back_finds_the_list_as_it_was_left(page: Page, service: RunningService, trained: str) -> None:
+    listed(page, copies(service.job(trained), range(1, 1_001)))
+    page.goto("/#/jobs?sort=name")
+    page.reload()
+    page.get_by_text("1,000 jobs").wait_for()
+    page.get_by_role("checkbox", name="Compare job 1", exact=True).check()
+    page.evaluate("scrollTo(0, 20_000)")
+    in_sight = page.get_by_role("row").nth(12).get_by_role("link").first
+    expect(in_sight).to_be_in_viewport()
+    name = in_sight.inner_text()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    in_sight.evaluate("link => link.click()")  # where it is: the mouse would scroll
+    page.get_by_role("heading", name=name, exact=True).wait_for()
+    page.go_back()
+    expect(page.get_by_role("link", name=name, exact=True)).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 20_000
+    expect(page.get_by_role("checkbox", name="Compare job 1", exact=True)).to_have_count(0)  # far above
+    page.keyboard.press("Home")
+    expect(page.get_by_role("checkbox", name="Compare job 1", exact=True)).to_be_checked()
+    assert not [url for url in asked if "limit=200" in url]
+
+
 def test_a_job_that_moves_leaves_one_filter_and_comes_into_another(
     page: Page, service: RunningService, trained: str
 ) -> None:

@@ -1,6 +1,6 @@
 // Small loss curves, asked for once for a job that has ended, and now and then for one that runs.
 import { get } from "./api";
-import type { Job, Metric, Page } from "./types";
+import type { ListedJob, Metric, Page } from "./types";
 
 const POINTS = 40;
 const MOST = 500; // curves that are remembered
@@ -13,7 +13,7 @@ interface Kept {
 const kept = new Map<string, Kept>();
 
 /** A job's metrics, thinned. Throws Problem. */
-export function smallCurve(job: Job): Promise<Metric[]> {
+export function smallCurve(job: Pick<ListedJob, "id" | "progress">): Promise<Metric[]> {
   const known = kept.get(job.id);
   if (known?.step === job.progress.step) return known.metrics;
   const metrics = get<Page<Metric>>(`/v1/jobs/${job.id}/metrics?points=${POINTS}`).then((page) => page.items);

@@ -1,7 +1,8 @@
 // The list of jobs, kept up to date: loaded page by page, then looked at again where something may have changed.
 import { get, pages, Problem } from "./api";
-import { admits, astray, queryOf, type Filter } from "./listing";
-import type { Job, Page } from "./types";
+import { admits, astray, deleted, listed, queryOf, type Filter } from "./listing";
+import { whileSignedIn } from "./session.svelte";
+import { isEnded, type Job, type ListedJob, type Page } from "./types";
 
 const PAGE = 200;
 const NEWEST = 50; // a page of the newest ones, looked at again at each turn
@@ -11,23 +12,26 @@ const QUEUED = "state=queued";
 const QUEUE_EVERY_MS = 10_000; // as it may be long, and whoever starts is seen among those that run
 
 export class JobList {
-  items: Job[] = $state.raw([]);
+  items: ListedJob[] = $state.raw([]);
+  chosen: string[] = $state.raw([]); // the ids of jobs that are ticked, to be compared
+  scrollY = 0; // where the list was left, in pixels from the top of the page
   loading = $state(true);
   hasMore = $state(false); // than what is here: loading it failed, or it is more than is worth scrolling through
-  #known = new Map<string, Job>(); // also live jobs that the filter will only let through later; least lately told first
+  #known = new Map<string, ListedJob>(); // also live jobs that the filter will only let through later; least lately told first
   #filter: Filter = { name: "", states: [], owner: "", label: "" };
   #loading = new AbortController();
-  #loaded = 0; // page by page
-  #cursor: string | null | undefined; // where that goes on; null at the end, undefined where nothing is there yet
+  #cursor: string | null | undefined; // where loading goes on; null at the end, undefined where nothing is there yet
+  #isCut = false; // the oldest were left out
   #queue = new Set<string>(); // the ids of those that waited when it was looked at last, and are not known to have started
   #queueAt = 0; // when that was
 
-  /** Empties the list, and loads the jobs that a filter lets through. Throws Problem. */
+  /** Empties the list, and loads the jobs that a filter lets through; not if that is what the list was left with. Throws Problem. */
   async load(filter: Filter): Promise<void> {
+    if (this.#cursor !== undefined && JSON.stringify(filter) === JSON.stringify(this.#filter)) return;
     this.#loading.abort();
     this.#loading = new AbortController();
     this.#filter = filter;
-    [this.#loaded, this.#cursor, this.#queueAt] = [0, undefined, 0];
+    [this.#cursor, this.#isCut, this.#queueAt, this.scrollY] = [undefined, false, 0, 0];
     this.loading = true;
     await this.#goOn();
   }
@@ -38,7 +42,21 @@ export class JobList {
    */
   async refresh(signal: AbortSignal): Promise<void> {
     if (this.#cursor !== undefined) await this.#lookAgain(signal);
-    if (!this.loading && this.#cursor !== null && this.#loaded < MOST) await this.#goOn();
+    if (!this.loading && this.#cursor !== null && this.#known.size < MOST) await this.#goOn();
+  }
+
+  /** Loads no more of it until it is looked at again. */
+  close(): void {
+    this.#loading.abort();
+    this.#loading = new AbortController();
+    if (this.#cursor !== undefined) [this.loading, this.hasMore] = [false, this.#cursor !== null || this.#isCut];
+  }
+
+  /** Leaves out a job that is deleted. */
+  forget(id: string): void {
+    this.#known.delete(id);
+    this.chosen = this.chosen.filter((each) => each !== id);
+    this.#take([]);
   }
 
   async #goOn(): Promise<void> {
@@ -46,13 +64,12 @@ export class JobList {
     const { signal } = this.#loading;
     try {
       const live = this.#cursor === undefined ? await this.#live(filter, signal) : [];
-      while (this.#cursor !== null && this.#loaded < MOST) {
+      while (this.#cursor !== null && this.#known.size < MOST) {
         const from = this.#cursor === undefined ? "" : `&cursor=${encodeURIComponent(this.#cursor)}`;
         const page = await get<Page<Job>>(`/v1/jobs?limit=${PAGE}${queryOf(filter)}${from}`, signal);
         if (signal.aborted) return;
-        if (this.#cursor === undefined) this.#known = new Map(live.map((job) => [job.id, job]));
+        if (this.#cursor === undefined) this.#known = new Map(live.map((job) => [job.id, listed(job)]));
         this.#cursor = page.next_cursor;
-        this.#loaded += page.items.length;
         this.#take(page.items);
       }
     } catch (error) {
@@ -60,7 +77,7 @@ export class JobList {
       if (this.#cursor === undefined) this.#forget();
       throw error;
     } finally {
-      if (!signal.aborted) [this.loading, this.hasMore] = [false, this.#cursor !== null];
+      if (!signal.aborted) [this.loading, this.hasMore] = [false, this.#cursor !== null || this.#isCut];
     }
   }
 
@@ -73,8 +90,10 @@ export class JobList {
   async #lookAgain(signal: AbortSignal): Promise<void> {
     const filter = this.#filter;
     const live = await this.#live(filter, signal);
-    const found = [...live, ...(await this.#newest(filter, signal))];
+    const { newest, isAll } = await this.#newest(filter, signal);
     if (filter !== this.#filter) return; // it has changed meanwhile
+    for (const job of deleted(this.#known.values(), filter, newest, isAll)) this.#known.delete(job.id);
+    const found = [...live, ...newest];
     const seen = new Set([...this.#queue, ...found.map((job) => job.id)]);
     const looked = await Promise.all(astray(this.#known.values(), seen).map((job) => this.#again(job, signal)));
     if (filter === this.#filter) this.#take([...found, ...looked.flat()]);
@@ -93,16 +112,18 @@ export class JobList {
   }
 
   /** The newest jobs, as far back as to one that is known; while the list loads, which gets the others, one page. */
-  async #newest(filter: Filter, signal: AbortSignal): Promise<Job[]> {
-    const found: Job[] = [];
+  async #newest(filter: Filter, signal: AbortSignal): Promise<{ newest: Job[]; isAll: boolean }> {
+    const newest: Job[] = [];
+    let isAll = true;
     for await (const page of pages<Job>(`/v1/jobs?limit=${NEWEST}${queryOf(filter)}`, MOST, signal)) {
-      found.push(...page);
+      newest.push(...page);
+      isAll = page.length < NEWEST;
       if (this.loading || page.some((job) => this.#known.has(job.id))) break;
     }
-    return found;
+    return { newest, isAll };
   }
 
-  async #again(job: Job, signal: AbortSignal): Promise<Job[]> {
+  async #again(job: ListedJob, signal: AbortSignal): Promise<Job[]> {
     try {
       return [await get<Job>(`/v1/jobs/${job.id}`, signal)];
     } catch (error) {
@@ -115,9 +136,20 @@ export class JobList {
   #take(jobs: Job[]): void {
     for (const job of jobs) {
       this.#known.delete(job.id); // so that it comes last
-      this.#known.set(job.id, job);
+      this.#known.set(job.id, listed(job));
       if (job.state !== "queued") this.#queue.delete(job.id);
     }
+    if (this.#known.size > MOST) this.#cut();
     this.items = [...this.#known.values()].filter((job) => admits(this.#filter, job));
   }
+
+  /** Leaves out the oldest of those that have ended. */
+  #cut(): void {
+    const ended = [...this.#known.values()].filter((job) => isEnded(job.state)).map((job) => job.id);
+    for (const id of ended.sort().slice(0, this.#known.size - MOST)) this.#known.delete(id);
+    [this.#cursor, this.#isCut, this.hasMore] = [null, true, true];
+  }
 }
+
+/** The list of whoever is signed in, as it was left. */
+export const jobList = whileSignedIn(() => new JobList());

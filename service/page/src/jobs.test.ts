@@ -17,8 +17,11 @@ beforeEach(() => {
   [jobs, asked, failing] = [[], [], () => false];
 });
 
+/** Sorts by age, as ULIDs do. */
+const idOf = (state: State, number: number): string => `${String(number).padStart(6, "0")} ${state}`;
+
 function made(count: number, state: State): Job[] {
-  return Array.from({ length: count }, (_, number) => ({ id: `${state} ${count - number}`, state }) as Job);
+  return Array.from({ length: count }, (_, number) => ({ id: idOf(state, count - number), state, spec: { dataset: "d", target: "t", features: ["a"] } }) as unknown as Job);
 }
 
 function answer({ pathname, searchParams }: URL): Response {
@@ -46,7 +49,7 @@ test("the queue is asked for every ten seconds, and those that run each time", a
   expect(asked.filter((url) => url.searchParams.get("state") === "running")).toHaveLength(10);
   jobs[590] = { ...jobs[590]!, state: "running" };
   await refresh(list);
-  const moved = (): Job => list.items.find(({ id }) => id === jobs[590]!.id)!;
+  const moved = (): Pick<Job, "state"> => list.items.find(({ id }) => id === jobs[590]!.id)!;
   expect(moved().state).toBe("running");
   jobs[590] = { ...jobs[590]!, state: "succeeded" };
   await refresh(list);
@@ -98,4 +101,65 @@ test("a list says that there are more than are worth scrolling through, and asks
   asked = [];
   await refresh(list);
   expect(cursors()).toEqual([]);
+});
+
+test("a list that nobody looks at loads no more, and goes on where it was", async () => {
+  jobs = made(1_000, "succeeded");
+  const list = new JobList();
+  failing = (url) => (url.searchParams.get("cursor") === "400" && list.close(), false);
+  await list.load(ALL);
+  failing = () => false;
+  expect([list.items.length, list.loading, list.hasMore]).toEqual([400, false, true]);
+  asked = [];
+  await list.load(ALL);
+  expect(asked, "it is there").toEqual([]);
+  await refresh(list);
+  expect(cursors()).toEqual(["400", "600", "800"]);
+  expect([list.items.length, list.hasMore]).toEqual([1_000, false]);
+});
+
+test("a list that was left before anything came is loaded when it is looked at again", async () => {
+  jobs = made(10, "succeeded");
+  const list = new JobList();
+  const loading = list.load(ALL);
+  list.close();
+  await loading;
+  await list.load(ALL);
+  expect([list.items.length, list.loading]).toEqual([10, false]);
+});
+
+test("a list that is full leaves out its oldest jobs for new ones, and never those that have not ended", async () => {
+  jobs = [...made(19_998, "succeeded"), ...made(1, "running")];
+  const list = new JobList();
+  await list.load(ALL);
+  jobs = [...made(20_003, "succeeded"), ...made(1, "running")];
+  await refresh(list);
+  expect([list.items.length, list.hasMore]).toEqual([20_000, true]);
+  const ids = new Set(list.items.map(({ id }) => id));
+  expect([idOf("running", 1), idOf("succeeded", 5), idOf("succeeded", 4)].map((id) => ids.has(id))).toEqual([true, true, false]);
+  asked = [];
+  await refresh(list);
+  expect(cursors(), "what it has left out is not loaded again").toEqual([]);
+});
+
+test("ended jobs that others have deleted leave the list", async () => {
+  jobs = made(60, "succeeded");
+  const list = new JobList();
+  await list.load(ALL);
+  jobs = jobs.filter(({ id }) => ![idOf("succeeded", 60), idOf("succeeded", 30)].includes(id));
+  await refresh(list);
+  expect(list.items).toHaveLength(58);
+  jobs = made(1, "failed");
+  await list.load({ ...ALL, states: ["failed"] });
+  jobs = [];
+  await refresh(list);
+  expect(list.items).toEqual([]);
+});
+
+test("a list keeps of a spec what its rows show", async () => {
+  jobs = made(1, "running");
+  const list = new JobList();
+  await list.load(ALL);
+  await refresh(list);
+  expect(list.items[0]!.spec).toEqual({ dataset: "d", target: "t" });
 });

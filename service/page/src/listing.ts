@@ -1,5 +1,5 @@
 // Which jobs a list has in it, and which of them to look at again.
-import type { Job, State } from "./types";
+import type { Job, ListedJob, State } from "./types";
 import { isEnded } from "./types";
 
 const ASTRAY = 20; // looked up one by one at each turn
@@ -20,7 +20,7 @@ export function queryOf(filter: Filter): string {
 }
 
 /** Whether a filter still lets a job through that the service found by it: its name, owner and labels stay, the state does not. */
-export function admits(filter: Filter, job: Job): boolean {
+export function admits(filter: Filter, job: ListedJob): boolean {
   return !filter.states.length || filter.states.includes(job.state);
 }
 
@@ -28,8 +28,20 @@ export function admits(filter: Filter, job: Job): boolean {
  * The known jobs to look up: those that had not ended and are no longer among the live ones. Those that ran come first, as
  * they have moved for certain; a queue may only be longer than what was asked for. Of each, who was told longest ago.
  */
-export function astray(known: Iterable<Job>, seen: ReadonlySet<string>): Job[] {
+export function astray(known: Iterable<ListedJob>, seen: ReadonlySet<string>): ListedJob[] {
   const lost = [...known].filter((job) => !isEnded(job.state) && !seen.has(job.id));
   const queued = lost.filter((job) => job.state === "queued");
   return [...lost.filter((job) => job.state !== "queued"), ...queued].slice(0, ASTRAY);
+}
+
+/** The known jobs that are deleted: ended ones that the newest of those that the filter lets through should have among them. */
+export function deleted(known: Iterable<ListedJob>, filter: Filter, newest: { id: string }[], isAll: boolean): ListedJob[] {
+  const there = new Set(newest.map((job) => job.id));
+  const oldest = newest.at(-1)?.id ?? "";
+  return [...known].filter((job) => isEnded(job.state) && admits(filter, job) && !there.has(job.id) && (isAll || job.id > oldest)); // ULIDs sort by time
+}
+
+/** A job without what no list shows: a spec may name thousands of features. */
+export function listed(job: Job): ListedJob {
+  return { ...job, spec: { dataset: job.spec.dataset, target: job.spec.target } };
 }

@@ -1,5 +1,5 @@
 // Jobs in the order that somebody wants to see them in.
-import type { Job } from "./types";
+import type { ListedJob } from "./types";
 
 export type SortKey = "created" | "name" | "state" | "progress" | "loss" | "owner";
 
@@ -9,11 +9,11 @@ export const DESCENDS_AT_FIRST: ReadonlySet<SortKey> = new Set(["created", "prog
 const STATES = ["running", "paused", "queued", "failed", "succeeded", "cancelled"];
 
 /** What a job is measured by: the validation loss where there is one. */
-export function lossOf(job: Job): number | null {
+export function lossOf(job: Pick<ListedJob, "metrics">): number | null {
   return job.metrics.validation_loss ?? job.metrics.train_loss ?? null;
 }
 
-const VALUES: Record<SortKey, (job: Job) => string | number | null> = {
+const VALUES: Record<SortKey, (job: ListedJob) => string | number | null> = {
   created: (job) => job.id, // a ULID, which sorts by time
   name: (job) => job.name.toLowerCase(),
   state: (job) => STATES.indexOf(job.state),
@@ -23,7 +23,7 @@ const VALUES: Record<SortKey, (job: Job) => string | number | null> = {
 };
 
 /** A new array, sorted; what has no value comes last, either way. Equal ones are newest first. */
-export function sorted(jobs: readonly Job[], key: SortKey, descending: boolean): Job[] {
+export function sorted(jobs: readonly ListedJob[], key: SortKey, descending: boolean): ListedJob[] {
   const value = VALUES[key];
   const sign = descending ? -1 : 1;
   return jobs

@@ -87,6 +87,16 @@ export function whyNot(): string {
   return !who || who.scopes.includes("submit") ? "" : `The key ${who.key.name} may only read: it has not the scope submit.`;
 }
 
+/** What outlives its view, for as long as the same key is signed in; for another one it is made anew. */
+export function whileSignedIn<T>(make: () => T): () => T {
+  let kept: { whose: string; thing: T } | null = null;
+  return () => {
+    const whose = session.who?.key.id ?? "";
+    if (kept?.whose !== whose) kept = { whose, thing: make() };
+    return kept.thing;
+  };
+}
+
 /** A request was refused for want of a session. */
 export function signedOut(): void {
   session.state = "signed out";

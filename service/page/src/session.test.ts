@@ -1,6 +1,6 @@
 import { beforeEach, expect, test, vi } from "vitest";
 
-import { openSession, session, signIn, signOut } from "./session.svelte";
+import { openSession, session, signIn, signOut, whileSignedIn } from "./session.svelte";
 
 const WHO = { tenant: "default", scopes: ["read"], key: { id: "key_1", name: "mine" } };
 let answers: Record<string, (() => Response) | undefined> = {}; // by method; none: the service is away
@@ -76,4 +76,15 @@ test.each([204, 401])("a sign-out that is answered with %i is one", async (statu
   answers.DELETE = () => new Response(null, { status });
   await signOut();
   expect([session.state, session.who, session.stays]).toEqual(["signed out", null, ""]);
+});
+
+test("what outlives its view is nobody else's", async () => {
+  const kept = whileSignedIn(() => ({}));
+  await signIn("key");
+  const mine = kept();
+  expect(kept()).toBe(mine);
+  await signOut();
+  answers.GET = () => Response.json({ ...WHO, key: { id: "key_2", name: "another" } });
+  await signIn("other");
+  expect(kept()).not.toBe(mine);
 });

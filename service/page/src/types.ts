@@ -57,6 +57,9 @@ export interface Job {
   queue: { position: number; estimated_start_at: string | null } | null;
 }
 
+/** A job as lists show it: of its spec, what it trains on. */
+export type ListedJob = Omit<Job, "spec"> & { spec: Pick<Spec, "dataset" | "target"> };
+
 export type Metric = { step: number; epoch: number; elapsed_s: number } & Record<string, number | null>;
 
 export interface Move {
