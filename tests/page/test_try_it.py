@@ -59,6 +59,36 @@ def test_a_number_is_what_is_typed_key_by_key(page: Page, trained: str) -> None:
         expect(box).to_have_value(typed)
 
 
+def test_a_prediction_of_a_row_before_is_dimmed_beside_why_there_is_none_of_this_one(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}/try")
+    value = prediction(page).locator(".stack:has(> .value)")
+    value.wait_for()
+    expect(value).not_to_have_class(re.compile("stale"))
+    page.route(re.compile("/predict"), lambda route: route.fulfill(status=409, json={"detail": "not now"}), times=1)
+    page.get_by_label("alcohol").fill("14")
+    expect(prediction(page).get_by_role("alert")).to_contain_text("not now")
+    expect(value).to_have_class(re.compile("stale"))
+    page.get_by_label("alcohol").fill("13")
+    expect(value).not_to_have_class(re.compile("stale"))
+
+
+def test_a_tensor_that_is_no_json_is_a_mistake_until_it_is_some(page: Page, digits: str) -> None:
+    images(page, pixel=-0.5, highest=1)
+    page.goto(f"/#/jobs/{digits}/try")
+    box, said = page.get_by_label("image"), page.get_by_text("expected nested lists of numbers in JSON")
+    value = prediction(page).locator(".stack:has(> .value)")
+    value.wait_for()
+    right = box.input_value()
+    box.fill("[[1,")
+    box.blur()
+    expect(said).to_be_visible()
+    expect(value).to_have_class(re.compile("stale"))
+    page.get_by_role("button", name="Next row").click()
+    expect(said).to_have_count(0)
+    expect(box).to_have_value(right)
+    expect(value).not_to_have_class(re.compile("stale"))
+
+
 def test_a_model_is_tried_without_examples_where_they_do_not_come(page: Page, trained: str) -> None:
     refused = {"detail": "four are under way"}
     page.route(re.compile("/preview"), lambda route: route.fulfill(status=409, json=refused), times=1)
