@@ -181,6 +181,40 @@ def test_an_upload_shows_how_far_it_is_and_then_the_first_rows(page: Page, tmp_p
         expect(rows.nth(number).locator("th, td")).to_have_text(cells)
 
 
+def test_an_upload_goes_on_in_sight_whichever_view_is_looked_at(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "left.csv"
+    file.write_text("number,word\n" + "".join(f"{row},word {row % 7}\n" for row in range(20_000)))
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(file)
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 50_000}
+    line.send("Network.emulateNetworkConditions", slow)
+    bar = page.get_by_role("progressbar", name="Upload")
+    links = page.get_by_role("navigation", name="Main")
+    warns = "() => !dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+
+    def send_and_leave() -> None:
+        page.get_by_role("button", name="Upload").click()
+        expect(bar).to_have_attribute("value", re.compile(r"^0\.\d"))
+        assert page.evaluate(warns)
+        links.get_by_role("link", name="Cluster").click()
+        expect(page.get_by_role("heading", name="Cluster")).to_be_visible()
+
+    send_and_leave()
+    links.get_by_role("link", name="Data sets").click()
+    expect(bar).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("alert")).to_contain_text("was stopped")
+    assert not page.evaluate(warns)
+    send_and_leave()
+    with page.expect_response(re.compile(r"/v1/datasets\?name=left")):
+        line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+    links.get_by_role("link", name="Data sets").click()
+    page.get_by_role("status").get_by_role("link", name="left").click()
+    page.get_by_role("heading", name="left").wait_for()
+
+
 def drop(page: Page, file: Path) -> None:
     """Drags a file over the place for it, and lets it go there, as the browser itself would tell of it."""
     box = page.get_by_role("region", name="Upload a data set").bounding_box()
