@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { ago, bytes, duration, measured, metricName, ordinal, placeInQueue, plain, shortCount, ticks } from "./format";
+import { ago, bytes, duration, measured, metricName, ordinal, placeInQueue, plain, shortCount, ticks, timeAfter } from "./format";
 import { joined, nearest, spread } from "./chart/series";
 import { sorted } from "./ordering";
 import type { Job } from "./types";
@@ -29,6 +29,11 @@ test("times are told from now", () => {
   expect(["2026-11-24T11:59:50Z", "2026-11-24T11:56:00Z", "2026-11-24T09:00:00Z", "2026-11-20T09:00:00Z"].map((time) => ago(time, now))).toEqual(
     ["just now", "4 min ago", "3 h ago", "Nov 20, 2026"],
   );
+});
+
+test("a time is told with its day where that is another one", () => {
+  const at = (day: number): string => new Date(2026, 10, day, 10, 0, 5).toISOString();
+  expect([timeAfter(null, at(27)), timeAfter(at(27), at(27)), timeAfter(at(27), at(28))]).toEqual(["27 Nov 10:00:05", "10:00:05", "28 Nov 10:00:05"]);
 });
 
 test("a place in the queue is told with the time of the start, and its date where that is not soon", () => {
@@ -75,5 +80,8 @@ test("the ticks of an axis have one unit", () => {
   expect(ticks([0, 500_000, null, 20_000_000])).toEqual(["0", "0.5 M", "", "20 M"]);
   expect(ticks([0, 0.00025, 0.0005, 0.001])).toEqual(["0", "2.5e-4", "5e-4", "1e-3"]);
   expect(ticks([0.00099, 0.000995, 0.001])).toEqual(["9.9e-4", "9.95e-4", "1e-3"]);
+  expect(ticks([1_000_001, 1_000_002, null])).toEqual(["1000.001 k", "1000.002 k", ""]);
+  expect(ticks([1.000001, 1.0000015, 1.000002])).toEqual(["1.000001", "1.0000015", "1.000002"]);
+  expect(ticks([0.1 + 0.2, 0.4])).toEqual(["0.3", "0.4"]);
   expect(ticks([0.0001, null, 0.01, 1, 100])).toEqual(["1e-4", "", "1e-2", "1e0", "1e2"]);
 });

@@ -19,16 +19,19 @@ export function ticks(splits: (number | null)[]): string[] {
   const areSmall = splits.some((split) => split && Math.abs(split) < 0.001);
   const most = Math.max(...splits.map((split) => Math.abs(split ?? 0)));
   const [unit, size] = ([["G", 1e9], ["M", 1e6], ["k", 1e3]] as const).find(([, each]) => most >= each * 10) ?? ["", 1];
-  return splits.map((split) => {
-    if (split === null) return "";
-    if (areSmall) return split === 0 ? "0" : exponential(split);
-    if (!unit) return plain(split);
-    return split === 0 ? "0" : `${plain(split / size)} ${unit}`;
-  });
+  const shown = (digits: number): string[] =>
+    splits.map((split) => {
+      if (split === null) return "";
+      if (areSmall) return split === 0 ? "0" : exponential(split, digits);
+      if (!unit) return toDigits(split, digits);
+      return split === 0 ? "0" : `${toDigits(split / size, digits)} ${unit}`;
+    });
+  const areTold = (labels: string[]): boolean => new Set(labels).size === new Set(splits).size;
+  return [6, 9, 12].map(shown).find(areTold) ?? shown(15); // more where they are near together and far from 0
 }
 
-function exponential(value: number): string {
-  return Number(value.toPrecision(6)).toExponential().replace("e+", "e");
+function exponential(value: number, digits: number): string {
+  return Number(value.toPrecision(digits)).toExponential().replace("e+", "e");
 }
 
 /** A measured value: four significant digits, in powers of ten where it is very small or large. */
@@ -48,7 +51,11 @@ function powerOfTen(value: number): string {
 
 /** A number with no more digits than it has. */
 export function plain(value: number): string {
-  return Number.isInteger(value) ? whole.format(value) : trimmed(value.toPrecision(6));
+  return toDigits(value, 6);
+}
+
+function toDigits(value: number, digits: number): string {
+  return Number.isInteger(value) ? whole.format(value) : trimmed(value.toPrecision(digits));
 }
 
 function trimmed(text: string): string {
@@ -92,6 +99,16 @@ export function ago(time: string, now: number): string {
 
 export function clockTime(time: string): string {
   return new Date(time).toLocaleTimeString("en-GB");
+}
+
+/** 10:00:00, and where the time before was on another day, or there is none, 27 Nov 10:00:00 */
+export function timeAfter(before: string | null | undefined, time: string): string {
+  const day = dayOf(time);
+  return before && dayOf(before) === day ? clockTime(time) : `${day} ${clockTime(time)}`;
+}
+
+function dayOf(time: string): string {
+  return new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
 }
 
 export function fullTime(time: string): string {

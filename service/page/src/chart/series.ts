@@ -58,6 +58,12 @@ export function spread(length: number, most: number): number[] {
   return Array.from({ length: most }, (_, index) => Math.round((index * (length - 1)) / (most - 1)));
 }
 
+/** So many points a key goes on, of those in ascending order that are in sight: a hundred keys lead past all of these. */
+export function strideOf(x: number[], from: number, to: number): number {
+  const inSight = x.reduce((sum, each) => sum + Number(each >= from && each <= to), 0);
+  return Math.max(1, Math.round(inSight / 100));
+}
+
 /** Predicted against actual as the columns of a chart, in the order of the actual values. */
 export function byActual(actual: number[], predicted: number[]): { x: number[]; y: number[] } {
   const order = [...actual.keys()].sort((a, b) => actual[a]! - actual[b]! || predicted[a]! - predicted[b]!);
