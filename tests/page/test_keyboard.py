@@ -33,6 +33,9 @@ def test_a_job_is_paused_resumed_and_cancelled_by_keyboard(page: Page, service: 
             tab_to(page, page.get_by_role("button", name="Cancel for good"))
             page.keyboard.press("Enter")
         service.until(job["id"], state)
+        expect(page.get_by_role("status").filter(has_text=re.compile(f"^{state}"))).to_have_count(1)
+        if name == "Pause":
+            expect(page.get_by_role("button", name="Resume")).to_be_focused()
     expect(page.get_by_role("heading", name="by keyboard")).to_be_focused()  # as the button is gone
 
 
@@ -42,10 +45,19 @@ def test_jobs_are_ticked_and_compared_by_keyboard(page: Page, service: RunningSe
     for name in ("another wine", "a wine"):
         tab_to(page, page.get_by_role("checkbox", name=f"Compare {name}", exact=True))
         page.keyboard.press("Space")
+    tab_to(page, page.get_by_role("button", name="Clear"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_focused()  # as the button is gone
+    for name in ("another wine", "a wine"):
+        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).press("Space")
     tab_to(page, page.get_by_role("link", name="Compare 2"))
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"#/compare\?jobs="))
     expect(page.get_by_role("main")).to_contain_text("another wine")
+    page.get_by_role("button", name="Leave out another wine").press("Enter")
+    expect(page.get_by_role("button", name="Leave out a wine")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Compare", exact=True)).to_be_focused()
 
 
 def test_a_file_is_chosen_and_uploaded_by_keyboard(page: Page, tmp_path: Path) -> None:
@@ -59,6 +71,16 @@ def test_a_file_is_chosen_and_uploaded_by_keyboard(page: Page, tmp_path: Path) -
     tab_to(page, page.get_by_role("button", name="Upload"))
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="by-keyboard").wait_for()
+
+
+def test_the_focus_goes_with_a_file_that_is_chosen_and_left(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "left.csv"
+    file.write_text("a\n1\n")
+    page.goto("/#/datasets")
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Another file").press("Enter")
+    expect(page.locator("input[type=file]")).to_be_focused()
 
 
 def test_a_dialog_that_is_closed_gives_the_focus_back(page: Page, trained: str) -> None:
