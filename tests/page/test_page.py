@@ -328,6 +328,46 @@ def test_nothing_is_wider_than_a_phone(
     assert wide == []
 
 
+def test_long_names_without_a_space_make_nothing_wider_than_a_phone(
+    browser: Browser, service: RunningService, trained: str, tmp_path: Path
+) -> None:
+    long = "n" * 190
+    columns = [f"{long}{number}" for number in range(3)]
+    rows = [f"{row % 7},{row % 5},{long}{row % 3}" for row in range(90)]
+    file = tmp_path / "long.csv"
+    file.write_text("\n".join([",".join(columns), *rows]))
+    data = service.upload(long, file)
+    spec = {"dataset": long, "target": columns[2], "layers": [{"type": "dense", "units": 4}], "epochs": 1}
+    job = service.trained(**spec, name=long, labels={"k" * 63: "v" * 200}, validation={"fraction": 0.3})["id"]
+    views = {
+        "jobs": long,
+        f"jobs?label={'k' * 63}": long,
+        f"jobs/{job}": "v" * 200,
+        f"jobs/{job}/quality": "against the rest",
+        f"jobs/{job}/network": "early_stopping",
+        f"jobs/{job}/history": "Checkpoints",
+        f"jobs/{job}/logs": "succeeded:",
+        f"jobs/{job}/try": "Row 1 of the data set",
+        f"compare?jobs={trained},{job}": "What differs",
+        "datasets": long,
+        f"datasets/{data['id']}": "First rows",
+        f"new?from={job}": "validation rows",
+        "cluster": "Who uses them",
+    }
+    context = signed_in(browser, service, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    wide = {}
+    for view, text in views.items():
+        page.goto(f"/#/{view}")
+        page.get_by_role("main").get_by_text(text).first.wait_for()
+        wide[view] = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    page.goto(f"/#/new?dataset={data['id']}")
+    expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+    context.close()
+    service.http.delete(f"/v1/datasets/{data['id']}")  # else a new job is on it at first
+    assert {view: beyond for view, beyond in wide.items() if beyond > 0} == {}
+
+
 def test_the_list_of_jobs_fits_into_every_window(browser: Browser, service: RunningService, trained: str) -> None:
     context = signed_in(browser, service)
     page = context.new_page()
