@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.database import Database, events, job_labels, jobs
+from service.database import Database, events, job_labels, jobs, plans
 from service.jobs import JobState
 
 __all__ = ["LABELS", "STATES", "fill"]
@@ -32,6 +32,9 @@ def fill(url: str, like: str, up_to: int, queued: int, cpus: int = 10_000) -> No
         names = [column.name for column in jobs.c if column.computed is None]
         copied = sa.select(*(changed.get(name, jobs.c[name]) for name in names)).where(jobs.c.number == one.number)
         connection.execute(sa.insert(jobs).from_select(names, copied.join_from(jobs, numbers, sa.true())))
+        plan = sa.select(numbers.c.n, plans.c.plan).join_from(plans, numbers, sa.true())
+        of_one = plan.where(plans.c.job_number == one.number)
+        connection.execute(sa.insert(plans).from_select(["job_number", "plan"], of_one))
         of_events = [column.name for column in events.c]
         rows = sa.select(*(numbers.c.n if name == "job_number" else events.c[name] for name in of_events))
         own = sa.or_(sa.not_(waits), events.c.seq == 1)

@@ -17,9 +17,9 @@ def _in_a_thread(work: Callable[[], None]) -> None:
 
 
 class Batches(Generic[Item, Result]):
-    """Batches of items. `do` is called with one at a time, at most `most` items, and returns for each, in their order,
-    its result or the exception to be raised; what it raises itself is raised for all of them. `start` has
-    a function called in a thread of its own.
+    """Batches of items. `do` is called with one at a time, of as many items as are `most` together by `size`, or one
+    that is so by itself, and returns for each, in their order, its result or the exception to be raised; what it raises
+    itself is raised for all of them. `start` has a function called in a thread of its own.
 
     Nobody waits for others to come: a batch is what has gathered while the one before was done. One thread does them
     all, and ends when there is nothing more to do: however many wait, they cost no thread.
@@ -30,8 +30,9 @@ class Batches(Generic[Item, Result]):
         do: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         most: int,
         start: Callable[[Callable[[], None]], None] = _in_a_thread,
+        size: Callable[[Item], int] = lambda item: 1,
     ) -> None:
-        self._do, self._most, self._start = do, most, start
+        self._do, self._most, self._start, self._size = do, most, start, size
         self._lock = threading.Lock()
         self._pending: deque[tuple[Item, Future[Result]]] = deque()
         self._is_at_work = False
@@ -88,10 +89,12 @@ class Batches(Generic[Item, Result]):
 
     def _next(self) -> list[tuple[Item, Future[Result]]]:
         batch: list[tuple[Item, Future[Result]]] = []
+        room = self._most
         with self._lock:
-            while self._pending and len(batch) < self._most:
+            while self._pending and (not batch or self._size(self._pending[0][0]) <= room):
                 item, outcome = self._pending.popleft()
                 if outcome.set_running_or_notify_cancel():  # else nobody waits for it any more
                     batch.append((item, outcome))
+                    room -= self._size(item)
             self._is_at_work = bool(batch)
         return batch

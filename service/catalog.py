@@ -119,14 +119,13 @@ class Catalog:
     def list(self, tenant: str, before: int | None, limit: int) -> Sequence[DatasetRow]:
         """Data sets, newest first, with a number below `before`: as many as `limit`, or until their profiles have
         PAGE_BYTES. Their categories, which may be many times as long, are not read."""
-        size = sa.func.length(sa.cast(datasets.c.columns, sa.Text)).label("profile_bytes")
-        found = sa.select(datasets.c.number, size).where(datasets.c.tenant == tenant)
+        found = sa.select(datasets.c.number, datasets.c.profile_bytes).where(datasets.c.tenant == tenant)
         if before is not None:
             found = found.where(datasets.c.number < before)
         each = found.order_by(datasets.c.number.desc()).limit(limit).subquery()
         so_far = sa.func.sum(each.c.profile_bytes).over(order_by=each.c.number.desc()) - each.c.profile_bytes
-        page = sa.select(each, so_far.label("so_far")).subquery()
-        listed: sa.Select[Any] = sa.select(*LISTED, page.c.profile_bytes)
+        page = sa.select(each.c.number, so_far.label("so_far")).subquery()
+        listed: sa.Select[Any] = sa.select(*LISTED)
         query = listed.join(page, page.c.number == datasets.c.number)
         query = query.where(page.c.so_far < PAGE_BYTES).order_by(datasets.c.number.desc())
         with self._database.reading() as connection:
@@ -272,6 +271,7 @@ def _named(new: NewDataset) -> tuple[sa.ColumnElement[bool], ...]:
 
 def _insert(connection: Connection, new: NewDataset, version: int) -> DatasetRow:
     connection.execute(sa.update(dataset_names).where(*_named(new)).values(last_version=version))
+    columns = [column.model_dump(mode="json", exclude_none=True) for column in new.table.columns]
     values = {
         "id": new.id,
         "tenant": new.tenant,
@@ -282,7 +282,8 @@ def _insert(connection: Connection, new: NewDataset, version: int) -> DatasetRow
         "table_bytes": new.table_bytes,
         "sha256": new.table.sha256,
         "read_as": new.read_as,
-        "columns": [column.model_dump(mode="json", exclude_none=True) for column in new.table.columns],
+        "columns": columns,
+        "profile_bytes": len(json.dumps(columns, ensure_ascii=False, separators=(",", ":"))),
         "categories": new.table.categories,
         "created_at": now(),
     }

@@ -31,6 +31,8 @@ __all__ = [
     "keys",
     "metadata",
     "migrations_of",
+    "payloads",
+    "plans",
     "reason_of",
     "sessions",
     "signin_codes",
@@ -133,8 +135,11 @@ datasets = sa.Table(
     sa.Column("read_as", sa.String(64), nullable=False),  # digest of the media type and the options
     sa.Column("columns", Json, nullable=False),
     sa.Column("categories", Json, nullable=False),
+    sa.Column("profile_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of `columns`
     sa.Column("created_at", Time, nullable=False),
     sa.UniqueConstraint("tenant", "name", "version"),
+    # Sizes are looked up in it alone: on its way to them in a row, SQLite reads all columns and categories.
+    sa.Index("ix_datasets_sizes", "tenant", "number", "profile_bytes", "table_bytes", "size_bytes"),
     sqlite_autoincrement=True,
 )
 
@@ -159,10 +164,11 @@ jobs = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("cpus_min", sa.Integer, nullable=False),
     sa.Column("cpus_max", sa.Integer, nullable=False),
-    sa.Column("plan", Json, nullable=False),  # the spec is in it, every default filled in
     sa.Column("dataset_id", sa.String(40), nullable=False),
     sa.Column("validation_dataset_id", sa.String(40)),
     sa.Column("dataset_sha256", sa.String(64), nullable=False),
+    sa.Column("epochs", sa.BigInteger, nullable=False, server_default="1"),  # these two as in its plan
+    sa.Column("steps_per_epoch", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("losses", sa.Integer, nullable=False),  # attempts lost since the last new checkpoint
     sa.Column("internal_errors", sa.Integer, nullable=False, server_default="0"),  # those of them by mistakes of ours
@@ -186,7 +192,7 @@ jobs = sa.Table(
     sa.Column("reserved_at", Time),  # of a job that waits: since when CPUs are kept free for it
     sa.Column("waits", sa.Integer, sa.Computed(IF_IT_WAITS)),
     sa.Column("model_bytes", sa.BigInteger, nullable=False, server_default="0"),  # that its model has, or will have
-    sa.Column("plan_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of `plan`, which may be megabytes
+    sa.Column("plan_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of its plan, which may be megabytes
     sa.Column("submitted_by", sa.Text),  # the name that its key had then; null of jobs from before this was kept
     sa.Column("created_at", Time, nullable=False),
     sa.Column("started_at", Time),
@@ -213,6 +219,13 @@ _index("ix_jobs_waiting_cpus", jobs.c.cpus_min, where=WAITS)
 _index("ix_jobs_reserved_at", jobs.c.reserved_at, where=_IS_RESERVED)
 _index("ix_jobs_wait_until", jobs.c.wait_until, where=_HAS_DEADLINE)
 sa.Index("ix_jobs_stored", jobs.c.tenant, jobs.c.model_bytes, jobs.c.plan_bytes)
+
+plans = sa.Table(  # apart from jobs: SQLite writes the whole row, megabytes of plan too, when anything of it changes
+    "plans",
+    metadata,
+    sa.Column("job_number", Number, sa.ForeignKey(jobs.c.number, ondelete="CASCADE"), primary_key=True),
+    sa.Column("plan", Json, nullable=False),  # the spec is in it, every default filled in
+)
 
 job_labels = sa.Table(
     "job_labels",
@@ -277,6 +290,13 @@ webhooks = sa.Table(
     sqlite_autoincrement=True,
 )
 
+payloads = sa.Table(  # one of an event, however many webhooks it is delivered to
+    "payloads",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("payload", sa.Text, nullable=False),  # the very characters that are signed and sent
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,
@@ -284,7 +304,8 @@ deliveries = sa.Table(
     sa.Column("id", sa.String(40), nullable=False, unique=True),
     sa.Column("webhook_number", Number, sa.ForeignKey(webhooks.c.number, ondelete="CASCADE"), nullable=False),
     sa.Column("event", sa.String(20), nullable=False),
-    sa.Column("payload", sa.Text, nullable=False),  # the very characters that are signed and sent
+    sa.Column("payload_id", sa.String(40), sa.ForeignKey(payloads.c.id), nullable=False, index=True),
+    sa.Column("payload_bytes", sa.Integer, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("due_at", sa.Double, nullable=False),  # of a pending one, in seconds by DatabaseTime
     sa.Column("attempts", sa.Integer, nullable=False),

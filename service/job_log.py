@@ -50,12 +50,11 @@ def lines_after(connection: Connection, job: Row[Any], seq: int, limit: int) -> 
     of_job = events.c.job_number == job.number
     before = sa.select(events.c.data).where(of_job, events.c.type == "state", events.c.seq <= seq)
     last_move = connection.scalar(before.order_by(events.c.seq.desc()).limit(1))
-    spec, epoch_steps = job.plan["spec"], job.plan["steps_per_epoch"]
-    every = epoch_steps * max(1, -(-spec["epochs"] // MOST_EPOCHS))
+    every = job.steps_per_epoch * max(1, -(-job.epochs // MOST_EPOCHS))
     shown = sa.or_(events.c.type.in_(("state", "workers", "log")), events.c.step % every == 0)
     query = sa.select(events).where(of_job, events.c.seq > seq, shown)
     rows = connection.execute(query.order_by(events.c.seq).limit(limit)).all()
-    return list(lines_of(rows, spec["epochs"], 1 if last_move is None else last_move["attempt"]))
+    return list(lines_of(rows, job.epochs, 1 if last_move is None else last_move["attempt"]))
 
 
 def lines_of(rows: Iterable[Row[Any]], epochs: int, attempt: int) -> Iterator[Line]:

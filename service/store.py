@@ -19,19 +19,21 @@ from sqlalchemy import Connection, Row, exc
 
 from service.batches import Batches
 from service.clock import later, next_after, now
-from service.database import Database, events, idempotency_keys, job_labels, jobs, tenants
+from service.database import Database, events, idempotency_keys, job_labels, jobs, plans, tenants
 from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
 from service.owner import NOBODY, Owner
 from service.patience import Patience
 from service.queue import Queue
-from service.submission import Added, NewJob, Refusal, add_all, by_idempotency_key, job_of_key
+from service.submission import WHOLE, Added, NewJob, Refusal, add_all, by_idempotency_key, job_of_key
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, NotFound
 
-__all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
+__all__ = ["LONG_PLAN_BYTES", "PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
 
-MAX_BATCH = 100  # jobs that are committed together
+MAX_BATCH = 100  # jobs that are committed together, fewer where their plans are …
+BATCH_BYTES = 4 << 20  # … as long as that together: others wait meanwhile
+LONG_PLAN_BYTES = BATCH_BYTES // MAX_BATCH
 IDS_AT_ONCE = 500  # in a statement, which may hold some thousands at most
 PAGE_BYTES = 4 << 20  # of plans, after which a list shows no further job
 
@@ -71,7 +73,7 @@ class Store:
         self._database = database
         self._on_event, self._on_move = on_event, on_move
         self._clock, self._patience = clock, patience or Patience()
-        self._submitted: Batches[NewJob, Added] = Batches(self._add, MAX_BATCH)
+        self._submitted: Batches[NewJob, Added] = Batches(self._add, BATCH_BYTES, size=_size_in_batch)
 
     # ------------------------------------------------------------ submitting and removing
     async def submit(self, new: NewJob) -> Added:
@@ -120,7 +122,7 @@ class Store:
     def delete(self, tenant: str, job_id: str) -> None:
         """Removes an ended job and its events. Raises NotFound, or Conflict while it has not ended."""
         with self._database.writing() as connection:
-            job = _of_tenant(connection, tenant, job_id, lock=True)
+            job = _locked(connection, tenant, job_id)
             if not JobState(job.state).is_terminal:
                 raise Conflict(f"the job is {job.state}: only an ended job can be deleted; cancel it first")
             connection.execute(sa.delete(jobs).where(jobs.c.number == job.number))
@@ -128,12 +130,13 @@ class Store:
 
     # ------------------------------------------------------------ reading
     def get(self, tenant: str, job_id: str) -> JobRow:
-        """One job. Raises NotFound."""
+        """One job, with its plan. Raises NotFound."""
         with self._database.reading() as connection:
-            return _of_tenant(connection, tenant, job_id)
+            wanted = {"wanted": job_id, "of_tenant": tenant}
+            return _found(connection.execute(WHOLE_OF_TENANT, wanted).one_or_none(), job_id)
 
     def state(self, tenant: str, job_id: str) -> JobState:
-        """The state of a job, without its plan. Raises NotFound."""
+        """The state of a job. Raises NotFound."""
         with self._database.reading() as connection:
             return JobState(_place_of(connection, tenant, job_id).state)
 
@@ -149,7 +152,8 @@ class Store:
         return found
 
     def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
-        """Jobs, newest first, with a number below `before`: as many as `limit`, or until their plans are PAGE_BYTES."""
+        """Jobs with their plans, newest first, with a number below `before`: as many as `limit`, or until the plans are
+        PAGE_BYTES."""
         found = sa.select(jobs.c.number).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
         if before is not None:
             found = found.where(jobs.c.number < before)
@@ -167,7 +171,7 @@ class Store:
         numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
         so_far = sa.func.sum(jobs.c.plan_bytes).over(order_by=jobs.c.number.desc()) - jobs.c.plan_bytes
         page = sa.select(jobs.c.number, so_far.label("so_far")).where(jobs.c.number.in_(numbers)).subquery()
-        query = sa.select(jobs).join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
+        query = WHOLE.join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
         query = query.order_by(jobs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
             return connection.execute(query).all()
@@ -188,7 +192,7 @@ class Store:
         """Lines of the job's log with a number above `seq`, in order, and the job's state just before. Raises
         NotFound."""
         with self._database.reading() as connection:
-            job = _of_tenant(connection, tenant, job_id)
+            job = _place_of(connection, tenant, job_id)
             return lines_after(connection, job, seq, limit), JobState(job.state)
 
     def metrics_after(self, tenant: str, job_id: str, step: int, limit: int) -> Sequence[Row[Any]]:
@@ -206,12 +210,11 @@ class Store:
         """
         with self._database.reading() as connection:
             job = _place_of(connection, tenant, job_id)
-            per_epoch = sa.select(jobs.c.plan["steps_per_epoch"].as_integer()).where(jobs.c.number == job.number)
             of_job = (events.c.job_number == job.number, events.c.type == "metrics", events.c.step > step)
             first, last = (
                 sa.select(end(events.c.step)).where(*of_job).scalar_subquery() for end in (sa.func.min, sa.func.max)
             )
-            ends = sa.or_(events.c.step % per_epoch.scalar_subquery() == 0, events.c.step.in_([first, last]))
+            ends = sa.or_(events.c.step % job.steps_per_epoch == 0, events.c.step.in_([first, last]))
             whole = sa.case((ends, 1), else_=0).label("whole")
             counts = sa.select(whole, sa.func.count().label("items")).where(*of_job).group_by("whole")
             count = {0: 0, 1: 0} | {each.whole: each.items for each in connection.execute(counts)}
@@ -226,12 +229,12 @@ class Store:
 
     # ------------------------------------------------------------ what users ask for
     def request(self, tenant: str, job_id: str, verb: Verb) -> JobRow:
-        """Does what a user asks for, as far as it can be done at once, and returns the job.
+        """Does what a user asks for, as far as it can be done at once, and returns the job, without its plan.
 
         Raises NotFound, or Conflict where it is impossible.
         """
         with self._database.writing() as connection:
-            before = _of_tenant(connection, tenant, job_id, lock=True)
+            before = _locked(connection, tenant, job_id)
             answer = respond(verb, JobState(before.state), before.requested)
             if isinstance(answer, Move):
                 self._move(connection, before, answer)
@@ -246,14 +249,15 @@ class Store:
 
     # ------------------------------------------------------------ what runs the jobs of all tenants
     def any_job(self, job_id: str) -> JobRow:
-        """One job, whosever it is: for what runs jobs, never for a user's request. Raises NotFound."""
+        """One job with its plan, whosever it is: for what runs jobs, never for a user's request. Raises NotFound."""
         with self._database.reading() as connection:
-            return _one(connection, job_id)
+            return _found(connection.execute(WHOLE_ONE, {"wanted": job_id}).one_or_none(), job_id)
 
     def move(
         self, job_id: str, epoch: int, state: JobState, decide: "Decision", *, if_it_waits: bool = False, **values: Any
     ) -> JobRow | None:
-        """Moves a job that is in `state` at `epoch` where `decide` says; None when it no longer is.
+        """Moves a job that is in `state` at `epoch` where `decide` says; returns it, without its plan, or None when it
+        no longer is.
 
         `decide` is given what the user asked for last. `if_it_waits`: for CPUs, still, as a user may have asked for
         something else since that was seen. `values` are columns to be set along.
@@ -279,11 +283,12 @@ class Store:
             now = self._patience.now(connection)
             if first > now:
                 return []
-        late = sa.select(jobs).where(jobs.c.wait_until <= now)
+        max_wait_s = plans.c.plan["spec"]["max_wait_s"].as_float().label("max_wait_s")
+        late = sa.select(jobs, max_wait_s).join_from(jobs, plans).where(jobs.c.wait_until <= now)
         with self._database.writing() as connection:
-            rows = connection.execute(late.order_by(jobs.c.wait_until).limit(limit).with_for_update()).all()
+            rows = connection.execute(late.order_by(jobs.c.wait_until).limit(limit).with_for_update(of=jobs)).all()
             for job in rows:
-                self._move(connection, job, waited_too_long(job.plan["spec"]["max_wait_s"]))
+                self._move(connection, job, waited_too_long(job.max_wait_s))
         for job in rows:
             self._on_move(job, JobState.FAILED)
             self._on_event(job.id)
@@ -363,6 +368,10 @@ class Store:
         return True
 
 
+def _size_in_batch(new: NewJob) -> int:
+    return max(new.plan_bytes, LONG_PLAN_BYTES)
+
+
 Decision = Callable[[Requested], Move]
 OnMove = Callable[[JobRow | None, JobState], None]
 
@@ -388,12 +397,16 @@ class Told:
 
 # ---------------------------------------------------------------- pieces of transactions
 # Made once, as to make a statement takes longer than to have it answered.
-ONE = sa.select(jobs).where(jobs.c.id == sa.bindparam("wanted"))
-OF_TENANT = ONE.where(jobs.c.tenant == sa.bindparam("of_tenant"))
+# A job's plan may be megabytes: it is read with the others of WHOLE only, never where the job is about to change.
+IS_IT, IS_OF_TENANT = jobs.c.id == sa.bindparam("wanted"), jobs.c.tenant == sa.bindparam("of_tenant")
+ONE, WHOLE_ONE = sa.select(jobs).where(IS_IT), WHOLE.where(IS_IT)
+LOCKED, WHOLE_OF_TENANT = ONE.where(IS_OF_TENANT).with_for_update(), WHOLE_ONE.where(IS_OF_TENANT)
 KNOWN = sa.select(idempotency_keys.c.job_number).where(
     idempotency_keys.c.tenant == sa.bindparam("of_tenant"), idempotency_keys.c.key == sa.bindparam("sent")
 )
-PLACE_OF: sa.Select[Any] = OF_TENANT.with_only_columns(jobs.c.number, jobs.c.state)
+PLACE_OF: sa.Select[Any] = sa.select(jobs.c.number, jobs.c.state, jobs.c.epochs, jobs.c.steps_per_epoch).where(
+    IS_IT, IS_OF_TENANT
+)
 
 
 def _at(connection: Connection, job_id: str, epoch: int, state: JobState) -> JobRow | None:
@@ -407,10 +420,9 @@ def _update(job: JobRow) -> sa.Update:
     return sa.update(jobs).where(jobs.c.number == job.number, jobs.c.epoch == job.epoch)
 
 
-def _of_tenant(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> JobRow:
-    """The job, if it is the tenant's. Raises NotFound."""
-    query = OF_TENANT.with_for_update() if lock else OF_TENANT
-    return _found(connection.execute(query, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
+def _locked(connection: Connection, tenant: str, job_id: str) -> JobRow:
+    """The job, locked, if it is the tenant's. Raises NotFound."""
+    return _found(connection.execute(LOCKED, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
 
 
 def _is_kept(place: sa.ColumnElement[int], count: int, most: int) -> sa.ColumnElement[bool]:
@@ -424,7 +436,7 @@ def _is_kept(place: sa.ColumnElement[int], count: int, most: int) -> sa.ColumnEl
 
 
 def _place_of(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
-    """Number and state of the job, if it is the tenant's: its plan may be megabytes. Raises NotFound."""
+    """Number and state of the job, and how its steps are counted, if it is the tenant's. Raises NotFound."""
     return _found(connection.execute(PLACE_OF, {"wanted": job_id, "of_tenant": tenant}).one_or_none(), job_id)
 
 

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from service.database import datasets, events, idempotency_keys, job_labels, jobs
+from service.database import datasets, events, idempotency_keys, job_labels, jobs, plans
 from service.jobs import MOVES, JobState, state_event
 from service.patience import Patience
 from service.quota import model_bytes, plan_bytes
@@ -20,14 +20,17 @@ from shared.errors import Conflict, InvalidInput
 from shared.plan import Plan
 from shared.spec import JobSpec
 
-__all__ = ["Added", "NewJob", "Refusal", "add_all", "by_idempotency_key", "digest_of_request", "job_of_key"]
+__all__ = ["WHOLE", "Added", "NewJob", "Refusal", "add_all", "by_idempotency_key", "digest_of_request", "job_of_key"]
 
 FIRST_REASON = "waits for its turn to be given CPUs"
 NO_PROGRESS = {"fraction": 0.0, "step": 0, "epoch": 0, "eta_s": None}
 
 # Made once, as to make a statement takes longer than to have it answered.
 INSERT = sa.insert(jobs)
-INSERTED = sa.select(jobs).where(jobs.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(jobs.c.number)
+WHOLE = sa.select(jobs, plans.c.plan).join_from(jobs, plans)  # a job with its plan
+IS_NEW = jobs.c.id.in_(sa.bindparam("ids", expanding=True))
+NUMBERS = sa.select(jobs.c.id, jobs.c.number, jobs.c.tenant).where(IS_NEW).order_by(jobs.c.number)
+INSERTED = WHOLE.where(IS_NEW)
 THERE = (
     sa.select(datasets.c.tenant, datasets.c.id)
     .where(datasets.c.id.in_(sa.bindparam("ids", expanding=True)))
@@ -54,16 +57,16 @@ class NewJob:
     request_sha256: str = ""
     submitted_by: str | None = None  # the name of the key that it came with
     may_store: int | None = None  # by its tenant's quota: bytes
+    plan_bytes: int = field(init=False)
+    """What its plan counts for: counted here, as to count takes long, and who stores it keeps others waiting."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan_bytes", plan_bytes(self.plan))
 
     @cached_property
     def model_bytes(self) -> int:
         """What its model will count for."""
         return model_bytes(self.plan.parameters, self.plan.spec.dtype)
-
-    @cached_property
-    def plan_bytes(self) -> int:
-        """What its plan counts for."""
-        return plan_bytes(self.plan)
 
 
 def digest_of_request(spec: JobSpec) -> str:
@@ -122,12 +125,14 @@ def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, patien
     limits_s = {limit_s for new in batch if (limit_s := new.plan.spec.max_wait_s) is not None}
     until: dict[float | None, str] = {limit_s: patience.until(connection, limit_s) for limit_s in limits_s}
     connection.execute(INSERT, [_values(new, moment, until.get(new.plan.spec.max_wait_s)) for new in batch])
-    rows = connection.execute(INSERTED, {"ids": [new.id for new in batch]}).all()
-    numbers = {row.id: row.number for row in rows}
+    ids = {"ids": [new.id for new in batch]}
+    made = connection.execute(NUMBERS, ids).all()
+    numbers = {job.id: job.number for job in made}
+    rows = [{"job_number": numbers[new.id], "plan": new.plan.model_dump(mode="json")} for new in batch]
+    connection.execute(sa.insert(plans), rows)
     told = state_event(None, JobState.QUEUED, MOVES[None, JobState.QUEUED], 1, moment)
     first = {"seq": 1, "type": "state", "data": told, "at": moment}
     connection.execute(sa.insert(events), [{"job_number": number, **first} for number in numbers.values()])
-    announce(connection, rows, 1, told)
     labels = [
         {"job_number": numbers[new.id], "key": key, "value": value}
         for new in batch
@@ -135,6 +140,7 @@ def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, patien
     ]
     if labels:
         connection.execute(sa.insert(job_labels), labels)
+    announce(connection, made, 1, told)
     keys = [
         {
             "tenant": new.tenant,
@@ -147,7 +153,7 @@ def _insert(connection: Connection, batch: Sequence[NewJob], moment: str, patien
     ]
     if keys:
         connection.execute(sa.insert(idempotency_keys), keys)
-    return rows
+    return connection.execute(INSERTED, ids).all()
 
 
 def _values(new: NewJob, moment: str, wait_until: str | None) -> dict[str, Any]:
@@ -162,12 +168,13 @@ def _values(new: NewJob, moment: str, wait_until: str | None) -> dict[str, Any]:
         "priority": spec.priority,
         "cpus_min": min(spec.workers.min, spec.shards),
         "cpus_max": min(spec.workers.max, spec.shards),
-        "plan": new.plan.model_dump(mode="json"),
         "model_bytes": new.model_bytes,
         "plan_bytes": new.plan_bytes,
         "dataset_id": new.dataset_id,
         "validation_dataset_id": new.validation_dataset_id,
         "dataset_sha256": new.dataset_sha256,
+        "epochs": spec.epochs,
+        "steps_per_epoch": new.plan.steps_per_epoch,
         "attempt": 1,
         "losses": 0,
         "workers": 0,
@@ -219,7 +226,8 @@ def by_idempotency_key(connection: Connection, new: NewJob) -> JobRow | None:
 def job_of_key(connection: Connection, tenant: str, key: str, request_sha256: str) -> JobRow | None:
     """The job that a key made. Raises InvalidInput when it came with another request."""
     sent = idempotency_keys.c.tenant == tenant, idempotency_keys.c.key == key
-    query = sa.select(jobs, idempotency_keys.c.request_sha256).join(idempotency_keys).where(*sent)
+    query = sa.select(jobs, plans.c.plan, idempotency_keys.c.request_sha256)
+    query = query.select_from(idempotency_keys.join(jobs).join(plans)).where(*sent)
     found = connection.execute(query).one_or_none()
     if found is not None and found.request_sha256 != request_sha256:
         expected = f"a key that was not used before: with this one another spec was sent, which made {found.id}"

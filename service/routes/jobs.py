@@ -15,13 +15,13 @@ from service.auth import Reader, Submitter, authenticate, recheck
 from service.control import ControlPlane
 from service.examples import SPEC
 from service.field_errors import validated
-from service.jobs import JobState
+from service.jobs import JobState, Verb
 from service.json_body import read_json
 from service.keys import Principal, Scope
 from service.openapi import errors, headers, json_body
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
-from service.store import PAGE_BYTES, JobFilter, JobRow
+from service.store import LONG_PLAN_BYTES, PAGE_BYTES, JobFilter, JobRow
 from service.submission import NewJob, digest_of_request
 from service.views import (
     DryRun,
@@ -90,11 +90,18 @@ async def submit_job(
         async with control.planning.of(who.tenant), control.planners:
             new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
     await authenticate(request)  # of data sets of very many rows planning takes long, and others may be before it
-    job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
-    request.state.job_id = job.id  # for the log: no other line says which request made which job
-    if not is_new and refused is None:
-        control.pace.give_back(who.tenant, who.key_id)
-    control.wake()
+    is_long = new.plan_bytes > LONG_PLAN_BYTES
+    async with control.concurrency.of(who.tenant) if is_long else nullcontext():  # few of one tenant hold up the others
+        job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
+        request.state.job_id = job.id  # for the log: no other line says which request made which job
+        if not is_new and refused is None:
+            control.pace.give_back(who.tenant, who.key_id)
+        control.wake()
+        # To hand a short one to a thread takes longer than to answer it.
+        return await run_in_threadpool(_taken, control, job, is_new) if is_long else _taken(control, job, is_new)
+
+
+def _taken(control: ControlPlane, job: JobRow, is_new: bool) -> Response:
     return _shown(control, job).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
 
 
@@ -226,19 +233,24 @@ def delete_job(job_id: JobId, who: Submitter, control: Control) -> None:
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409, 422, 503))
 def cancel_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a job for good. Of one that runs 202 says that it will not succeed, even where it is at its very end."""
-    return _shown(control, control.request(who.tenant, job_id, "cancel"))
+    return _requested(control, who.tenant, job_id, "cancel")
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=errors(404, 409, 422, 503))
 def pause_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Stop a running job at its next step; it keeps its place."""
-    return _shown(control, control.request(who.tenant, job_id, "pause"))
+    return _requested(control, who.tenant, job_id, "pause")
 
 
 @router.post("/{job_id}/resume", status_code=202, responses=errors(404, 409, 422, 503))
 def resume_job(job_id: JobId, who: Submitter, control: Control) -> Job:
     """Let a paused job go on, as soon as it is given CPUs; it ends with the same bits as if it had never paused."""
-    return _shown(control, control.request(who.tenant, job_id, "resume"))
+    return _requested(control, who.tenant, job_id, "resume")
+
+
+def _requested(control: ControlPlane, tenant: str, job_id: str, verb: Verb) -> Job:
+    control.request(tenant, job_id, verb)
+    return _shown(control, control.store.get(tenant, job_id))
 
 
 # ---------------------------------------------------------------- watching

@@ -13,6 +13,7 @@ from service.json_body import JsonBody
 from service.openapi import errors, json_body
 from service.routes.parameters import ULID, Control, Cursor, Limit, in_path, known_as
 from service.views import number_of, page_of
+from service.webhooks.registry import PAGE_BYTES
 from service.webhooks.views import (
     Delivery,
     DeliveryPage,
@@ -112,9 +113,10 @@ def list_deliveries(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DeliveryPage:
-    """List what was sent to a webhook and is to be, newest first."""
+    """List what was sent to a webhook and is to be, newest first: fewer than `limit` where payloads are long."""
     rows = control.webhooks.deliveries(who.tenant, webhook_id, state, number_of(cursor), limit + 1)
-    page, next_cursor = page_of(rows, limit, attrgetter("number"))
+    is_full = sum(row.payload_bytes for row in rows) >= PAGE_BYTES
+    page, next_cursor = page_of(rows, limit, attrgetter("number"), is_full)
     return DeliveryPage(items=[Delivery.of(row) for row in page], next_cursor=next_cursor)
 
 

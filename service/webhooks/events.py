@@ -6,7 +6,7 @@ from typing import Any
 
 from service.jobs import JobState
 
-__all__ = ["EVENTS", "PING", "data_of", "envelope", "event_of", "wants"]
+__all__ = ["EVENTS", "OF_THE_JOB", "PING", "data_of", "envelope", "event_of", "wants"]
 
 Json = dict[str, Any]
 

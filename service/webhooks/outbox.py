@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Row
 from ulid import ULID
 
 from service.clock import since_1970
-from service.database import Database, DatabaseTime, deliveries, jobs, webhooks
-from service.webhooks.events import PING, data_of, envelope, event_of, wants
+from service.database import Database, DatabaseTime, deliveries, job_labels, jobs, payloads, webhooks
+from service.webhooks.events import OF_THE_JOB, PING, data_of, envelope, event_of, wants
 from service.webhooks.retries import Answer, Done, GiveUp, TryAgain, after_attempt
 from shared.errors import Conflict
 
@@ -27,11 +27,13 @@ __all__ = [
     "KEEPS_S",
     "LEASE_S",
     "LOOK_AHEAD",
+    "MOST_BYTES",
     "MOST_BY_HAND",
     "MOST_WAIT",
     "PENDING",
     "PER_HOST",
     "PER_TENANT",
+    "WITH_PAYLOAD",
     "Claimed",
     "Due",
     "Outbox",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 PENDING, SUCCEEDED, FAILED = "pending", "succeeded", "failed"
-ENDED = deliveries.c.state != PENDING
+WAIT, ENDED = deliveries.c.state == PENDING, deliveries.c.state != PENDING
 LEASE_S = 90.0  # longer than an attempt, with a name that resolves slowly and a database that is away for a while
 AT_ONCE, PER_TENANT, PER_HOST = 64, 8, 2
 LOOK_AHEAD = 200  # webhooks
@@ -51,6 +53,15 @@ MOST_BY_HAND = 100  # pings and deliveries sent again that wait, a webhook
 MOST_WAIT = 10_000  # events of a webhook, of which the newest are the ones that are still of use
 KEEPS_S = 30 * 24 * 3600
 KEEPS = 1_000  # of those that have ended, a webhook
+MOST_BYTES = 16 << 20  # of the payloads of those that wait, and of those that have ended, of a webhook
+FORGETS_AT_ONCE = 500  # payloads
+TOO_MANY = (  # of a webhook wait, or too long ones
+    sa.select(deliveries.c.webhook_number)
+    .where(deliveries.c.webhook_number == webhooks.c.number, WAIT)
+    .group_by(deliveries.c.webhook_number)
+    .having(sa.or_(sa.func.count() > MOST_WAIT, sa.func.sum(deliveries.c.payload_bytes) > MOST_BYTES))
+    .exists()
+)
 
 
 # ---------------------------------------------------------------- written with the move
@@ -58,6 +69,13 @@ TO_BE_TOLD = (
     sa.select(webhooks.c.tenant, webhooks.c.number, webhooks.c.events, webhooks.c.labels)
     .where(webhooks.c.tenant.in_(sa.bindparam("tenants", expanding=True)), webhooks.c.disabled_because.is_(None))
     .with_for_update(read=True, key_share=True)
+)
+WITH_PAYLOAD = sa.select(deliveries, payloads.c.payload).join_from(deliveries, payloads)
+AS_IT_IS = sa.select(*(jobs.c[name] for name in OF_THE_JOB)).where(jobs.c.number == sa.bindparam("of_job"))
+LABELS = (
+    sa.select(job_labels.c.key, job_labels.c.value)
+    .where(job_labels.c.job_number == sa.bindparam("of_job"))
+    .order_by(job_labels.c.key)
 )
 
 
@@ -72,12 +90,17 @@ def announce(connection: Connection, moved: Sequence[Any], seq: int, told: Mappi
         return
     event = event_of(told)
     for job in moved:
-        labels = job.plan["spec"]["labels"]
-        wanted = [each.number for each in found if each.tenant == job.tenant and wants(each, event, labels)]
+        of_tenant = [each for each in found if each.tenant == job.tenant]
+        labels = _labels(connection, job.number) if of_tenant else {}
+        wanted = [each.number for each in of_tenant if wants(each, event, labels)]
         if wanted:
-            now = connection.execute(sa.select(jobs).where(jobs.c.number == job.number)).one()
-            payload = envelope(event, told["at"], data_of(now, labels, seq, told))
+            now = connection.execute(AS_IT_IS, {"of_job": job.number}).one()
+            payload = _written(connection, envelope(event, told["at"], data_of(now, labels, seq, told)))
             connection.execute(sa.insert(deliveries), [_new(number, event, payload, told["at"]) for number in wanted])
+
+
+def _labels(connection: Connection, job_number: int) -> dict[str, str]:
+    return {label.key: label.value for label in connection.execute(LABELS, {"of_job": job_number})}
 
 
 def check_by_hand(connection: Connection, webhook_number: int) -> None:
@@ -95,12 +118,20 @@ def check_by_hand(connection: Connection, webhook_number: int) -> None:
 
 def put(connection: Connection, webhook_number: int, event: str, payload: str, moment: str) -> Row[Any]:
     """Writes a delivery that is due at once, and returns it."""
-    made = sa.insert(deliveries).values(_new(webhook_number, event, payload, moment))
-    return connection.execute(made.returning(deliveries)).one()
+    made = _new(webhook_number, event, _written(connection, payload), moment)
+    connection.execute(sa.insert(deliveries).values(made))
+    return connection.execute(WITH_PAYLOAD.where(deliveries.c.id == made["id"])).one()
 
 
-def _new(webhook_number: int, event: str, payload: str, moment: str) -> dict[str, Any]:
-    row = {"id": f"dlv_{ULID()}", "webhook_number": webhook_number, "event": event, "payload": payload}
+def _written(connection: Connection, payload: str) -> dict[str, Any]:
+    """Writes a payload; the columns of the deliveries that are to carry it."""
+    payload_id = f"pay_{ULID()}"
+    connection.execute(sa.insert(payloads).values(id=payload_id, payload=payload))
+    return {"payload_id": payload_id, "payload_bytes": len(payload.encode())}
+
+
+def _new(webhook_number: int, event: str, payload: Mapping[str, Any], moment: str) -> dict[str, Any]:
+    row = {"id": f"dlv_{ULID()}", "webhook_number": webhook_number, "event": event, **payload}
     return row | {"state": PENDING, "due_at": 0.0, "attempts": 0, "retries": event != PING, "created_at": moment}
 
 
@@ -209,10 +240,12 @@ class Outbox:
         if row is None:
             return None
         to = connection.execute(sa.select(webhooks).where(webhooks.c.number == row.webhook_number)).one()
-        ours = {name: getattr(row, name) for name in ("number", "id", "payload", "retries", "webhook_number")}
+        payload = connection.execute(sa.select(payloads.c.payload).where(payloads.c.id == row.payload_id)).scalar_one()
+        ours = {name: getattr(row, name) for name in ("number", "id", "retries", "webhook_number")}
         theirs = ("url", "host", "tenant", "generation", "secret_sha256", "old_secret_until")
         return Claimed(
             attempt=row.attempts,
+            payload=payload,
             is_ping=row.event == PING,
             webhook_id=to.id,
             **ours,
@@ -265,42 +298,66 @@ class Outbox:
         """Removes what has ended, where it is old, or more than is kept of one webhook; tells how many."""
         with self._database.reading() as connection:
             oldest_kept = since_1970(connection.execute(sa.select(self._time)).scalar_one() - KEEPS_S)
-            bounds = connection.execute(sa.select(webhooks.c.number, _beyond(KEEPS, ENDED).label("last"))).all()
+            lasts = {number: _beyond(connection, number, KEEPS, ENDED).last for number in _all(connection)}
         removed = 0
-        for webhook in bounds:
-            old = sa.and_(deliveries.c.created_at < oldest_kept, deliveries.c.webhook_number == webhook.number)
-            many = sa.and_(deliveries.c.number <= (webhook.last or 0), deliveries.c.webhook_number == webhook.number)
+        for number, last in lasts.items():
+            old, many = deliveries.c.created_at < oldest_kept, deliveries.c.number <= (last or 0)
+            gone = sa.delete(deliveries).where(deliveries.c.webhook_number == number, ENDED, sa.or_(old, many))
             with self._database.writing() as connection:
-                gone = sa.delete(deliveries).where(deliveries.c.state != PENDING, sa.or_(old, many))
                 removed += connection.execute(gone).rowcount
+        self._forget_payloads()
         return removed
 
     def give_up(self) -> int:
-        """Gives up the oldest of those that wait, where they are more than may wait for one webhook; tells how many.
-        Moves do not look how many there are: to be counted for each webhook by each move takes too long."""
-        surplus = _beyond(MOST_WAIT, deliveries.c.state == PENDING).label("last")
+        """Gives up the oldest of those that wait, where they are more than may wait for one webhook, or longer; tells
+        how many. Moves do not look how many there are: to be counted for each webhook by each move takes too long."""
         with self._database.reading() as connection:
-            found = connection.execute(sa.select(webhooks.c.number, surplus)).all()
+            found = {number: _beyond(connection, number, MOST_WAIT, WAIT) for number in _all(connection, TOO_MANY)}
         given_up = 0
-        for webhook in found:
-            if webhook.last is None:
-                continue
-            of_webhook = deliveries.c.webhook_number == webhook.number
-            oldest = of_webhook, deliveries.c.state == PENDING, deliveries.c.number <= webhook.last
-            told = {"state": FAILED, "error": f"given up: {MOST_WAIT:,} newer events wait for this webhook"}
-            ended = sa.select(deliveries.c.number).where(of_webhook, ENDED).order_by(deliveries.c.number.desc())
+        for number, beyond in found.items():
+            of_webhook = deliveries.c.webhook_number == number
+            oldest = of_webhook, WAIT, deliveries.c.number <= beyond.last
+            error = f"given up: {beyond.fewer:,} newer events wait for this webhook"
+            if beyond.fewer < MOST_WAIT:
+                error += f", and of more than {MOST_BYTES >> 20} MiB the newest are kept"
             with self._database.writing() as connection:
-                given_up += connection.execute(sa.update(deliveries).where(*oldest).values(told)).rowcount
-                last = connection.scalar(ended.offset(KEEPS).limit(1)) or 0
+                told = sa.update(deliveries).where(*oldest).values(state=FAILED, error=error)
+                given_up += connection.execute(told).rowcount
+                last = _beyond(connection, number, KEEPS, ENDED).last or 0
                 connection.execute(sa.delete(deliveries).where(of_webhook, ENDED, deliveries.c.number <= last))
+        if given_up:
+            self._forget_payloads()
         return given_up
 
+    def _forget_payloads(self) -> None:
+        """Removes those that no delivery carries any more: none ever will, as both are written together."""
+        carried = sa.exists().where(deliveries.c.payload_id == payloads.c.id)
+        unused = sa.select(payloads.c.id).where(~carried).limit(FORGETS_AT_ONCE)
+        while True:
+            with self._database.reading() as connection:
+                ids = connection.scalars(unused).all()
+            if not ids:
+                return
+            with self._database.writing() as connection:
+                connection.execute(sa.delete(payloads).where(payloads.c.id.in_(ids)))
 
-def _beyond(most: int, which: ColumnElement[bool]) -> sa.ScalarSelect[Any]:
-    """Of a webhook's deliveries of that sort, the number of the newest beyond the `most` newest; null where there is
-    none."""
-    found = sa.select(deliveries.c.number).where(deliveries.c.webhook_number == webhooks.c.number, which)
-    return found.order_by(deliveries.c.number.desc()).offset(most).limit(1).scalar_subquery()
+
+def _all(connection: Connection, *which: ColumnElement[bool]) -> Sequence[int]:
+    """The numbers of webhooks."""
+    return connection.scalars(sa.select(webhooks.c.number).where(*which)).all()
+
+
+def _beyond(connection: Connection, webhook_number: int, most: int, which: ColumnElement[bool]) -> Row[Any]:
+    """Of a webhook's deliveries of that sort: `last`, the number of the newest beyond the `most` newest, or beyond
+    MOST_BYTES of these, null where there is none; and `fewer`, how many are newer."""
+    newest_first = deliveries.c.number.desc()
+    place = sa.func.row_number().over(order_by=newest_first).label("place")
+    so_far = sa.func.sum(deliveries.c.payload_bytes).over(order_by=newest_first).label("so_far")
+    each = sa.select(deliveries.c.number, place, so_far).where(deliveries.c.webhook_number == webhook_number, which)
+    placed = each.subquery()
+    is_beyond = sa.or_(placed.c.place > most, placed.c.so_far > MOST_BYTES)
+    last = sa.func.max(sa.case((is_beyond, placed.c.number))).label("last")
+    return connection.execute(sa.select(last, sa.func.count(sa.case((~is_beyond, 1))).label("fewer"))).one()
 
 
 def disable(connection: Connection, webhook_number: int, why: str) -> None:

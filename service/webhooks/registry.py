@@ -10,15 +10,16 @@ from ulid import ULID
 from service.clock import later, now
 from service.database import Database, deliveries, webhooks
 from service.webhooks.events import PING, envelope
-from service.webhooks.outbox import PENDING, check_by_hand, disable, put
+from service.webhooks.outbox import PENDING, WITH_PAYLOAD, check_by_hand, disable, put
 from service.webhooks.signatures import digest, secret_of
 from service.webhooks.targets import Rules
 from shared.errors import Conflict, NotFound
 
-__all__ = ["MAX_WEBHOOKS", "OLD_SECRET_S", "Webhooks"]
+__all__ = ["MAX_WEBHOOKS", "OLD_SECRET_S", "PAGE_BYTES", "Webhooks"]
 
 MAX_WEBHOOKS = 50  # of a tenant: each move of a job looks at all of them
 OLD_SECRET_S = 24 * 3600  # in which receivers can be given the new one
+PAGE_BYTES = 4 << 20  # of payloads, after which a list shows no further delivery
 BY_REQUEST = "by request"
 
 WebhookRow = Row[Any]
@@ -117,23 +118,28 @@ class Webhooks:
             which = deliveries.c.webhook_number == webhook.number, deliveries.c.id == delivery_id
             retries = sa.and_(deliveries.c.retries, deliveries.c.state == PENDING)
             again = sa.update(deliveries).where(*which).values(state=PENDING, due_at=0.0, retries=retries)
-            found: DeliveryRow | None = connection.execute(again.returning(deliveries)).one_or_none()
-            if found is None:
+            if not connection.execute(again).rowcount:
                 raise NotFound(f"there is no delivery {delivery_id[:100]} of that webhook")
-            return found
+            return connection.execute(WITH_PAYLOAD.where(*which)).one()
 
     def deliveries(
         self, tenant: str, webhook_id: str, state: str | None, before: int | None, limit: int
     ) -> Sequence[DeliveryRow]:
-        """The log of a webhook, newest first, with numbers below `before`. Raises NotFound."""
+        """The log of a webhook, newest first, with numbers below `before`: as many as `limit`, or until their payloads
+        are PAGE_BYTES. Raises NotFound."""
         with self._database.reading() as connection:
             webhook = _one(connection, tenant, webhook_id)
-            query = sa.select(deliveries).where(deliveries.c.webhook_number == webhook.number)
+            found = sa.select(deliveries.c.number, deliveries.c.payload_bytes)
+            found = found.where(deliveries.c.webhook_number == webhook.number)
             if before is not None:
-                query = query.where(deliveries.c.number < before)
+                found = found.where(deliveries.c.number < before)
             if state is not None:
-                query = query.where(deliveries.c.state == state)
-            return connection.execute(query.order_by(deliveries.c.number.desc()).limit(limit)).all()
+                found = found.where(deliveries.c.state == state)
+            each = found.order_by(deliveries.c.number.desc()).limit(limit).subquery()
+            so_far = sa.func.sum(each.c.payload_bytes).over(order_by=each.c.number.desc()) - each.c.payload_bytes
+            page = sa.select(each.c.number, so_far.label("so_far")).subquery()
+            query = WITH_PAYLOAD.join(page, page.c.number == deliveries.c.number).where(page.c.so_far < PAGE_BYTES)
+            return connection.execute(query.order_by(deliveries.c.number.desc())).all()
 
 
 def _one(connection: Connection, tenant: str, webhook_id: str, *, lock: bool = False) -> WebhookRow:

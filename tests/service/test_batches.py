@@ -64,6 +64,17 @@ def test_a_batch_has_so_many_items_at_most() -> None:
     assert [len(call) for call in work.calls] == [1, 3, 3, 2]
 
 
+def test_a_batch_ends_before_its_items_are_too_large_together_and_one_that_is_so_by_itself_is_alone() -> None:
+    work = Doubling()
+    batches = Batches(work, most=5, size=lambda item: item)
+    first = batches.add_soon(9)
+    assert work.began.wait(WITHIN_S)
+    others = [batches.add_soon(item) for item in (2, 3, 1, 8, 4)]
+    work.may_end.set()
+    assert [each.result(WITHIN_S) for each in (first, *others)] == [18, 4, 6, 2, 16, 8]
+    assert work.calls == [[9], [2, 3], [1], [8], [4]]
+
+
 def test_an_item_that_fails_fails_alone_and_what_fails_as_a_whole_fails_for_all() -> None:
     work = Doubling()
     found = added(Batches(work, most=100), [1, 100], work)

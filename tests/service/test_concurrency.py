@@ -133,6 +133,16 @@ def test_a_key_that_is_revoked_while_its_job_waits_to_be_planned_submits_nothing
     assert service.http.get("/v1/jobs").json()["items"] == []
 
 
+def test_where_no_turn_is_left_no_job_with_a_long_plan_is_taken_but_others_are(service: Service) -> None:
+    names = [f"{number:0200}" for number in range(400)]  # 80 kB, all of which the spec is completed with
+    service.upload("wide", f"{','.join(names)},y\n{'1,' * 400}1\n{'2,' * 400}2\n".encode())
+    service.upload()
+    long = {**SPEC, "dataset": "wide"}
+    assert service.http.post("/v1/jobs", json=long).json()["spec"]["features"] == names
+    service.control.concurrency = ConcurrencyLimit(at_once=0, may_wait=0)
+    assert [service.http.post("/v1/jobs", json=spec).status_code for spec in (long, SPEC)] == [429, 202]
+
+
 def test_where_no_turn_is_left_all_else_is_answered(without_turns: Service) -> None:
     found = {
         address: without_turns.http.get(f"/v1/{address}").status_code

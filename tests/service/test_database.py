@@ -1,6 +1,7 @@
 """The database is brought up to date by migrations, and keeps what it was told."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,9 +19,12 @@ from service.database import (
     jobs,
     metadata,
     migrations_of,
+    plans,
     tenants,
 )
-from service.store import Store
+from service.store import JobFilter, Store
+from service.webhooks.registry import Webhooks
+from service.webhooks.targets import Rules
 from support.jobs import TENANT, new_job, with_a_dataset
 
 
@@ -32,7 +36,7 @@ def test_the_migrations_make_the_tables_that_the_code_expects(database: Database
 def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.reading() as connection:
-        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0015"
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0016"
 
 
 def test_a_database_belongs_to_the_data_folder_that_was_first(database: Database) -> None:
@@ -67,6 +71,35 @@ def test_what_was_there_before_tenants_belongs_to_the_default_one(database: Data
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     assert found == [[TENANT]] * 3
     assert Store(database).known_for(TENANT, "once", "r") is not None
+
+
+def test_plans_payloads_and_sizes_are_as_they_were_when_tables_of_their_own_come(
+    database: Database, tmp_path: Path
+) -> None:
+    catalog, store = with_a_dataset(database, tmp_path), Store(database)
+    webhooks = Webhooks(database, Rules(), lambda: b"m" * 32)
+    values = {"events": ["job.queued"], "labels": {"team": "a"}, "description": ""}
+    webhook, _ = webhooks.add(TENANT, "https://a.example/", values)
+    store.add(new_job(labels={"team": "a"}, epochs=3, steps_per_epoch=7))
+
+    def found() -> list[Any]:
+        of_webhook = webhooks.deliveries(TENANT, webhook.id, None, None, 10)
+        listed = [*store.list(TENANT, JobFilter(), None, 10), *catalog.list(TENANT, None, 10)]
+        return [row._asdict() for row in (*listed, *of_webhook)]
+
+    before = found()
+    with database.writing() as connection:
+        command.downgrade(migrations_of(connection), "0015")
+        payload = connection.scalar(sa.text("SELECT payload FROM deliveries"))
+    database.migrate()
+    after = found()
+    assert (len(before), payload) == (3, before[-1]["payload"])
+    assert after[-1].pop("payload_id") == before[-1]["id"] and before[-1].pop("payload_id").startswith("pay_")
+    assert after == before
+    assert (after[0]["epochs"], after[0]["steps_per_epoch"]) == (3, 7)
+    store.delete(TENANT, str(store.request(TENANT, before[0]["id"], "cancel").id))
+    with database.reading() as connection:
+        assert connection.execute(sa.select(plans)).all() == [], "it goes with its job"
 
 
 def test_what_is_committed_in_sqlite_is_on_disk(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs in the database: one winner of every race, nothing told twice, nothing lost."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from service.catalog import Catalog
 from service.clock import now
-from service.database import Database, datasets
+from service.database import Database, datasets, plans
 from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.patience import Patience
 from service.quota import Quota
@@ -331,6 +332,47 @@ def test_a_page_of_jobs_with_long_plans_ends_before_its_limit(store: Store) -> N
     assert [len(page) for page in pages] == [3, 2]
     assert [job_id for page in pages for job_id in page] == ids[::-1]
     assert all(row.plan_bytes == pytest.approx(2_000_000, rel=0.1) for row in store.list(TENANT, JobFilter(), None, 9))
+
+
+def test_what_a_job_tells_and_what_is_asked_of_it_and_its_log_need_no_plan(database: Database, store: Store) -> None:
+    job_id, late = running(store, labels={"team": "a"}), running(store)
+    with database.writing() as connection:
+        connection.execute(sa.delete(plans))
+    assert store.record(job_id, 1, [Told("metrics", {"epoch": 1}, 1)], progress={"fraction": 1.0})
+    rows = [store.request(TENANT, job_id, verb) for verb in ("pause", "cancel", "cancel")]
+    assert store.metrics_spread(TENANT, job_id, 0, 5)[0].step == 1
+    assert store.log_after(TENANT, job_id, 0, 10)[0][-1].message == "epoch 1 of 10: "
+    rows += [store.move(each, 1, S.RUNNING, to(S.CANCELLED)) for each in (job_id, late)]
+    assert [(row.requested, "plan" in row._fields) for row in rows if row is not None] == [
+        ("pause", False),
+        ("cancel", False),
+        ("cancel", False),
+        (None, False),
+        (None, False),
+    ]
+    store.delete(TENANT, job_id)
+
+
+def test_jobs_with_long_plans_that_come_together_are_not_all_committed_together(
+    database: Database, catalog: Catalog
+) -> None:
+    commits, all_have_come = [], threading.Event()
+
+    def clock() -> str:
+        commits.append(now())
+        all_have_come.wait()
+        return commits[-1]
+
+    async def come() -> None:
+        store = Store(database, clock=clock)
+        features = [f"{number:0200}" for number in range(10_000)]  # 2 MB
+        tasks = [asyncio.create_task(store.submit(new_job(features=features))) for _ in range(6)]
+        await asyncio.sleep(0)
+        all_have_come.set()
+        assert [is_new for _, is_new in await asyncio.gather(*tasks)] == [True] * 6
+
+    asyncio.run(come())
+    assert len(commits) >= 3, "two of them at a time"
 
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])

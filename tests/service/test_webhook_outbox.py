@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.clock import since_1970
-from service.database import Database, deliveries, metadata, webhooks
+from service.database import Database, deliveries, metadata, payloads, webhooks
 from service.jobs import JobState, Move
 from service.store import Store
 from service.webhooks.outbox import (
@@ -22,6 +22,7 @@ from service.webhooks.outbox import (
     KEEPS_S,
     LEASE_S,
     MOST_BY_HAND,
+    MOST_BYTES,
     MOST_WAIT,
     PER_HOST,
     PER_TENANT,
@@ -30,7 +31,7 @@ from service.webhooks.outbox import (
     Outbox,
     chosen,
 )
-from service.webhooks.registry import MAX_WEBHOOKS, Webhooks
+from service.webhooks.registry import MAX_WEBHOOKS, PAGE_BYTES, Webhooks
 from service.webhooks.retries import DISABLES_AFTER_S, Answer, Done, GiveUp, TryAgain
 from service.webhooks.targets import Rules
 from shared.errors import Conflict, NotFound
@@ -110,6 +111,22 @@ def test_every_move_of_a_job_is_to_be_told_with_its_number(world: World) -> None
     assert (last["from"], last["state"], last["reason"], last["attempt"]) == ("running", "succeeded", "to succeeded", 2)
     assert last["finished_at"] == told[-1]["timestamp"]
     assert "spec" not in last
+
+
+def test_what_is_told_of_a_move_is_written_once_however_many_webhooks_are_told(world: World) -> None:
+    webhooks_told = [world.webhook(f"{number}.example") for number in range(3)]
+    job = world.submit(labels={"team": "a"})
+    world.move(job, S.RUNNING)
+    assert len(written(world)) == 2
+    logs = [[row.payload for row in world.log(webhook)] for webhook in webhooks_told]
+    assert logs[0] == logs[1] == logs[2] and set(logs[0]) == set(written(world))
+    assert {claimed.payload for claimed in world.outbox.claim([])} == set(written(world))
+
+
+def written(world: World) -> list[str]:
+    """The payloads that there are."""
+    with world.database.reading() as connection:
+        return list(connection.scalars(sa.select(payloads.c.payload)))
 
 
 def test_only_what_a_webhook_asked_for_is_written(world: World) -> None:
@@ -361,7 +378,8 @@ def test_a_webhook_that_is_deleted_takes_its_log_along(world: World) -> None:
 def test_the_log_is_kept_for_so_long_and_so_many_and_what_waits_is_kept(kept: World) -> None:
     busy, quiet = kept.webhook("busy.example"), kept.webhook("quiet.example")
     waits = kept.registry.ping(TENANT, busy)
-    ended = {"payload": "{}", "event": "ping", "state": "failed", "due_at": 0.0, "attempts": 1, "retries": False}
+    ended = {"payload_id": waits.payload_id, "payload_bytes": waits.payload_bytes, "event": "ping", "state": "failed"}
+    ended |= {"due_at": 0.0, "attempts": 1, "retries": False}
     with kept.database.writing() as connection:
         numbers = {row.id: row.number for row in connection.execute(sa.select(webhooks))}
         rows = [(busy, KEEPS + 5, kept.now), (quiet, 2, kept.now - KEEPS_S - 1), (quiet, 2, kept.now)]
@@ -382,8 +400,10 @@ def test_the_log_is_kept_for_so_long_and_so_many_and_what_waits_is_kept(kept: Wo
 
 def test_of_too_many_that_wait_the_oldest_are_given_up_and_the_log_says_so(kept: World) -> None:
     dead, well = kept.webhook("dead.example"), kept.webhook("well.example")
-    waits = {"event": "job.failed", "payload": "{}", "state": "pending", "due_at": 0.0, "attempts": 1, "retries": True}
+    waits = {"payload_id": "pay_1", "payload_bytes": 2, "event": "job.failed", "state": "pending", "due_at": 0.0}
+    waits |= {"attempts": 1, "retries": True}
     with kept.database.writing() as connection:
+        connection.execute(sa.insert(payloads).values(id="pay_1", payload="{}"))
         numbers = {row.id: row.number for row in connection.execute(sa.select(webhooks))}
         many = [
             {"id": f"dlv_{id_}_{each}", "webhook_number": numbers[id_], "created_at": since_1970(kept.now), **waits}
@@ -404,3 +424,49 @@ def test_of_too_many_that_wait_the_oldest_are_given_up_and_the_log_says_so(kept:
     }
     assert set(map(tuple, left)) == of_dead | {(numbers[well], "pending", 3)}
     assert (first.id, first.error) == (f"dlv_{dead}_5", "given up: 10,000 newer events wait for this webhook")
+
+
+def test_of_long_ones_that_wait_the_newest_are_kept_and_of_those_that_were_given_up_too(kept: World) -> None:
+    dead, well = kept.webhook("dead.example"), kept.webhook("well.example")
+    waits = {"payload_id": "pay_1", "event": "job.failed", "state": "pending", "due_at": 0.0, "attempts": 1}
+    counts = {dead: (41, MOST_BYTES // 16), well: (16, MOST_BYTES // 16)}
+    with kept.database.writing() as connection:
+        connection.execute(sa.insert(payloads).values(id="pay_1", payload="{}"))
+        numbers = {row.id: row.number for row in connection.execute(sa.select(webhooks))}
+        of_all = {"created_at": since_1970(kept.now), "retries": True, **waits}
+        for id_, (count, size_bytes) in counts.items():
+            rows = [{"id": f"dlv_{id_}_{each}", "webhook_number": numbers[id_], **of_all} for each in range(count)]
+            connection.execute(sa.insert(deliveries), [{**row, "payload_bytes": size_bytes} for row in rows])
+    assert kept.outbox.give_up() == 41 - 16
+    assert kept.outbox.give_up() == 0
+    columns = sa.select(deliveries.c.webhook_number, deliveries.c.state, deliveries.c.error)
+    with kept.database.reading() as connection:
+        left = connection.execute(columns.order_by(deliveries.c.number)).all()
+    error = "given up: 16 newer events wait for this webhook, and of more than 16 MiB the newest are kept"
+    of_dead = [(numbers[dead], "failed", error)] * 16 + [(numbers[dead], "pending", None)] * 16
+    assert list(map(tuple, left)) == of_dead + [(numbers[well], "pending", None)] * 16
+
+
+def test_a_page_of_the_log_ends_before_its_limit_where_payloads_are_long(world: World) -> None:
+    webhook = world.webhook()
+    for _ in range(5):
+        world.registry.ping(TENANT, webhook)
+    with world.database.writing() as connection:
+        connection.execute(sa.update(deliveries).values(payload_bytes=PAGE_BYTES // 2))
+    pages, before = [], None
+    while rows := world.registry.deliveries(TENANT, webhook, None, before, 500):
+        pages.append(len(rows))
+        before = rows[-1].number
+    assert pages == [2, 2, 1]
+
+
+def test_a_payload_is_kept_as_long_as_a_delivery_carries_it(world: World) -> None:
+    first, second = world.webhook("a.example"), world.webhook("b.example")
+    world.submit()
+    kept = written(world)
+    world.registry.delete(TENANT, first)
+    world.outbox.prune()
+    assert (len(kept), written(world)) == (1, kept)
+    world.registry.delete(TENANT, second)
+    world.outbox.prune()
+    assert written(world) == []

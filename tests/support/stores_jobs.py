@@ -19,7 +19,7 @@ from support.jobs import TENANT, new_job
 from support.traced_writes import MARKS
 
 NAME = "chainrule.sqlite3"
-TABLES = ("jobs", "events", "job_labels", "idempotency_keys")
+TABLES = ("jobs", "plans", "events", "job_labels", "idempotency_keys")
 
 
 def main(folder: Path) -> None:
