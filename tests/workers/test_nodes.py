@@ -67,3 +67,10 @@ def test_whoever_does_not_answer_is_waited_for_once_and_not_at_all_where_all_tha
     assert gone["held"] == [ANSWERS, ANSWERS_TOO, SILENT]
     assert 2.0 <= one_silent["took"] < 3.0
     assert one_silent["held"] == [ANSWERS, ANSWERS_TOO], "its CPUs are given back"
+
+
+def test_a_cluster_that_does_not_answer_at_first_is_joined_once_it_does_and_keeps_no_spares_of_nodes_that_are_gone(
+    tmp_path: Path,
+) -> None:
+    end = on_two_nodes("support.nodes_that_go", str(tmp_path / "data"))
+    assert (end["joined"], end["nodes_with_spares"]) == (2, 1)

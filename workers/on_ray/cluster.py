@@ -51,6 +51,15 @@ class RayCluster:
         self._only_node: str | None = None  # of an embedded cluster, all of whose CPUs are ours to give
 
     def start(self) -> None:
+        try:
+            self._start()
+        except BaseException:  # so that it can be tried again
+            ray.shutdown()
+            self._kernels.clear()
+            self._spares.forget()
+            raise
+
+    def _start(self) -> None:
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
         if self._folder is None:
             asked = {ASKED_FOR: os.environ[ASKED_FOR]} if ASKED_FOR in os.environ else {}

@@ -49,18 +49,25 @@ class Spares:
         ray.kill(process)
 
     def greet(self) -> None:
-        """Lets those that outlive us know that they are still needed; else they end after SPARE_FOR_S."""
+        """Lets those that outlive us know that they are still needed; else they end after SPARE_FOR_S. Forgets those of
+        nodes that are gone: one that comes back has another id."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
         with self._lock:
+            self._by_node = {node_id: waiting for node_id, waiting in self._by_node.items() if node_id in alive}
             everybody = [process for waiting in self._by_node.values() for process, _ in waiting]
         for process in everybody:
             process.process_id.remote()
 
-    def close(self) -> None:
-        """Ends them all."""
+    def forget(self) -> list[Any]:
+        """Keeps none any more; tells which there were."""
         with self._lock:
             everybody = [process for waiting in self._by_node.values() for process, _ in waiting]
             self._by_node.clear()
-        for process in everybody:
+        return everybody
+
+    def close(self) -> None:
+        """Ends them all."""
+        for process in self.forget():
             ray.kill(process)
 
     def _take(self, node_id: str) -> Any | None:
