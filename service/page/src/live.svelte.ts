@@ -16,7 +16,9 @@ function tick(): void {
 export function learnTime(answer: Response, sentAt: number): void {
   const told = Date.parse(answer.headers.get("Date") ?? "");
   if (Number.isNaN(told)) return;
-  ahead = Math.max(told - Date.now(), Math.min(told + DATE_LAGS_MS - sentAt, ahead));
+  const learned = Math.max(told - Date.now(), Math.min(told + DATE_LAGS_MS - sentAt, ahead));
+  if (learned === ahead) return;
+  ahead = learned;
   tick();
 }
 
