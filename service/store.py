@@ -164,8 +164,8 @@ class Store:
         if which.submitted_by is not None:
             found = found.where(jobs.c.submitted_by == which.submitted_by)
         for key, value in which.labels:
-            has = sa.select(job_labels.c.job_number).where(job_labels.c.key == key)
-            found = found.where(jobs.c.number.in_(has if value is None else has.where(job_labels.c.value == value)))
+            has = sa.exists().where(job_labels.c.job_number == jobs.c.number, job_labels.c.key == key)
+            found = found.where(has if value is None else has.where(job_labels.c.value == value))
         # Each state by itself, along its index: several at once would be looked for among all jobs, or all be sorted.
         by_state = [found.where(jobs.c.state == state) for state in set(which.states)] or [found]
         numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))

@@ -45,7 +45,7 @@ ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 JOB_ID, DATASET_ID = re.compile(f"job_{ULID}"), re.compile(f"ds_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
 SEARCHED = frozenset({"name", "owner", "parameters_sha256", "label"})
-"""Of jobs: all of the tenant's are looked through for them, and of labels those of all tenants."""
+"""Of jobs: all of the tenant's are looked through for them."""
 
 
 def like(pattern: str) -> dict[str, Any]:
