@@ -30,7 +30,9 @@ def list_tenants(_who: Admin, control: Control, limit: Limit = 50, cursor: Curso
     """List all tenants by name, with their quotas."""
     rows = control.tenants.list(name_of(cursor, TENANT), limit + 1)
     page, next_cursor = page_of(rows, limit, attrgetter("name"))
-    return TenantPage(items=[_shown(control, row) for row in page], next_cursor=next_cursor)
+    usages = control.tenants.usages([row.name for row in page])
+    items = [Tenant.of(row, control.tenants.in_effect(row), usages[row.name]) for row in page]
+    return TenantPage(items=items, next_cursor=next_cursor)
 
 
 @router.get("/tenants/{tenant}", responses=errors(404, 422, 503))

@@ -15,7 +15,7 @@ from service.clock import now
 from service.database import Database, datasets, plans
 from service.jobs import JobState, Move, Verb, after_end, give_way
 from service.patience import Patience
-from service.quota import Quota
+from service.quota import Quota, Usage
 from service.store import JobFilter, Store, Told
 from service.submission import add_all, digest_of_request
 from service.tenants import Tenants
@@ -413,6 +413,19 @@ def test_of_data_sets_added_at_once_no_more_are_listed_than_there_is_room_for(
     outcomes = at_once(*[lambda pair=pair: catalog.add(*pair) for pair in zip(new, room, strict=True)])  # type: ignore[misc]
     assert sorted(isinstance(outcome, TooLarge) for outcome in outcomes) == [False, True], outcomes
     assert tenants.stored_bytes(TENANT) == 20
+
+
+def test_what_several_tenants_have_is_counted_for_each(database: Database, store: Store, catalog: Catalog) -> None:
+    catalog.add(dataset("ds_2", tenant="other"))
+    tenants = Tenants(database)
+    running(store)
+    jobs = [store.add(new_job(dataset_id="ds_2", tenant="other"))[0] for _ in range(2)]
+    stored = 10 + sum(job.model_bytes + job.plan_bytes for job in jobs)
+    usages = tenants.usages([TENANT, "other", "none"])
+    assert usages["other"] == Usage(running_jobs=0, cpus=0, queued_jobs=2, stored_bytes=stored)
+    assert usages["none"] == Usage(0, 0, 0, 0)
+    assert (usages[TENANT].running_jobs, usages[TENANT].cpus, usages[TENANT].queued_jobs) == (1, 1, 0)
+    assert {name: tenants.usage(name) for name in usages} == usages
 
 
 def test_of_jobs_submitted_at_once_no_more_are_taken_than_there_is_room_for(database: Database, store: Store) -> None:
