@@ -1,7 +1,8 @@
 """A node of two is lost: all of its processes are killed at once (SIGKILL), and it is replaced after a while.
 
 A job that needs one CPU continues on what is left. One that needs both, and loses its coordinator's node, waits and
-says why; it goes on once there is a node again. Each within 30 s, with the same bits.
+says why, and goes on once there is a node again; or it was started anew before the loss was noticed, and computes on
+what is left. Each within 30 s, with the same bits.
 """
 
 import time
@@ -13,6 +14,7 @@ from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import Service, running
 from chaos.tally import Tally
+from chaos.watch import Watch
 
 __all__ = ["measure"]
 
@@ -40,15 +42,23 @@ def measure(run: Run) -> Finding:
             return Disturbed(lost_at, lost_at)
 
         def lose_home(job_id: str) -> Disturbed | None:
-            if not is_spread(service, job_id, NODES) or (home := _home(run, cluster, job_id)) is None:
+            watch = Watch(service.url, job_id)
+            if watch.goes_on(since=0.0) is None or not is_spread(service, job_id, NODES):
+                return None
+            if (home := _home(run, cluster, job_id)) is None:
                 return None
             lost_at = time.monotonic()
             cluster.lose(home)
-            if (said := _says_why_it_waits(service, job_id, lost_at + WITHIN_S)) is None:
+            said_at = None
+            while said_at is None and time.monotonic() < lost_at + WITHIN_S:
+                if watch.is_over_within(0.1) or watch.went_on(lost_at) is not None:
+                    return Disturbed(lost_at, lost_at, complete)
+                said_at = _says_why_it_waits(service, job_id)
+            if said_at is None:
                 job = service.client.job(job_id)
-                tally.broken.append(f"{job_id} did not say that it waits for CPUs: it is {job.state}: {job.reason}")
+                tally.broken.append(f"{job_id} neither trains nor waits for CPUs: it is {job.state}: {job.reason}")
             else:
-                said_after_s.append(said - lost_at)
+                said_after_s.append(said_at - lost_at)
             complete()
             back_at = time.monotonic()
             return Disturbed(back_at, back_at)
@@ -56,7 +66,7 @@ def measure(run: Run) -> Finding:
         disturb(service, tally, lose_one, tally.wanted // 2, workers={"min": 1, "max": NODES}, epochs=epochs)
         complete()
         disturb(service, tally, lose_home, workers={"min": NODES, "max": NODES}, epochs=epochs)
-        waits = f"{len(said_after_s)} times the job waited for a node"
+        waits = f"{len(said_after_s)} times a job that needs both waited for a node"
         return tally.finding(WITHIN_S, [f"{waits}, and said so after {max(said_after_s, default=0.0):.2f} s at most"])
 
 
@@ -66,11 +76,7 @@ def _home(run: Run, cluster: RayNodes, job_id: str) -> Node | None:
     return next((node for node in cluster.nodes if not coordinators.isdisjoint(node.processes())), None)
 
 
-def _says_why_it_waits(service: Service, job_id: str, until: float) -> float | None:
-    """The moment at which the job says that it waits for as many CPUs as it needs; None if it does not by then."""
-    while time.monotonic() < until:
-        job = service.client.job(job_id)
-        if job.state == "queued" and SAYS in (job.reason or ""):
-            return time.monotonic()
-        time.sleep(0.1)
-    return None
+def _says_why_it_waits(service: Service, job_id: str) -> float | None:
+    """Now, if the job says that it waits for as many CPUs as it needs."""
+    job = service.client.job(job_id)
+    return time.monotonic() if job.state == "queued" and SAYS in (job.reason or "") else None

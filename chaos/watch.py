@@ -72,19 +72,19 @@ class Watch:
 
         Raises Hung.
         """
-        counts_from = since + SETTLES_IN_S
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._over or (bool(self._trained_at) and self._trained_at[-1] >= counts_from),
-                GIVES_UP_AFTER_S,
-            )
-            told = bisect.bisect_left(self._trained_at, counts_from)
-            if told < len(self._trained_at):
-                return self._trained_at[told]
+            self._changed.wait_for(lambda: self._over or self.went_on(since) is not None, GIVES_UP_AFTER_S)
+        if (told_at := self.went_on(since)) is not None:
+            return told_at
         self._must_not_have_given_up()
         if self._over:
             return None
         raise Hung(f"{self.job_id}: nothing was told of its training for {GIVES_UP_AFTER_S:.0f} s")
+
+    def went_on(self, since: float) -> float | None:
+        """The moment at which training was first told of after `since`; None if it has not been so far."""
+        told = bisect.bisect_left(self._trained_at, since + SETTLES_IN_S)
+        return self._trained_at[told] if told < len(self._trained_at) else None
 
     def _must_not_have_given_up(self) -> None:
         if self._gave_up is not None:
