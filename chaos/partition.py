@@ -1,8 +1,8 @@
 """A node of two is cut off from all others, while both sides live; the link is mended once the job goes on.
 
-By turns the coordinator runs on that node, and a new attempt resumes beside one that lives, or another worker does. The
-job continues on one side within 30 s, the other is fenced: from when its mark is gone it makes no file that counts in
-the job's folder; the same bits.
+The coordinator runs on that node, and a new attempt resumes beside one that lives, or another worker does; a third of
+the jobs compute on one node, so that a coordinator that is cut off goes on. The job continues on one side within 30 s,
+the other is fenced: from when its mark is gone it makes no file that counts in the job's folder; the same bits.
 """
 
 import os
@@ -26,6 +26,7 @@ from chaos.watch import Hung
 __all__ = ["measure"]
 
 SETTLES_WITHIN_S = 60.0  # after which a coordinator that was given up has ended
+BESIDE_S = 3.0  # so long both coordinators may write, of which one must not: many checkpoints are due
 GROUPS = 61_000  # and more: numbers of groups that nobody is in, by which it is seen who made a file
 
 
@@ -96,16 +97,15 @@ def measure(run: Run) -> Finding:
         running(run, "--ray-address", cluster.address) as service,
     ):
         nodes = {island: cluster.add(1, island.address, island.inside) for island in islands}
-        tally = Tally(service, "cuts", run.amount(100, quick=2))
+        tally = Tally(service, "cuts", run.amount(100, quick=3))
         stale = StaleWrites(service.data_dir / "jobs")
         of_coordinators = beside = 0
 
-        def cut(job_id: str) -> Disturbed | None:
+        def cut(job_id: str, workers: int, *, takes_coordinator: bool) -> Disturbed | None:
             nonlocal of_coordinators
             _rejoin(service, cluster, nodes)
-            if not is_spread(service, job_id, 2) or (home := _home(service, job_id, islands)) is None:
+            if not is_spread(service, job_id, workers) or (home := _home(service, job_id, islands)) is None:
                 return None
-            takes_coordinator = tally.disturbances % 2 == 0
             of_coordinators += takes_coordinator
             chosen = next(island for island in islands if (island is home) == takes_coordinator)
             cut_at = time.monotonic()
@@ -113,13 +113,24 @@ def measure(run: Run) -> Finding:
 
             def mend() -> None:
                 nonlocal beside
-                beside += len(of_job(run, job_id).coordinators) > 1
+                if takes_coordinator:
+                    time.sleep(BESIDE_S)
+                    beside += len(of_job(run, job_id).coordinators) > 1
                 chosen.mend()
 
             return Disturbed(cut_at, cut_at, mend)
 
+        def cut_by_turns(job_id: str) -> Disturbed | None:
+            return cut(job_id, 2, takes_coordinator=tally.disturbances % 2 == 1)
+
+        def cut_lone(job_id: str) -> Disturbed | None:
+            return cut(job_id, 1, takes_coordinator=True)
+
         with looking(stale.look):
-            disturb(service, tally, cut, workers={"min": 1, "max": 2}, epochs=run.amount(2000, quick=500))
+            epochs = run.amount(2000, quick=500)
+            disturb(service, tally, cut_by_turns, tally.wanted * 2 // 3, workers={"min": 1, "max": 2}, epochs=epochs)
+            _rejoin(service, cluster, nodes)
+            disturb(service, tally, cut_lone, workers=1, epochs=run.amount(4000, quick=2000))
         for island in islands:
             island.mend()
         tally.broken += stale.found
