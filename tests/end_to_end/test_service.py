@@ -41,7 +41,7 @@ def test_the_command_line_finds_the_key_of_a_running_service_from_any_folder(
         command, cwd=tmp_path, env=service.environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert [key["name"] for key in json.loads(done.stdout)["items"]] == ["admin"]
+    assert "admin" in [key["name"] for key in json.loads(done.stdout)["items"]]  # other tests may have made keys
 
 
 def test_a_mistake_in_a_spec_is_refused_with_field_got_and_expected(service: RunningService) -> None:

@@ -301,8 +301,9 @@ def test_a_stream_ends_soon_after_its_key_is_revoked(busy: Service) -> None:
 
 
 def test_a_key_that_is_revoked_while_a_body_comes_does_nothing_with_it(busy: Service) -> None:
-    walked = [call for call in CALLS if call.takes_json]
-    assert len(walked) == 6
+    # To predict is refused before the body comes, as the job has no model yet.
+    walked = [call for call in CALLS if call.takes_json and not call.path.endswith("/predict")]
+    assert len(walked) == 5
     credentials, there, keys = busy.control.credentials, names(busy), busy.http.get("/v1/keys").json()["items"]
     made = []
     for call in walked:
