@@ -20,7 +20,7 @@ __all__ = ["measure"]
 
 WITHIN_S = 30.0
 NODES = 2  # of a CPU each
-SAYS = f"needs {NODES} CPUs"
+SAYS = f"needs {NODES} CPUs", "found no place"  # one of these must be in what a job says while it waits
 
 
 def measure(run: Run) -> Finding:
@@ -77,6 +77,7 @@ def _home(run: Run, cluster: RayNodes, job_id: str) -> Node | None:
 
 
 def _says_why_it_waits(service: Service, job_id: str) -> float | None:
-    """Now, if the job says that it waits for as many CPUs as it needs."""
+    """Now, if the job says that it waits for CPUs."""
     job = service.client.job(job_id)
-    return time.monotonic() if job.state == "queued" and SAYS in (job.reason or "") else None
+    waits = job.state == "queued" and any(words in (job.reason or "") for words in SAYS)
+    return time.monotonic() if waits else None
