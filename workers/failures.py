@@ -12,7 +12,7 @@ Whatever ends an attempt is of one of four sorts:
 import errno
 from dataclasses import dataclass
 
-from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory
+from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory, TooFewCpus
 
 __all__ = [
     "LONGEST_BACK_OFF_S",
@@ -112,6 +112,8 @@ def after_loss(loss: AttemptLost, losses: Losses) -> Retry | GiveUp:
     A job that kills its workers each time before it gets anywhere would do so for ever. One that found no place has
     killed nobody.
     """
+    if isinstance(loss, TooFewCpus):
+        return Retry(str(loss))  # the scheduler starts it once there are enough
     if isinstance(loss, NotPlaced):
         again = f"tried again in {PLACE_AGAIN_AFTER_S:g} s"
         return Retry(f"{loss}, as other programs use it too; {again}", PLACE_AGAIN_AFTER_S)

@@ -21,6 +21,7 @@ __all__ = [
     "Sought",
     "StopRequest",
     "Superseded",
+    "TooFewCpus",
     "TrainingJob",
     "TransportName",
     "WorkerLost",
@@ -126,6 +127,10 @@ class Superseded(AttemptLost):
 
 class NotPlaced(AttemptLost):
     """The cluster had no place for an attempt, because other programs use it too; the attempt never began."""
+
+
+class TooFewCpus(NotPlaced):
+    """The cluster has fewer CPUs than the attempt needs: a node was lost, of which the scheduler did not know yet."""
 
 
 class PreparedGone(AttemptLost):

@@ -21,7 +21,7 @@ from workers.failures import (
     pauses_because,
     retry_write_after_s,
 )
-from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory
+from workers.job import AttemptLost, InternalError, NotPlaced, OutOfMemory, TooFewCpus
 
 
 def lost_by(*losses: AttemptLost, progress: bool = False) -> list[Retry | GiveUp]:
@@ -74,6 +74,12 @@ def test_a_job_that_found_no_place_is_tried_again_however_often_it_was_lost() ->
     assert losses.and_one_by(loss) == losses
     why = "the cluster found no place for it within 60 s, as other programs use it too; tried again in 30 s"
     assert after_loss(loss, losses) == Retry(why, PLACE_AGAIN_AFTER_S)
+
+
+def test_a_job_for_which_the_cluster_has_become_too_small_waits_for_nothing_but_cpus() -> None:
+    loss = TooFewCpus("needs 2 CPUs at once; the cluster has 1")
+    assert Losses().and_one_by(loss) == Losses()
+    assert after_loss(loss, Losses()) == Retry("needs 2 CPUs at once; the cluster has 1")
 
 
 def test_an_internal_error_is_tried_again_once() -> None:

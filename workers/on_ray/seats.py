@@ -2,9 +2,11 @@
 
 import contextlib
 import re
+import time
 from collections import Counter
 from typing import Any, Protocol
 
+import ray
 from ray.util.placement_group import (
     get_placement_group,
     placement_group,
@@ -12,11 +14,12 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from workers.job import NotPlaced
+from workers.job import NotPlaced, TooFewCpus
 
 __all__ = ["GroupedSeats", "OnlyNode", "Seats", "groups", "held", "remove"]
 
 PLACED_WITHIN_S = 60.0
+LOOKS_EVERY_S = 1.0  # whether there are enough CPUs at all
 OURS = re.compile(r"[^./]+\.[0-9]+\.[0-9]+\.[0-9a-f]+/[0-9]+")  # an attempt, as `RayCluster` names it, and a seat
 
 
@@ -24,7 +27,7 @@ class Seats(Protocol):
     """Seats are numbered from 0, in the order in which they were added."""
 
     def open(self, cpus: int, together: int) -> None:
-        """Takes the first seats, so many of them all at once or not at all. Raises NotPlaced."""
+        """Takes the first seats, so many of them all at once or not at all. Raises NotPlaced, TooFewCpus."""
 
     def add(self) -> None:
         """Asks for one more seat."""
@@ -89,8 +92,12 @@ class GroupedSeats:
 
     def open(self, cpus: int, together: int) -> None:
         group = self._make([{"CPU": 1}] * together, "PACK")
-        if not group.wait(timeout_seconds=PLACED_WITHIN_S):
-            raise NotPlaced(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
+        deadline = time.monotonic() + PLACED_WITHIN_S
+        while not group.wait(timeout_seconds=LOOKS_EVERY_S):
+            if (cpus_there := _cpus_alive()) < together:  # a node was lost since the scheduler looked
+                raise TooFewCpus(f"needs {together} CPUs at once; the cluster has {cpus_there:g}")
+            if time.monotonic() >= deadline:
+                raise NotPlaced(f"the cluster found no place for it within {PLACED_WITHIN_S:.0f} s")
         for _ in range(cpus - together):
             self.add()
 
@@ -125,6 +132,11 @@ class GroupedSeats:
         for group in self._groups:
             remove_placement_group(group)
         self._groups.clear()
+
+
+def _cpus_alive() -> float:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return float(sum(node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]))
 
 
 def groups() -> dict[str, str]:
