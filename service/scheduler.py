@@ -143,12 +143,16 @@ class Scheduler:
         none of those that it has seen can have anything."""
         queue = self._store.queue
         most = sharing.most(total)
-        rows, seen = [*queue.too_large(total, most)], set[str]()
-        last = sharing.at_limit(sharing.in_use(self._runners.running()))
+        too_large, running = [*queue.too_large(total, most)], self._runners.running()
+        rows, seen = too_large, set[str]()
+        last = sharing.at_limit(sharing.in_use(running))
         while True:
-            found = queue.head(total, most, last=last, without=seen)
-            rows += found
+            found, before = queue.head(total, most, last=last, without=seen), running
+            rows = [*rows, *found]
             running = self._runners.running()  # after the rows: a job that waits there runs no more
+            if not {attempt.id for attempt in before} <= {attempt.id for attempt in running}:
+                rows, seen = too_large, set()  # whose attempt has just ended may wait before these, and was not seen
+                continue
             free = total - sum(attempt.cpus for attempt in running)
             waiting = [self._waiting(row) for row in rows]
             decision = decide(waiting, running, Cpus(total, free, self._idle.after(self._clock(), free)), sharing)

@@ -1,6 +1,7 @@
 """What the scheduler has done as time passes, with a clock that the test moves."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -141,6 +142,24 @@ def test_a_clock_that_is_set_back_keeps_no_job_from_being_tried_again(world: Wor
     world.wall_offset_s -= DAY_S
     world.scheduler.step()
     assert states(world) == ["running"]
+
+
+def test_a_job_whose_attempt_ends_while_the_scheduler_looks_keeps_its_place_before_newer_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = started(world, 4, 4)
+    newer = world.submit(4, 4, 0)
+    head = world.store.queue.head
+
+    def head_before_the_end(*args: Any, **options: Any) -> Any:
+        rows = head(*args, **options)
+        older.lose("a worker died")
+        world.follow()
+        return rows
+
+    monkeypatch.setattr(world.store.queue, "head", head_before_the_end)
+    world.scheduler.step()
+    assert [world.store.any_job(job_id).state for job_id in (older.job.id, newer)] == ["running", "queued"]
 
 
 def test_a_job_that_found_no_place_is_tried_again_after_a_while_and_others_pass_it(world: World) -> None:
