@@ -1,14 +1,13 @@
 """How good a model is on its validation rows: computed when it is first asked for, in bounded time and memory."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from service.models import Model
+from service.once import MadeOnce
 from service.views import View
 from shared.spec import JobSpec
 from shared.table import TableFile
@@ -184,26 +183,14 @@ class Evaluations:
 
     def __init__(self, compute: Callable[[Model, JobSpec, TableFile], Evaluation] = evaluation_of) -> None:
         self._compute = compute
-        self._lock, self._computing = threading.Lock(), threading.Lock()
-        self._known: OrderedDict[str, Future[Evaluation]] = OrderedDict()
+        self._computing = threading.Lock()
+        self._known = MadeOnce[Evaluation](KEPT)
 
     def get(self, job_id: str, model: Model, spec: JobSpec, file: TableFile) -> Evaluation:
         """That of a job, whose model and validation data never change. Raises DataMissing, BadData."""
-        with self._lock:
-            found = self._known.get(job_id)
-            is_ours = found is None
-            if found is None:
-                found = self._known[job_id] = Future()
-            self._known.move_to_end(job_id)
-            while len(self._known) > KEPT:
-                self._known.popitem(last=False)
-        if is_ours:
-            try:
-                with self._computing:
-                    found.set_result(self._compute(model, spec, file))
-            except BaseException as error:
-                with self._lock:
-                    self._known.pop(job_id, None)
-                found.set_exception(error)
-                raise
-        return found.result()
+
+        def compute() -> Evaluation:
+            with self._computing:
+                return self._compute(model, spec, file)
+
+        return self._known.get(job_id, compute)

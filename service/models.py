@@ -4,14 +4,13 @@ Predictions go through the very preprocessing and the very network that training
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.once import MadeOnce
 from shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -127,47 +126,18 @@ class Models:
 
     def __init__(self, load: Callable[[Path], Model] = load, large_bytes: int = LARGE_BYTES) -> None:
         self._load, self._large_bytes = load, large_bytes
-        self._lock, self._reading_large = threading.Lock(), threading.Lock()
-        self._models: OrderedDict[str, Model] = OrderedDict()
-        self._reading: dict[str, Future[Model]] = {}
+        self._reading_large = threading.Lock()
+        self._models = MadeOnce[Model](MAX_CACHED, MAX_CACHED_BYTES, lambda model: model.parameters.nbytes)
 
     def get(self, job_id: str, path: Path) -> Model:
         """The model of a job, from memory or from its file. Raises NotFound when the file is gone."""
-        with self._lock:
-            model = self._models.get(job_id)
-            if model is not None:
-                self._models.move_to_end(job_id)
-                return model
-            reading = self._reading.get(job_id)
-            is_ours = reading is None
-            if reading is None:
-                reading = self._reading[job_id] = Future()
-        if is_ours:
-            self._read(job_id, path, reading)
-        return reading.result()
+        return self._models.get(job_id, lambda: self._read(path))
 
-    def _read(self, job_id: str, path: Path, reading: "Future[Model]") -> None:
-        """Reads it, and tells those who wait."""
-        try:
-            is_large = path.is_file() and path.stat().st_size > self._large_bytes
-            with self._reading_large if is_large else nullcontext():
-                model = self._load(path)
-        except BaseException as error:
-            with self._lock:
-                del self._reading[job_id]
-            reading.set_exception(error)
-            raise
-        with self._lock:
-            del self._reading[job_id]
-            self._models[job_id] = model
-            while len(self._models) > 1 and (len(self._models) > MAX_CACHED or self._bytes() > MAX_CACHED_BYTES):
-                self._models.popitem(last=False)
-        reading.set_result(model)
+    def _read(self, path: Path) -> Model:
+        is_large = path.is_file() and path.stat().st_size > self._large_bytes
+        with self._reading_large if is_large else nullcontext():
+            return self._load(path)
 
     def forget(self, job_id: str) -> None:
         """The job is deleted."""
-        with self._lock:
-            self._models.pop(job_id, None)
-
-    def _bytes(self) -> int:
-        return sum(model.parameters.nbytes for model in self._models.values())
+        self._models.forget(job_id)
