@@ -254,6 +254,8 @@ class Runner:
         it is first closed, and not again when its end is written, which may be long after."""
         with self._closing, about(**self.attempt.for_log):
             running = self._running
+            if running is None and self._leaving.is_set() and self._cluster.keeps_attempts and not self._ending:
+                return  # it is being launched: the next start finds it, or refuses it
             if running is not None and self._left is None:
                 self._left = self._abandoned.is_set() and self._cluster.keeps_attempts
             try:

@@ -33,8 +33,16 @@ class ControlPlane:
     def __init__(self, database: Database, catalog: Catalog, cluster: ScriptedCluster) -> None:
         self.now = 0.0
         self.store, self.catalog, self.cluster = Store(database), catalog, cluster
-        self.ended, self.terminal = threading.Event(), []
-        self.runners = Runners(self.store, cluster, self._job_of, self.ended.set, self._is_over, lambda: self.now)
+        self.ended, self.terminal, self.refused = threading.Event(), [], list[tuple[str, int]]()
+        self.runners = Runners(
+            self.store,
+            cluster,
+            self._job_of,
+            self.ended.set,
+            self._is_over,
+            lambda: self.now,
+            refuse=lambda job_id, epoch: self.refused.append((job_id, epoch)),
+        )
         self.heartbeat = Heartbeat(self.store.owner, self.runners, lambda: self.now)
         self.takeover = Takeover(self.store, self.runners, self._is_over, at_once=False, clock=lambda: self.now)
 
@@ -364,27 +372,82 @@ def test_a_job_pauses_and_says_why_where_there_is_no_room_for_its_folder(databas
     assert (job.state, job.reason, job.losses) == ("paused", why, 0)
 
 
+class SlowCluster(ScriptedCluster):
+    """Launching takes as long as the test says."""
+
+    keeps_attempts = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_start = threading.Event()
+
+    def launch(self, job: TrainingJob) -> ScriptedJob:
+        launched = super().launch(job)
+        assert self.may_start.wait(WITHIN_S)
+        return launched
+
+
+def until_closed(job_id: str) -> None:
+    """Waits until the threads that close its attempts have done so."""
+    for thread in threading.enumerate():
+        if thread.name == f"closing-{job_id}":
+            thread.join(WITHIN_S)
+
+
 def test_an_attempt_that_starts_when_its_owner_has_been_given_up_is_closed(
     database: Database, catalog: Catalog
 ) -> None:
     """Whoever took the job over looked for the attempt before it was there, and starts another one."""
-
-    class Slow(ScriptedCluster):
-        keeps_attempts = True
-        may_start = threading.Event()
-
-        def launch(self, job: TrainingJob) -> ScriptedJob:
-            launched = super().launch(job)
-            assert self.may_start.wait(WITHIN_S)
-            return launched
-
-    plane = ControlPlane(database, catalog, Slow())
+    cluster = SlowCluster()
+    plane = ControlPlane(database, catalog, cluster)
     attempt = plane.run()
     (runner,) = plane.runners.now()
     runner.abandon(UNREACHABLE)
-    Slow.may_start.set()
+    until_closed(attempt.job.id)
+    assert plane.refused == [(attempt.job.id, runner.attempt.epoch)]
+    cluster.may_start.set()
     plane.until_ended()
     assert attempt.closed.is_set()
+
+
+def test_an_attempt_that_is_being_launched_when_its_service_stops_is_left_to_the_next_start(
+    database: Database, catalog: Catalog, other: ControlPlane
+) -> None:
+    cluster = SlowCluster()
+    plane = ControlPlane(database, catalog, cluster)
+    attempt = plane.run()
+    (runner,) = plane.runners.now()
+    runner.leave()
+    until_closed(attempt.job.id)
+    cluster.may_start.set()
+    plane.until_ended()
+    assert (plane.refused, attempt.was_left.is_set(), attempt.closed.is_set()) == ([], True, False)
+    other.cluster.left[attempt.job.id] = attempt
+    other.take_over()
+    assert [runner.attempt.number for runner in other.runners.now()] == [1]
+    assert history(other, attempt.job.id) == ["queued", "running"]
+
+
+@pytest.mark.parametrize("keeps_attempts", [False, True])
+def test_a_launch_that_fails_when_its_service_stops_leaves_nothing_that_may_work(
+    database: Database, catalog: Catalog, keeps_attempts: bool
+) -> None:
+    class Failing(SlowCluster):
+        def launch(self, job: TrainingJob) -> ScriptedJob:
+            super().launch(job)
+            raise ConnectionError("the cluster does not answer")
+
+    cluster = Failing()
+    cluster.keeps_attempts = keeps_attempts
+    plane = ControlPlane(database, catalog, cluster)
+    attempt = plane.run()
+    (runner,) = plane.runners.now()
+    runner.leave()
+    until_closed(attempt.job.id)
+    cluster.may_start.set()
+    plane.until_ended()
+    assert set(plane.refused) == {(attempt.job.id, runner.attempt.epoch)}
+    assert history(plane, attempt.job.id) == ["queued", "running", "queued"]
 
 
 def test_a_claim_that_was_slow_follows_no_job_that_somebody_else_has_claimed_since(
