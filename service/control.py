@@ -413,6 +413,6 @@ def _kind_of(error: Exception) -> str:
 
 
 def _import_what_requests_need() -> None:
-    """PyArrow and what reads tables with it: a second to import, which the first upload or job need not wait for."""
+    """What reads tables: it takes a while to import, which the first upload or job need not wait for."""
     import service.datasets  # noqa: F401
     import workers.planning  # noqa: F401

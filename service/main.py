@@ -62,6 +62,7 @@ def serve(settings: Settings) -> None:
     if settings.blas_kernel is not None:
         os.environ[ASKED_FOR] = settings.blas_kernel
         prepare_process()  # again, as importing the settings did it without; numpy is not imported yet
+    _import_alone()
     _allow_many_files()
     sys.setswitchinterval(SWITCHES_EVERY_S)
     os.umask(0o077)  # what users send and train is nobody else's on this machine
@@ -119,6 +120,13 @@ def serve(settings: Settings) -> None:
     readers.stop()
     if server.failed or not server.started:
         sys.exit(1)
+
+
+def _import_alone() -> None:
+    """What must not be imported while there are other threads: PyArrow makes a class that is a Sequence and a Mapping.
+    Until it is finished, Python takes all that is a Sequence, as `str` is, for an instance of it, and so for a Mapping
+    (CPython's `ABCMeta.__new__`). Who asks just then has that remembered for good; Ray cannot be imported any more."""
+    import pyarrow  # noqa: F401
 
 
 def _settle(control: "ControlPlane") -> None:

@@ -1,8 +1,11 @@
 """The service is alive from its first moment on, and says when it cannot start."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,3 +136,41 @@ def test_settings_come_from_the_environment_and_know_their_database(tmp_path: An
     for url in ("bucket", "gs://bucket", "s3://", "s3://Bucket", "s3://bucket//a", "s3://bucket/a?b"):
         with pytest.raises(ValidationError, match="expected s3://bucket or s3://bucket/prefix"):
             Settings(checkpoints=url)
+
+
+IMPORTS = """
+import abc, collections.abc, importlib, sys, threading
+from pathlib import Path
+from service import main
+from service.settings import Settings
+
+class Unrelated(abc.ABC): ...
+
+def made_slowly(kind, name, bases, names, **more):  # as ABCMeta.__new__, while another thread asks
+    made = type.__new__(kind, name, bases, names, **more)
+    Unrelated.register(type("New", (), {}))  # so that no answer is known already
+    isinstance("", collections.abc.Mapping)
+    abc._abc_init(made)
+    return made
+
+def imports():
+    for name in "service.app", "service.datasets", "workers.planning", "workers.on_ray.cluster":
+        importlib.import_module(name)
+
+def run(server, sockets):
+    abc.ABCMeta.__new__ = made_slowly
+    thread = threading.Thread(target=imports)
+    thread.start()
+    thread.join()
+    server.started = True
+    print(isinstance("", collections.abc.Mapping))
+
+main.Server.run = run
+main.serve(Settings(data_dir=Path(sys.argv[1]), port=0))
+"""
+
+
+def test_whatever_threads_import_at_once_no_text_becomes_a_mapping(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IMPORTS, str(tmp_path / "data")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
