@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from examples.postgresql import PostgreSQL, newest_binaries
+from service.catalog import Catalog
 from service.database import Database
 from service.settings import Settings
 from support.clusters import LocalCluster, ScriptedCluster
 from support.databases import migrate, migrated
+from support.jobs import with_a_dataset
+from support.planes import ControlPlane
 from support.service_in_process import WITHIN_S, Service, Start
 
 KINDS = ["sqlite", "postgresql"]  # of databases
@@ -123,3 +126,25 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def training_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with a data set, which really trains, for all tests of a file: each looks at jobs of its own."""
     yield from _with_a_dataset(tmp_path_factory.mktemp("training"), LocalCluster(cpus=2))
+
+
+@pytest.fixture
+def catalog(database: Database, tmp_path: Path) -> Catalog:
+    """With a data set."""
+    return with_a_dataset(database, tmp_path)
+
+
+@pytest.fixture
+def plane(database: Database, catalog: Catalog) -> Iterator[ControlPlane]:
+    """Without its threads that look at clocks; its attempts do what the test says."""
+    plane = ControlPlane(database, catalog, ScriptedCluster())
+    yield plane
+    plane.runners.stop(0)
+
+
+@pytest.fixture
+def other(database: Database, catalog: Catalog) -> Iterator[ControlPlane]:
+    """Another one, on the same database."""
+    other = ControlPlane(database, catalog, ScriptedCluster())
+    yield other
+    other.runners.stop(0)

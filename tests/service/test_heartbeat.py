@@ -1,106 +1,25 @@
-"""What a control plane does about the leases of its attempts, and about those of others that are gone."""
+"""What a control plane does about the leases of its attempts."""
 
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from service.catalog import Catalog
-from service.database import Database, jobs
+from service.database import Database
 from service.heartbeat import UNREACHABLE, Heartbeat
-from service.jobs import JobState, Move
-from service.leases import CLOSE_AFTER_S, RENEW_S, WATCH_S, Lease
+from service.leases import CLOSE_AFTER_S, RENEW_S
 from service.owner import Owner
-from service.runner import Attempt, Runners
-from service.store import Store
-from service.takeover import INTERRUPTED, Takeover
-from shared.plan import Plan
+from service.runner import Attempt
 from support.clusters import ScriptedCluster, ScriptedJob
-from support.jobs import TENANT, new_job, with_a_dataset
+from support.jobs import TENANT
+from support.planes import ControlPlane, expire, history
 from support.service_in_process import WITHIN_S
-from support.world import World
-from workers.job import Sought, TrainingJob
-
-
-class ControlPlane:
-    """What follows jobs, without its threads that look at clocks: the test moves the clock and calls them."""
-
-    def __init__(self, database: Database, catalog: Catalog, cluster: ScriptedCluster) -> None:
-        self.now = 0.0
-        self.store, self.catalog, self.cluster = Store(database), catalog, cluster
-        self.ended, self.terminal, self.refused = threading.Event(), [], list[tuple[str, int]]()
-        self.runners = Runners(
-            self.store,
-            cluster,
-            self._job_of,
-            self.ended.set,
-            self._is_over,
-            lambda: self.now,
-            refuse=lambda job_id, epoch: self.refused.append((job_id, epoch)),
-        )
-        self.heartbeat = Heartbeat(self.store.owner, self.runners, lambda: self.now)
-        self.takeover = Takeover(self.store, self.runners, self._is_over, at_once=False, clock=lambda: self.now)
-
-    def _is_over(self, job_id: str, state: JobState) -> None:
-        self.terminal.append(job_id)
-
-    def _job_of(self, attempt: Attempt) -> TrainingJob:
-        plan = Plan.model_validate(self.store.any_job(attempt.job_id).plan)
-        table = self.catalog.table(TENANT, "numbers")
-        return TrainingJob(attempt.job_id, attempt.number, plan, table, None, "", attempt.workers, epoch=attempt.epoch)
-
-    def begin(self) -> str:
-        """Submits a job and starts it; returns its id."""
-        job_id = self.store.add(new_job())[0].id
-        job = self.store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"), workers=1)
-        assert job is not None
-        self.runners.launch(Attempt.at(job))
-        return str(job_id)
-
-    def run(self) -> ScriptedJob:
-        """Likewise; returns its attempt."""
-        self.begin()
-        return self.cluster.next_job()
-
-    def until_ended(self) -> None:
-        assert self.ended.wait(WITHIN_S)
-        self.ended.clear()
-
-    def take_over(self) -> None:
-        """Looks, and once more when it has watched for long enough."""
-        self.takeover.look()
-        self.now += WATCH_S
-        self.takeover.look()
-
-
-@pytest.fixture
-def catalog(database: Database, tmp_path: Path) -> Catalog:
-    return with_a_dataset(database, tmp_path)
-
-
-@pytest.fixture
-def plane(database: Database, catalog: Catalog) -> Iterator[ControlPlane]:
-    plane = ControlPlane(database, catalog, ScriptedCluster())
-    yield plane
-    plane.runners.stop(0)
-
-
-@pytest.fixture
-def other(database: Database, catalog: Catalog) -> Iterator[ControlPlane]:
-    """On the same database."""
-    other = ControlPlane(database, catalog, ScriptedCluster())
-    yield other
-    other.runners.stop(0)
-
-
-def expire(database: Database) -> None:
-    with database.writing() as connection:
-        connection.execute(sa.update(jobs).values(lease_until=1.0))
+from workers.job import TrainingJob
 
 
 def failing_once(ask: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -113,34 +32,6 @@ def failing_once(ask: Callable[[Any], None]) -> Callable[[Any], None]:
         ask(what)
 
     return asked
-
-
-def history(plane: ControlPlane, job_id: str) -> list[str]:
-    return [row.data["to"] for row in plane.store.events_after(TENANT, job_id, 0, 100, kind="state")[0]]
-
-
-# ---------------------------------------------------------------- the owner
-def test_a_growth_that_has_not_come_about_is_forgotten_by_whoever_takes_the_job_over(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    attempt = plane.run()
-    for cpus, wanted in ((4, 1), (0, 0)):  # what was to be given up is
-        plane.store.queue.resize(attempt.job.id, cpus)
-        (lease,) = other.store.owner.leases()
-        assert other.store.owner.claim(lease) is not None
-        assert other.store.any_job(attempt.job.id).cpus_wanted == wanted
-
-
-def test_what_a_job_needs_at_least_is_no_growth_where_it_has_just_lost_a_worker(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    attempt = plane.run()
-    for needs, wanted, after in ((3, 4, 3), (3, 2, 2)):  # the latter was told to go on with what it has
-        with database.writing() as connection:
-            connection.execute(sa.update(jobs).values(workers=2, cpus_min=needs, cpus_wanted=wanted))
-        (lease,) = other.store.owner.leases()
-        assert other.store.owner.claim(lease) is not None
-        assert other.store.any_job(attempt.job.id).cpus_wanted == after
 
 
 def test_an_attempt_for_which_there_can_be_no_thread_is_nobodys_once_its_lease_is_over(
@@ -450,25 +341,6 @@ def test_a_launch_that_fails_when_its_service_stops_leaves_nothing_that_may_work
     assert history(plane, attempt.job.id) == ["queued", "running", "queued"]
 
 
-def test_a_claim_that_was_slow_follows_no_job_that_somebody_else_has_claimed_since(
-    plane: ControlPlane, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attempt = plane.run()
-    claim = other.store.owner.claim
-
-    def slowly(lease: Lease) -> int | None:
-        epoch = claim(lease)
-        (again,) = plane.store.owner.leases()
-        assert plane.store.owner.claim(again) is not None
-        return epoch
-
-    monkeypatch.setattr(other.store.owner, "claim", slowly)
-    expire(other.store._database)
-    other.take_over()
-    assert other.runners.now() == []
-    assert history(other, attempt.job.id) == ["queued", "running"]
-
-
 @pytest.mark.parametrize("outcome", ["succeeded", "paused"])
 def test_an_end_that_was_taken_in_is_written_though_the_lease_could_not_be_renewed_after_the_attempt_was_closed(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, outcome: str
@@ -555,169 +427,6 @@ def test_a_silent_database_is_told_even_while_it_is_waited_for(plane: ControlPla
     assert plane.heartbeat.problem() is None
     plane.now += 60
     assert plane.heartbeat.problem() == "has not answered for 60 s"
-
-
-# ---------------------------------------------------------------- those who take over
-def test_a_job_whose_owner_is_gone_is_queued_for_its_next_attempt(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    attempt = plane.run()
-    other.take_over()
-    assert history(other, attempt.job.id) == ["queued", "running"], "its lease has not ended"
-    expire(database)
-    other.take_over()
-    job = other.store.any_job(attempt.job.id)
-    assert (job.state, job.attempt, job.reason, job.owner) == ("queued", 2, INTERRUPTED, None)
-
-
-def test_a_cancel_that_the_owner_did_not_live_to_see_is_done(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    attempt = plane.run()
-    other.store.request(TENANT, attempt.job.id, "cancel")
-    expire(database)
-    other.take_over()
-    assert other.store.any_job(attempt.job.id).state == "cancelled"
-    assert other.terminal == [attempt.job.id]
-
-
-def test_an_attempt_that_still_runs_is_adopted_and_goes_on_as_the_same_attempt(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    attempt = plane.run()
-    job_id = attempt.job.id
-    other.cluster.left[job_id] = attempt
-    other.store.request(TENANT, job_id, "pause")
-    expire(database)
-    other.take_over()
-    other.heartbeat.beat()
-    assert attempt.asked() == "pause", "also what was asked for meanwhile reaches it"
-    attempt.tell_metrics(1).end("succeeded")
-    other.until_ended()
-    job = other.store.any_job(job_id)
-    assert (job.state, job.attempt) == ("succeeded", 1)
-    assert history(other, job_id) == ["queued", "running", "succeeded"]
-
-
-def test_trouble_that_was_told_before_a_takeover_is_over_with_the_next_checkpoint_but_a_request_is_not() -> None:
-    database = World.database()
-    world = World(database, keeps_attempts=True)
-    job_id = world.submit(1, 1, 0)
-    world.turn()
-    world.follow()
-    (attempt,) = world.cluster.open()
-
-    def reason_after(kind: str, **data: Any) -> str | None:
-        attempt.tell(kind, **data)
-        world.follow()
-        reason: str | None = world.store.any_job(job_id).reason
-        return reason
-
-    assert reason_after("trouble", reason="checkpoints cannot be written") == "checkpoints cannot be written"
-    world.replace()
-    world.follow()
-    assert reason_after("checkpoint", step=1) is None
-    world.request(job_id, "pause")
-    assert reason_after("trouble", reason="checkpoints cannot be written") == "is being paused"
-    assert reason_after("checkpoint", step=2) == "is being paused"
-    database.close()
-
-
-def test_an_attempt_that_was_to_give_way_does_so_though_it_has_ended_before_its_next_owner_looks_for_what_was_asked(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    attempt = plane.run()
-    other.runners.preempt(attempt.job.id, "job_high (priority 5)")
-    other.cluster.left[attempt.job.id] = attempt
-    expire(database)
-    other.take_over()
-    attempt.end("paused")
-    other.until_ended()
-    job = other.store.any_job(attempt.job.id)
-    assert (job.state, job.attempt, job.requested) == ("paused", 1, "resume")
-    assert job.reason.startswith("preempted by job_high (priority 5)")
-
-
-def test_an_attempt_that_was_to_grow_is_asked_to_go_on_as_it_is_by_whoever_takes_it_over(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    """Whoever asked it to grow may have added the seats before that was forgotten."""
-    attempt = plane.run()
-    attempt.resizes_at_once = False
-    plane.runners.resize(attempt.job.id, 2)
-    assert attempt.resized() == 2
-    other.cluster.left[attempt.job.id] = attempt
-    expire(database)
-    other.take_over()
-    assert attempt.resized() == 1
-    assert [(each.wanted, each.cpus) for each in other.runners.running()] == [(1, 2)]
-
-
-def test_a_job_that_could_not_be_looked_for_is_not_started_twice_but_tried_again(
-    plane: ControlPlane, other: ControlPlane, database: Database
-) -> None:
-    class Silent(ScriptedCluster):
-        def find(self, sought: Sequence[Sought]) -> Mapping[str, ScriptedJob]:
-            raise ConnectionError("the cluster does not answer")
-
-    attempt = plane.run()
-    cut_off = ControlPlane(database, plane.catalog, Silent())
-    expire(database)
-    cut_off.take_over()
-    assert history(plane, attempt.job.id) == ["queued", "running"]
-    expire(database)
-    other.take_over()
-    assert history(plane, attempt.job.id) == ["queued", "running", "queued"]
-
-
-def test_however_many_jobs_an_owner_leaves_their_attempts_are_looked_for_at_once(
-    plane: ControlPlane, database: Database
-) -> None:
-    """As those that do not answer are waited for: once, not as often as there are jobs."""
-    looks: list[int] = []
-
-    class Silent(ScriptedCluster):
-        def find(self, sought: Sequence[Sought]) -> Mapping[str, ScriptedJob]:
-            looks.append(len(sought))
-            return super().find(sought)
-
-    attempts = [plane.run() for _ in range(5)]
-    heir = ControlPlane(database, plane.catalog, Silent())
-    heir.cluster.left[attempts[2].job.id] = attempts[2]
-    expire(database)
-    heir.take_over()
-    assert looks == [5]
-    states = [heir.store.any_job(attempt.job.id).state for attempt in attempts]
-    assert states == ["queued", "queued", "running", "queued", "queued"]
-    attempts[2].end("succeeded")
-    heir.until_ended()
-
-
-def test_a_job_that_cannot_be_refused_keeps_no_other_from_being_taken_over(
-    plane: ControlPlane, database: Database
-) -> None:
-    first, second = plane.run().job.id, plane.run().job.id
-    heir = ControlPlane(database, plane.catalog, ScriptedCluster())
-
-    def refuse(job_id: str, _epoch: int) -> None:
-        if job_id == first:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    heir.runners = Runners(heir.store, heir.cluster, heir._job_of, heir.ended.set, heir._is_over, refuse=refuse)
-    heir.takeover = Takeover(heir.store, heir.runners, heir._is_over, at_once=False, clock=lambda: heir.now)
-    expire(database)
-    heir.take_over()
-    assert [heir.store.any_job(job_id).state for job_id in (first, second)] == ["running", "queued"]
-
-
-def test_a_job_of_ones_own_that_nobody_follows_any_more_is_taken_over_too(
-    plane: ControlPlane, database: Database
-) -> None:
-    job_id = plane.store.add(new_job())[0].id
-    assert plane.store.move(job_id, 0, JobState.QUEUED, lambda _: Move(JobState.RUNNING, "started"), workers=1)
-    expire(database)
-    plane.take_over()
-    assert plane.store.any_job(job_id).state == "queued"
 
 
 def test_cpus_of_jobs_that_run_elsewhere_are_in_use(plane: ControlPlane, other: ControlPlane) -> None:

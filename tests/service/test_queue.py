@@ -11,14 +11,9 @@ from service.database import Database, jobs, tenants
 from service.jobs import JobState, Move
 from service.queue import AT_MOST_TENANTS, FEW_TENANTS, FEWEST, LOOK_AHEAD, TOO_LARGE
 from service.store import Store
-from support.jobs import TENANT, dataset, new_job, with_a_dataset
+from support.jobs import TENANT, dataset, new_job
 
 MOMENT = "2026-11-27T10:00:00.000000Z"
-
-
-@pytest.fixture
-def catalog(database: Database, tmp_path: Any) -> Catalog:
-    return with_a_dataset(database, tmp_path)
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ S = JobState
 
 
 @pytest.fixture
-def catalog(database: Database, tmp_path: Any) -> Catalog:
-    return with_a_dataset(database, tmp_path)
-
-
-@pytest.fixture
 def store(database: Database, catalog: Catalog) -> Store:
     return Store(database)
 
