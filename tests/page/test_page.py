@@ -533,3 +533,19 @@ def test_a_link_signs_in_once_and_a_key_does_it_too(browser: Browser, service: R
     page.goto(service.http.post("/v1/signin-links").json()["path"])  # which loads nothing: the page is open already
     page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     context.close()
+
+
+def test_an_address_of_nothing_says_so(page: Page) -> None:
+    page.goto("/#/jobs/job_00000000000000000000000000")
+    page.get_by_text("There is no such job").wait_for()
+    page.goto("/#/nothing")
+    page.get_by_text("There is nothing at this address").wait_for()
+
+
+def test_the_title_of_the_window_is_of_what_one_looks_at(page: Page, trained: str) -> None:
+    page.goto(f"/#/jobs/{trained}")
+    expect(page).to_have_title("a wine · succeeded · Chainrule")
+    page.get_by_role("link", name="Quality").click()
+    expect(page).to_have_title("a wine · succeeded · Chainrule")
+    page.goto("/#/jobs/job_gone")
+    expect(page).to_have_title("job_gone · Jobs · Chainrule")
