@@ -1,15 +1,15 @@
-"""A service of 2 CPUs that is signed in to, that jobs share, and that is killed, ended and started again."""
+"""A service of 2 CPUs that is signed in to, that jobs share, and that is killed, ended and started again. Its
+checkpoints lie in a bucket; what lies on the disk, the short form of `make chaos` kills."""
 
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from support.buckets import URL, bucket_server
+from support.buckets import URL, BucketServer, bucket_server
 from support.running_service import DATA, RunningService
 
 pytestmark = pytest.mark.ray
@@ -27,9 +27,15 @@ WINE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Every test leaves it running."""
-    service = RunningService(tmp_path_factory.mktemp("own"), cpus=2).start()
+def bucket() -> Iterator[BucketServer]:
+    with bucket_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, bucket: BucketServer) -> Iterator[RunningService]:
+    """Every test leaves it running, but the last."""
+    service = RunningService(tmp_path_factory.mktemp("own"), cpus=2, options=["--checkpoints", URL]).start()
     try:
         service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
         yield service
@@ -105,20 +111,15 @@ def test_sigterm_ends_all_that_the_service_started_within_10_s_and_its_job_goes_
 
 
 def test_a_job_goes_on_from_its_checkpoints_in_a_bucket_which_are_gone_when_it_has_ended(
-    tmp_path: Path, undisturbed: str
+    own: RunningService, bucket: BucketServer, undisturbed: str
 ) -> None:
-    with bucket_server() as server:
-        service = RunningService(tmp_path, cpus=2, options=["--checkpoints", URL]).start()
-        try:
-            service.until_ready().upload("wine", DATA / "wine-quality-white.csv")
-            job_id = service.submit(**WINE)["id"]
-            in_the_middle(service, job_id, epoch=20)
-            service.act(job_id, "pause")
-            service.until(job_id, "paused")
-            assert {key.rpartition("/")[0] for key in server.objects()} == {f"team-a/{job_id}"}
-            service.act(job_id, "resume")
-            assert service.until(job_id, "succeeded")["parameters_sha256"] == undisturbed
-        finally:
-            service.stop()
-        assert server.objects() == []
-        assert [path.name for path in (service.data_dir / "jobs" / job_id).iterdir()] == ["model.safetensors"]
+    job_id = own.submit(**WINE)["id"]
+    in_the_middle(own, job_id, epoch=20)
+    own.act(job_id, "pause")
+    own.until(job_id, "paused")
+    assert {key.rpartition("/")[0] for key in bucket.objects()} == {f"team-a/{job_id}"}
+    own.act(job_id, "resume")
+    assert own.until(job_id, "succeeded")["parameters_sha256"] == undisturbed
+    own.stop()  # by when it has removed what only training needed
+    assert bucket.objects() == []
+    assert [path.name for path in (own.data_dir / "jobs" / job_id).iterdir()] == ["model.safetensors"]

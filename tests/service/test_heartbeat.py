@@ -205,7 +205,7 @@ def test_a_stale_owner_to_whom_the_attempt_is_silent_leaves_it_too(plane: Contro
     attempt = plane.run()
     (lease,) = other.store.owner.leases()
     other.store.owner.claim(lease)
-    attempt.lose("the job's coordinator has not answered for 12 s")
+    attempt.lose("the job's coordinator has not answered for 10 s")
     plane.until_ended()
     assert (attempt.was_left.is_set(), attempt.closed.is_set()) == (True, False)
     assert history(other, attempt.job.id) == ["queued", "running"]

@@ -20,7 +20,7 @@ from workers.vacancies import Vacancies
 __all__ = ["RayRunningJob"]
 
 STARTS_WITHIN_S = 180.0  # for a coordinator to answer at first; ten processes take a minute to start on two busy cores
-ANSWERS_WITHIN_S = 12.0  # later; one that hangs is given up within 15 s
+ANSWERS_WITHIN_S = 10.0  # later; one that hangs is given up, and its job trains again, within 15 s
 FORGETS_WITHIN_S = 10.0
 
 
