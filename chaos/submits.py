@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from chainrule.connection import KEPT_S
 from chaos.records import Finding
 from chaos.run import Run
 from chaos.service import Service, running
@@ -15,7 +16,7 @@ from chaos.tally import Tally
 __all__ = ["measure"]
 
 AT_ONCE = 100
-LIMITS = httpx.Limits(max_connections=AT_ONCE)
+LIMITS = httpx.Limits(max_connections=AT_ONCE, keepalive_expiry=KEPT_S)
 
 
 def measure(run: Run) -> Finding:

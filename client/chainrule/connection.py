@@ -21,13 +21,14 @@ from chainrule.records import Event
 from chainrule.sse import EventParser
 from chainrule.waiting import pause
 
-__all__ = ["LONGEST_WAIT_S", "Connection", "document", "given", "segment"]
+__all__ = ["KEPT_S", "LONGEST_WAIT_S", "Connection", "document", "given", "segment"]
 
 REQUEST_TIMEOUT_S = 60.0
 EVENT_SILENCE_S = 60.0  # an event stream that says nothing for so long is opened anew
 PAGE_LIMIT = 500  # the most items that the service gives at once
 RETRIES = 3  # of requests that may be repeated without harm
 LONGEST_WAIT_S = 5.0  # between two tries
+KEPT_S = 4.0  # an idle connection: the service closes it after 5 s, perhaps just as a request is on its way
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,6 +58,7 @@ class Connection:
         self._http = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(timeout_s, connect=10.0),
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S),
             transport=transport,
             trust_env=False,
             # Without TLS there are no certificates to check: to load them takes longer than most requests.
