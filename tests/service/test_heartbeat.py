@@ -301,17 +301,23 @@ def test_an_attempt_that_starts_when_its_owner_has_been_given_up_is_closed(
     assert attempt.closed.is_set()
 
 
-def test_an_attempt_that_is_being_launched_when_its_service_stops_is_left_to_the_next_start(
-    database: Database, catalog: Catalog, other: ControlPlane
-) -> None:
-    cluster = SlowCluster()
-    plane = ControlPlane(database, catalog, cluster)
+def left_while_launching(plane: ControlPlane, cluster: SlowCluster) -> tuple[ScriptedJob, int]:
+    """An attempt, and its epoch, whose service stops before it has started."""
     attempt = plane.run()
     (runner,) = plane.runners.now()
     runner.leave()
     until_closed(attempt.job.id)
     cluster.may_start.set()
     plane.until_ended()
+    return attempt, runner.attempt.epoch
+
+
+def test_an_attempt_that_is_being_launched_when_its_service_stops_is_left_to_the_next_start(
+    database: Database, catalog: Catalog, other: ControlPlane
+) -> None:
+    cluster = SlowCluster()
+    plane = ControlPlane(database, catalog, cluster)
+    attempt, _ = left_while_launching(plane, cluster)
     assert (plane.refused, attempt.was_left.is_set(), attempt.closed.is_set()) == ([], True, False)
     other.cluster.left[attempt.job.id] = attempt
     other.take_over()
@@ -331,13 +337,8 @@ def test_a_launch_that_fails_when_its_service_stops_leaves_nothing_that_may_work
     cluster = Failing()
     cluster.keeps_attempts = keeps_attempts
     plane = ControlPlane(database, catalog, cluster)
-    attempt = plane.run()
-    (runner,) = plane.runners.now()
-    runner.leave()
-    until_closed(attempt.job.id)
-    cluster.may_start.set()
-    plane.until_ended()
-    assert set(plane.refused) == {(attempt.job.id, runner.attempt.epoch)}
+    attempt, epoch = left_while_launching(plane, cluster)
+    assert set(plane.refused) == {(attempt.job.id, epoch)}
     assert history(plane, attempt.job.id) == ["queued", "running", "queued"]
 
 

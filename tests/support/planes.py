@@ -60,6 +60,7 @@ class ControlPlane:
         return self.cluster.next_job()
 
     def until_ended(self) -> None:
+        """Waits until an attempt has ended, or holds fewer CPUs."""
         assert self.ended.wait(WITHIN_S)
         self.ended.clear()
 
@@ -71,9 +72,11 @@ class ControlPlane:
 
 
 def expire(database: Database) -> None:
+    """Ends all leases."""
     with database.writing() as connection:
         connection.execute(sa.update(jobs).values(lease_until=1.0))
 
 
 def history(plane: ControlPlane, job_id: str) -> list[str]:
+    """The states that the job has been in."""
     return [row.data["to"] for row in plane.store.events_after(TENANT, job_id, 0, 100, kind="state")[0]]
