@@ -1,10 +1,10 @@
 """What is wanted done at the same time is done together: one commit, one flush to disk, for all of it."""
 
+import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 __all__ = ["Batches"]
 
@@ -16,13 +16,22 @@ def _in_a_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="batches", daemon=True).start()
 
 
+class _Waiting(NamedTuple, Generic[Item, Result]):
+    """An item, and who waits for what comes of it."""
+
+    item: Item
+    loop: asyncio.AbstractEventLoop
+    outcome: "asyncio.Future[Result]"
+
+
 class Batches(Generic[Item, Result]):
     """Batches of items. `do` is called with one at a time, of as many items as are `most` together by `size`, or one
     that is so by itself, and returns for each, in their order, its result or the exception to be raised; what it raises
     itself is raised for all of them. `start` has a function called in a thread of its own.
 
     Nobody waits for others to come: a batch is what has gathered while the one before was done. One thread does them
-    all, and ends when there is nothing more to do: however many wait, they cost no thread.
+    all, and ends when there is nothing more to do: however many wait, they cost no thread. All of a batch are told at
+    once: each time that another thread is woken, two cores have to agree on whose turn it is to run Python.
     """
 
     def __init__(
@@ -34,67 +43,73 @@ class Batches(Generic[Item, Result]):
     ) -> None:
         self._do, self._most, self._start, self._size = do, most, start, size
         self._lock = threading.Lock()
-        self._pending: deque[tuple[Item, Future[Result]]] = deque()
+        self._pending: deque[_Waiting[Item, Result]] = deque()
         self._is_at_work = False
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._pending)
 
-    def add(self, item: Item) -> Result:
-        """Has an item done, by this thread where no other is at work, and returns its result."""
-        outcome, begins = self._put(item)
-        if begins:
-            self._work()
-        return outcome.result()
-
-    def add_soon(self, item: Item) -> "Future[Result]":
-        """Has an item done by another thread; tells what came of it."""
-        outcome, begins = self._put(item)
+    async def add(self, item: Item) -> Result:
+        """Has an item done by another thread, and returns its result."""
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[Item, Result] = _Waiting(item, loop, loop.create_future())
+        with self._lock:
+            self._pending.append(waiting)
+            begins, self._is_at_work = not self._is_at_work, True
         if begins:
             try:
                 self._start(self._work)
             except RuntimeError as error:  # there can be no other thread now; there may be when the next item comes
                 self._fail(error)
-        return outcome
-
-    def _put(self, item: Item) -> "tuple[Future[Result], bool]":
-        """What will come of it, and whether nobody is at work yet."""
-        outcome: Future[Result] = Future()
-        with self._lock:
-            self._pending.append((item, outcome))
-            begins, self._is_at_work = not self._is_at_work, True
-        return outcome, begins
+        return await waiting.outcome
 
     def _work(self) -> None:
         while batch := self._next():
             outcomes: Sequence[Result | Exception]
             try:
-                outcomes = self._do([item for item, _ in batch])
+                outcomes = self._do([waiting.item for waiting in batch])
             except Exception as error:  # noqa: BLE001  (raised by those who wait)
                 outcomes = [error] * len(batch)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
+            _tell(batch, outcomes)
 
     def _fail(self, error: Exception) -> None:
         with self._lock:
             pending, self._pending = self._pending, deque()
             self._is_at_work = False
-        for _, outcome in pending:
-            if outcome.set_running_or_notify_cancel():
-                outcome.set_exception(error)
+        _tell(pending, [error] * len(pending))
 
-    def _next(self) -> list[tuple[Item, Future[Result]]]:
-        batch: list[tuple[Item, Future[Result]]] = []
+    def _next(self) -> list[_Waiting[Item, Result]]:
+        batch: list[_Waiting[Item, Result]] = []
         room = self._most
         with self._lock:
-            while self._pending and (not batch or self._size(self._pending[0][0]) <= room):
-                item, outcome = self._pending.popleft()
-                if outcome.set_running_or_notify_cancel():  # else nobody waits for it any more
-                    batch.append((item, outcome))
-                    room -= self._size(item)
+            while self._pending and (not batch or self._size(self._pending[0].item) <= room):
+                waiting = self._pending.popleft()
+                if not waiting.outcome.cancelled():  # else nobody waits for it any more
+                    batch.append(waiting)
+                    room -= self._size(waiting.item)
             self._is_at_work = bool(batch)
         return batch
+
+
+def _tell(batch: Iterable[_Waiting[Item, Result]], outcomes: Sequence[Result | Exception]) -> None:
+    """Has each event loop woken once."""
+    told: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Result], Result | Exception]]] = {}
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        told.setdefault(waiting.loop, []).append((waiting.outcome, outcome))
+    for loop, its in told.items():
+        try:
+            loop.call_soon_threadsafe(_settle, its)
+        except RuntimeError:
+            if not loop.is_closed():  # as then nobody waits there any more
+                raise
+
+
+def _settle(told: Iterable[tuple["asyncio.Future[Result]", Result | Exception]]) -> None:
+    for future, outcome in told:
+        if future.done():  # given up meanwhile
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

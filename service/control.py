@@ -19,6 +19,7 @@ from service.database import AWAY, Database, reason_of
 from service.evaluation import Evaluations
 from service.events import ALONE_POLL_S, POLL_S, Feeds
 from service.heartbeat import Heartbeat
+from service.intake import Intake
 from service.jobs import JobState, Verb
 from service.models import Models
 from service.pace import Pace
@@ -49,6 +50,7 @@ TRY_AGAIN_S = 2.0
 PAUSE_WITHIN_S = 4.0  # for running jobs to write a checkpoint when the service ends
 ENDS_WITHIN_S = 7.5
 PLANNERS = 16  # jobs of all tenants that are planned at once, of the 40 threads that answer requests
+QUICK_AT_ONCE = 64  # jobs of a tenant that are planned in a moment: those of another one wait for as many at most
 MAY_WAIT_FOR_PLANS = 1_000  # of a tenant, each with its spec in memory
 SETTLES_EVERY_S = 3600.0
 SAYS_GOODBYE_WITHIN_S = 0.5
@@ -98,6 +100,7 @@ class ControlPlane:
         self.upload_threads = asyncio.Semaphore(UPLOAD_THREADS)
         self.long_bodies = ConcurrencyLimit(at_once=1)
         self.planning = ConcurrencyLimit(may_wait=MAY_WAIT_FOR_PLANS, refusal=waiting_for("plans of jobs"))
+        self.quick_planning = ConcurrencyLimit(QUICK_AT_ONCE, MAY_WAIT_FOR_PLANS, waiting_for("plans of jobs"))
         self.planners = asyncio.Semaphore(PLANNERS)
         self.pace = Pace(settings.submit_burst)
         self.ready = threading.Event()
@@ -113,6 +116,7 @@ class ControlPlane:
         self._credentials: Credentials | None = None
         self._census: Census | None = None
         self._tenants: Tenants | None = None
+        self._intake: Intake | None = None
         self._places: Places | None = None
         self._webhooks: Webhooks | None = None
         self._deliverer: Deliverer | None = None
@@ -145,6 +149,11 @@ class ControlPlane:
     def tenants(self) -> Tenants:
         """The tenants and their quotas. Raises Unavailable until the database is open."""
         return self._open(self._tenants)
+
+    @property
+    def intake(self) -> Intake:
+        """What plans jobs and queues them. Raises Unavailable until the database is open."""
+        return self._open(self._intake)
 
     @property
     def places(self) -> Places:
@@ -268,6 +277,7 @@ class ControlPlane:
             self._credentials = credentials
             self._census = Census(database)
             self._tenants, self._places = Tenants(database, self.settings.quota), Places(store.queue)
+            self._intake = Intake(store, self._catalog, self._tenants)
             rules = Rules(self.settings.webhook_hosts, self.settings.webhook_private)
             self._webhooks = Webhooks(database, rules, self.folder.webhook_key)
             del self._problems["database"]

@@ -13,7 +13,16 @@ from service.auth import authenticate
 from service.concurrency import ConcurrencyLimit
 from shared.errors import InvalidInput, MalformedInput, TooLarge, UnsupportedMedia
 
-__all__ = ["MAX_BODY_BYTES", "MAX_ROWS_BYTES", "JsonBody", "RowsBody", "parse_json", "read_code", "read_json"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_ROWS_BYTES",
+    "JsonBody",
+    "RowsBody",
+    "is_short",
+    "parse_json",
+    "read_code",
+    "read_json",
+]
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ROWS_BYTES = 32 << 20
@@ -59,6 +68,12 @@ JsonBody = Annotated[Any, Depends(read_json)]
 
 RowsBody = Annotated[Any, Depends(_reader(MAX_ROWS_BYTES))]
 """The same for bodies that carry data: 10,000 images of 28 × 28 are about 25 MiB of JSON."""
+
+
+def is_short(request: Request) -> bool:
+    """Whether the body says that it is no longer than what is parsed in a moment."""
+    length = request.headers.get("content-length", "")
+    return len(length) <= 15 and length.isascii() and length.isdigit() and int(length) <= SMALL_BYTES
 
 
 def _turn(request: Request, size_bytes: int) -> AbstractAsyncContextManager[None]:

@@ -105,6 +105,7 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         http=Connection,
+        loop="asyncio",  # also where another one is installed, with which nothing here was tried
         ws="none",
         log_config=None,
         access_log=False,

@@ -8,7 +8,6 @@ was given up for dead cannot write. `service/leases.py` says when an owner is.
 What users ask for names their tenant, and sees nothing of another one's. What runs jobs works for all tenants.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
 
-from service.batches import Batches
 from service.clock import later, next_after, now
 from service.database import Database, events, idempotency_keys, job_labels, jobs, plans, tenants
 from service.job_log import Line, keep_short, lines_after
@@ -29,11 +27,8 @@ from service.submission import WHOLE, Added, NewJob, Refusal, add_all, by_idempo
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, NotFound
 
-__all__ = ["LONG_PLAN_BYTES", "PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
+__all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
 
-MAX_BATCH = 100  # jobs that are committed together, fewer where their plans are …
-BATCH_BYTES = 4 << 20  # … as long as that together: others wait meanwhile
-LONG_PLAN_BYTES = BATCH_BYTES // MAX_BATCH
 IDS_AT_ONCE = 500  # in a statement, which may hold some thousands at most
 PAGE_BYTES = 4 << 20  # of plans, after which a list shows no further job
 
@@ -73,25 +68,24 @@ class Store:
         self._database = database
         self._on_event, self._on_move = on_event, on_move
         self._clock, self._patience = clock, patience or Patience()
-        self._submitted: Batches[NewJob, Added] = Batches(self._add, BATCH_BYTES, size=_size_in_batch)
 
     # ------------------------------------------------------------ submitting and removing
-    async def submit(self, new: NewJob) -> Added:
+    def add(self, new: NewJob) -> Added:
         """Queues a job; returns it, and whether it is new: with an idempotency key seen before it is the job of then.
 
-        Jobs that come at the same time are committed together. Raises InvalidInput when that key came with another
-        request, or a data set has been deleted meanwhile; Conflict where its tenant has no room for it.
+        Raises InvalidInput when that key came with another request, or a data set has been deleted meanwhile; Conflict
+        where its tenant has no room for it.
         """
-        return await asyncio.wrap_future(self._submitted.add_soon(new))
+        [outcome] = self.add_all([new])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def add(self, new: NewJob) -> Added:
-        """The same for who may wait."""
-        return self._submitted.add(new)
-
-    def _add(self, batch: Sequence[NewJob]) -> Sequence[Added | Refusal]:
-        outcomes = self._added(batch)
+    def add_all(self, batch: Sequence[NewJob]) -> Sequence[Added | Refusal]:
+        """The same for jobs that are committed together; of each, what it is refused with, if it is."""
+        outcomes = self._added(batch) if batch else []
         for new, outcome in zip(batch, outcomes, strict=True):
-            if not isinstance(outcome, Refusal) and outcome[1]:
+            if not isinstance(outcome, Exception) and outcome[1]:
                 self._on_move(None, JobState.QUEUED)
                 self._on_event(new.id)
         return outcomes
@@ -366,10 +360,6 @@ class Store:
         if rows:
             self._on_event(job_id)
         return True
-
-
-def _size_in_batch(new: NewJob) -> int:
-    return max(new.plan_bytes, LONG_PLAN_BYTES)
 
 
 Decision = Callable[[Requested], Move]

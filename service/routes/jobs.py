@@ -9,20 +9,19 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
-from ulid import ULID
 
 from service.auth import Reader, Submitter, authenticate, recheck
 from service.control import ControlPlane
 from service.examples import SPEC
-from service.field_errors import validated
+from service.intake import LONG_PLAN_BYTES, Asked
 from service.jobs import JobState, Verb
-from service.json_body import read_json
+from service.json_body import is_short, read_json
 from service.keys import Principal, Scope
 from service.openapi import errors, headers, json_body
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
 from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
-from service.store import LONG_PLAN_BYTES, PAGE_BYTES, JobFilter, JobRow
-from service.submission import NewJob, digest_of_request
+from service.store import PAGE_BYTES, JobFilter, JobRow
+from service.submission import Added, NewJob
 from service.views import (
     DryRun,
     HistoryItem,
@@ -34,10 +33,8 @@ from service.views import (
     number_of,
     page_of,
 )
-from shared.errors import InvalidInput, TooManyRequests
-from shared.plan import Plan
-from shared.spec import JobSpec, ValidationDataset
-from shared.table import TableFile
+from shared.errors import InvalidInput
+from shared.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -86,13 +83,20 @@ async def submit_job(
     who.check(Scope.SUBMIT)
     refused = await too_fast(control, who, idempotency_key)
     async with nullcontext() if refused is None else control.concurrency.of(who.tenant):
-        data = await read_json(request)
-        async with control.planning.of(who.tenant), control.planners:
-            new = await run_in_threadpool(_new_job, control, who, data, idempotency_key, refused)
-    await authenticate(request)  # of data sets of very many rows planning takes long, and others may be before it
-    is_long = new.plan_bytes > LONG_PLAN_BYTES
+        asked = Asked(who, await read_json(request), recheck(request), idempotency_key, refused)
+        made: Added | NewJob | None = None
+        if is_short(request):
+            async with control.quick_planning.of(who.tenant):
+                made = await control.intake.submit_if_quick(asked)
+        if made is None:
+            async with control.planning.of(who.tenant), control.planners:
+                made = await run_in_threadpool(control.intake.planned, asked)
+    is_long = isinstance(made, NewJob) and made.plan_bytes > LONG_PLAN_BYTES
     async with control.concurrency.of(who.tenant) if is_long else nullcontext():  # few of one tenant hold up the others
-        job, is_new = await control.store.submit(new) if isinstance(new, NewJob) else (new, False)
+        if isinstance(made, NewJob):
+            await authenticate(request)  # of data sets of very many rows planning takes long; others may come before it
+            made = await control.intake.submit(made)
+        job, is_new = made
         request.state.job_id = job.id  # for the log: no other line says which request made which job
         if not is_new and refused is None:
             control.pace.give_back(who.tenant, who.key_id)
@@ -112,58 +116,7 @@ def _check_key(idempotency_key: str | None) -> None:
 
 
 def _dry_run(control: ControlPlane, who: Principal, data: Any) -> Response:
-    _, _, plan = _planned(control, who.tenant, validated(JobSpec, data))
-    return JSONResponse(plan.model_dump(mode="json"))
-
-
-def _new_job(
-    control: ControlPlane, who: Principal, data: Any, idempotency_key: str | None, refused: TooManyRequests | None
-) -> NewJob | JobRow:
-    """The job to be queued, or the one that the key made before. Raises `refused` unless there is that one."""
-    try:
-        spec = validated(JobSpec, data)
-        sent = "" if idempotency_key is None else digest_of_request(spec)
-        known = None if idempotency_key is None else control.store.known_for(who.tenant, idempotency_key, sent)
-    except InvalidInput:
-        if refused is not None:
-            raise refused from None
-        raise
-    if known is not None:
-        return known
-    if refused is not None:
-        raise refused
-    training, validation, plan = _planned(control, who.tenant, spec)
-    quota = control.tenants.check_submit(who.tenant)
-    return NewJob(
-        id=f"job_{ULID()}",
-        tenant=who.tenant,
-        plan=plan,
-        dataset_id=training.dataset_id,
-        dataset_sha256=training.sha256,
-        validation_dataset_id=None if validation is None else validation.dataset_id,
-        idempotency_key=idempotency_key,
-        request_sha256=sent,
-        submitted_by=who.key_name,
-        may_store=quota.stored_bytes,
-    )
-
-
-def _planned(control: ControlPlane, tenant: str, spec: JobSpec) -> tuple[TableFile, TableFile | None, Plan]:
-    """The data sets that a spec names, and what it means for them. Raises InvalidInput."""
-    from workers.planning import plan
-
-    names = {"dataset": spec.dataset}
-    if isinstance(spec.validation, ValidationDataset):
-        names["validation.dataset"] = spec.validation.dataset
-    tables: list[TableFile] = []
-    for (field, name), table in zip(names.items(), control.catalog.tables_of(tenant, *names.values()), strict=True):
-        if table is None:
-            expected = "the id or the name of a data set; GET /v1/datasets lists them"
-            raise InvalidInput.of(field, name, expected)
-        tables.append(table)
-    control.tenants.check_priority(tenant, spec.priority)
-    training, validation = tables[0], tables[1] if len(tables) > 1 else None
-    return training, validation, plan(spec, training, validation)
+    return JSONResponse(control.intake.dry_run(who.tenant, data).model_dump(mode="json"))
 
 
 # ---------------------------------------------------------------- one job, and all of them

@@ -1,7 +1,8 @@
 """Batches: what comes at the same time is done together, each gets its own outcome, and nobody waits for others."""
 
+import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -27,83 +28,134 @@ class Doubling:
         return [ValueError("a hundred") if item == 100 else 2 * item for item in items]
 
 
-def added(batches: "Batches[int, int]", items: Sequence[int], work: Doubling) -> dict[int, int | Exception]:
-    """What comes of items that are added in threads of their own while one item is being done."""
-    found: dict[int, int | Exception] = {}
+def begun(batches: "Batches[int, int]", *items: int) -> "list[asyncio.Task[int]]":
+    """Items that are added by tasks of their own, which tell what comes of each."""
+    return [asyncio.create_task(batches.add(item)) for item in items]
 
-    def add(item: int) -> None:
-        try:
-            found[item] = batches.add(item)
-        except (OSError, ValueError) as error:
-            found[item] = error
 
-    threads = [threading.Thread(target=add, args=(item,)) for item in (0, *items)]
-    threads[0].start()
-    assert work.began.wait(WITHIN_S)
-    for thread in threads[1:]:
-        thread.start()
-    while len(batches) < len(items):
-        pass  # they are about to say that they wait
+async def while_the_first_is_done(
+    batches: "Batches[int, int]", work: Doubling, first: int, items: Sequence[int]
+) -> list[int | BaseException]:
+    """What comes of items that are added while one item is being done, and of that one."""
+    tasks = begun(batches, first)
+    assert await asyncio.to_thread(work.began.wait, WITHIN_S)
+    tasks += begun(batches, *items)
+    await asyncio.sleep(0)  # each task runs until it waits
+    assert len(batches) == len(items)
     work.may_end.set()
-    for thread in threads:
-        thread.join(WITHIN_S)
-    return found
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def outcomes(work: Doubling, batches: "Batches[int, int]", items: Sequence[int], first: int = 0) -> list[Any]:
+    return asyncio.run(while_the_first_is_done(batches, work, first, items))
 
 
 def test_what_comes_while_another_is_done_is_done_at_once_and_each_gets_its_own_result() -> None:
     work = Doubling()
-    found = added(Batches(work, most=100), range(1, 9), work)
-    assert found == {item: 2 * item for item in range(9)}
+    assert outcomes(work, Batches(work, most=100), range(1, 9)) == [2 * item for item in range(9)]
     assert [len(call) for call in work.calls] == [1, 8]
 
 
 def test_a_batch_has_so_many_items_at_most() -> None:
     work = Doubling()
-    found = added(Batches(work, most=3), range(1, 9), work)
-    assert found == {item: 2 * item for item in range(9)}
+    assert outcomes(work, Batches(work, most=3), range(1, 9)) == [2 * item for item in range(9)]
     assert [len(call) for call in work.calls] == [1, 3, 3, 2]
 
 
 def test_a_batch_ends_before_its_items_are_too_large_together_and_one_that_is_so_by_itself_is_alone() -> None:
     work = Doubling()
     batches = Batches(work, most=5, size=lambda item: item)
-    first = batches.add_soon(9)
-    assert work.began.wait(WITHIN_S)
-    others = [batches.add_soon(item) for item in (2, 3, 1, 8, 4)]
-    work.may_end.set()
-    assert [each.result(WITHIN_S) for each in (first, *others)] == [18, 4, 6, 2, 16, 8]
+    assert outcomes(work, batches, (2, 3, 1, 8, 4), first=9) == [18, 4, 6, 2, 16, 8]
     assert work.calls == [[9], [2, 3], [1], [8], [4]]
 
 
 def test_an_item_that_fails_fails_alone_and_what_fails_as_a_whole_fails_for_all() -> None:
     work = Doubling()
-    found = added(Batches(work, most=100), [1, 100], work)
-    assert (found[0], found[1], str(found[100])) == (0, 2, "a hundred")
+    zero, two, failed = outcomes(work, Batches(work, most=100), [1, 100])
+    assert (zero, two, type(failed), str(failed)) == (0, 2, ValueError, "a hundred")
     work = Doubling()
-    found = added(Batches(work, most=100), [1, 666], work)
-    assert [str(found[item]) for item in (1, 666)] == ["the disk is full"] * 2
+    zero, *failed = outcomes(work, Batches(work, most=100), [1, 666])
+    assert (zero, [str(error) for error in failed]) == (0, ["the disk is full"] * 2)
 
 
 def test_one_that_comes_alone_is_done_at_once() -> None:
     work = Doubling()
     work.may_end.set()
     batches = Batches(work, most=100)
-    assert [batches.add(item) for item in (1, 2)] == [2, 4]
+
+    async def come() -> list[int]:
+        return [await batches.add(item) for item in (1, 2)]
+
+    assert asyncio.run(come()) == [2, 4]
     with pytest.raises(ValueError, match="a hundred"):
-        batches.add(100)
+        asyncio.run(batches.add(100))
     assert work.calls == [[1], [2], [100]]
+
+
+def test_an_event_loop_is_woken_once_for_all_of_a_batch() -> None:
+    work = Doubling()
+    woken: list[Callable[..., object]] = []
+
+    async def come() -> list[int]:
+        loop = asyncio.get_running_loop()
+        tell = loop.call_soon_threadsafe
+
+        def counted(callback: Callable[..., object], *arguments: Any, **options: Any) -> asyncio.Handle:
+            if threading.current_thread().name == "batches":
+                woken.append(callback)
+            return tell(callback, *arguments, **options)
+
+        loop.call_soon_threadsafe = counted  # type: ignore[method-assign, assignment]
+        return await while_the_first_is_done(Batches(work, most=100), work, 0, range(1, 9))  # type: ignore[return-value]
+
+    assert asyncio.run(come()) == [2 * item for item in range(9)]
+    assert len(woken) == len(work.calls) == 2
 
 
 def test_what_nobody_waits_for_any_more_is_not_done_and_holds_up_nobody() -> None:
     work = Doubling()
     batches = Batches(work, most=100)
-    first = batches.add_soon(0)
-    assert work.began.wait(WITHIN_S)
-    given_up, other = batches.add_soon(1), batches.add_soon(2)
-    assert given_up.cancel()
-    work.may_end.set()
-    assert (first.result(WITHIN_S), other.result(WITHIN_S)) == (0, 4)
+
+    async def come() -> list[int]:
+        [first] = begun(batches, 0)
+        assert await asyncio.to_thread(work.began.wait, WITHIN_S)
+        given_up, other = begun(batches, 1, 2)
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        work.may_end.set()
+        return [await first, await other]
+
+    assert asyncio.run(come()) == [0, 4]
     assert work.calls == [[0], [2]]
+
+
+def test_who_gives_up_while_its_item_is_done_holds_up_nobody() -> None:
+    work = Doubling()
+    batches = Batches(work, most=100)
+
+    async def come() -> int:
+        [given_up] = begun(batches, 0)
+        assert await asyncio.to_thread(work.began.wait, WITHIN_S)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        work.may_end.set()
+        return await batches.add(1)
+
+    assert asyncio.run(come()) == 2
+
+
+def test_an_event_loop_that_was_closed_meanwhile_holds_up_no_other() -> None:
+    work = Doubling()
+    batches = Batches(work, most=100)
+
+    async def leave() -> None:
+        begun(batches, 0)
+        assert await asyncio.to_thread(work.began.wait, WITHIN_S)
+
+    asyncio.run(leave())  # which cancels the task
+    work.may_end.set()
+    assert asyncio.run(batches.add(1)) == 2
 
 
 def test_where_no_thread_can_be_started_all_that_wait_are_told_and_the_next_item_tries_again() -> None:
@@ -117,5 +169,5 @@ def test_where_no_thread_can_be_started_all_that_wait_are_told_and_the_next_item
 
     batches: Batches[int, int] = Batches(lambda items: [2 * item for item in items], most=100, start=start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        batches.add_soon(1).result(WITHIN_S)
-    assert batches.add_soon(2).result(WITHIN_S) == 4
+        asyncio.run(batches.add(1))
+    assert asyncio.run(batches.add(2)) == 4

@@ -1,12 +1,15 @@
 """A tenant has a few things computed at once, and leaves the others what they need."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from service import intake
 from service.app import create_app
 from service.concurrency import ConcurrencyLimit
 from service.credentials import NewKeyRow
@@ -106,17 +109,40 @@ def test_where_no_turn_is_left_no_plan_is_made_of_a_dry_run_but_jobs_are_taken(w
     assert statuses == {"true": 429, "false": 422}
 
 
-def test_a_tenants_jobs_take_turns_of_their_own_to_be_planned(unchanged: Service) -> None:
-    usual, unchanged.control.planning = unchanged.control.planning, ConcurrencyLimit(0, 0, "plans of jobs")
+def without_length(spec: dict[str, Any]) -> dict[str, Any]:
+    """A request's body that does not say beforehand how long it is."""
+    return {"content": iter([json.dumps(spec).encode()]), "headers": {"Content-Type": "application/json"}}
+
+
+@pytest.mark.parametrize("turns", ["quick_planning", "planning"])
+def test_a_tenants_jobs_take_turns_of_their_own_to_be_planned(unchanged: Service, turns: str) -> None:
+    asked = {"dataset": "numbers", "target": "nothing"}
+    usual = getattr(unchanged.control, turns)
+    setattr(unchanged.control, turns, ConcurrencyLimit(0, 0, "plans of jobs"))
     try:
-        asked = {"json": {"dataset": "numbers", "target": "nothing"}}
-        statuses = [unchanged.http.post(f"/v1/jobs{query}", **asked).status_code for query in ("", "?dry_run=true")]
+        statuses = [
+            unchanged.http.post("/v1/jobs", json=asked).status_code,
+            unchanged.http.post("/v1/jobs", **without_length(asked)).status_code,
+            unchanged.http.post("/v1/jobs?dry_run=true", json=asked).status_code,
+        ]
     finally:
-        unchanged.control.planning = usual
-    assert statuses == [429, 422]
+        setattr(unchanged.control, turns, usual)
+    assert statuses == ([429, 422, 422] if turns == "quick_planning" else [422, 429, 422])
 
 
-def test_a_key_that_is_revoked_while_its_job_waits_to_be_planned_submits_nothing(service: Service) -> None:
+@pytest.mark.parametrize("most", ["QUICK_ROWS", "QUICK_COLUMNS"])
+def test_what_may_take_long_is_planned_apart(service: Service, monkeypatch: pytest.MonkeyPatch, most: str) -> None:
+    service.control.planning = ConcurrencyLimit(at_once=0, may_wait=0)
+    statuses = [service.http.post("/v1/jobs", json=SPEC).status_code]
+    monkeypatch.setattr(intake, most, 3)  # it has 40 rows, and 4 columns
+    statuses.append(service.http.post("/v1/jobs", json=SPEC).status_code)
+    service.control.planning = ConcurrencyLimit()
+    statuses.append(service.http.post("/v1/jobs", json=SPEC).status_code)
+    assert statuses == [202, 429, 202]
+
+
+@pytest.mark.parametrize("turns", ["quick_planning", "planning"])
+def test_a_key_that_is_revoked_while_its_job_waits_to_be_planned_submits_nothing(service: Service, turns: str) -> None:
     credentials = service.control.credentials
     key, text = credentials.add_key(NewKeyRow("a test's", Scope.SUBMIT))
     headers = {"Authorization": f"Bearer {text}"}
@@ -124,19 +150,23 @@ def test_a_key_that_is_revoked_while_its_job_waits_to_be_planned_submits_nothing
     class Long(ConcurrencyLimit):
         @asynccontextmanager
         async def of(self, tenant: Hashable) -> AsyncIterator[None]:
-            yield
             credentials.revoke(key.id)
+            yield
 
-    service.control.planning = Long()
-    answer = service.http.post("/v1/jobs", json=SPEC, headers=headers)
+    setattr(service.control, turns, Long())
+    body = {"json": SPEC} if turns == "quick_planning" else without_length(SPEC)
+    body["headers"] = body.get("headers", {}) | headers
+    answer = service.http.post("/v1/jobs", **body)
     assert answer.status_code == 401
     assert service.http.get("/v1/jobs").json()["items"] == []
 
 
-def test_where_no_turn_is_left_no_job_with_a_long_plan_is_taken_but_others_are(service: Service) -> None:
-    names = [f"{number:0200}" for number in range(400)]  # 80 kB, all of which the spec is completed with
-    service.upload("wide", f"{','.join(names)},y\n{'1,' * 400}1\n{'2,' * 400}2\n".encode())
-    service.upload()
+@pytest.mark.parametrize(("columns", "fill"), [(400, "0"), (190, "数")], ids=["planned apart", "planned in a moment"])
+def test_where_no_turn_is_left_no_job_with_a_long_plan_is_taken_but_others_are(
+    service: Service, columns: int, fill: str
+) -> None:
+    names = [f"{number:{fill}>200}" for number in range(columns)]  # 80 kB at least, with which the spec is completed
+    service.upload("wide", f"{','.join(names)},y\n{'1,' * columns}1\n{'2,' * columns}2\n".encode())
     long = {**SPEC, "dataset": "wide"}
     assert service.http.post("/v1/jobs", json=long).json()["spec"]["features"] == names
     service.control.concurrency = ConcurrencyLimit(at_once=0, may_wait=0)

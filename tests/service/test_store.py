@@ -1,6 +1,5 @@
 """Jobs in the database: one winner of every race, nothing told twice, nothing lost."""
 
-import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -346,28 +345,6 @@ def test_what_a_job_tells_and_what_is_asked_of_it_and_its_log_need_no_plan(datab
         (None, False),
     ]
     store.delete(TENANT, job_id)
-
-
-def test_jobs_with_long_plans_that_come_together_are_not_all_committed_together(
-    database: Database, catalog: Catalog
-) -> None:
-    commits, all_have_come = [], threading.Event()
-
-    def clock() -> str:
-        commits.append(now())
-        all_have_come.wait()
-        return commits[-1]
-
-    async def come() -> None:
-        store = Store(database, clock=clock)
-        features = [f"{number:0200}" for number in range(10_000)]  # 2 MB
-        tasks = [asyncio.create_task(store.submit(new_job(features=features))) for _ in range(6)]
-        await asyncio.sleep(0)
-        all_have_come.set()
-        assert [is_new for _, is_new in await asyncio.gather(*tasks)] == [True] * 6
-
-    asyncio.run(come())
-    assert len(commits) >= 3, "two of them at a time"
 
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
