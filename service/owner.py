@@ -43,6 +43,15 @@ class Owner:
         """Another one each time that the service starts."""
         self._database = database
         self._time: ColumnElement[float] = DatabaseTime() if time is None else time
+        self._leases = (  # made once, as to make a statement takes longer than to have it answered
+            sa.select(
+                jobs.c.id.label("job_id"),
+                *(jobs.c[name] for name in ("attempt", "workers", "epoch", "lease_until")),
+                (jobs.c.lease_until - self._time).label("remaining_s"),
+            )
+            .where(jobs.c.state == JobState.RUNNING, jobs.c.id.not_in(sa.bindparam("without", expanding=True)))
+            .order_by(jobs.c.number)
+        )
 
     def of_lease(self) -> dict[str, Any]:
         """The columns of a job that this control plane takes."""
@@ -119,13 +128,9 @@ class Owner:
 
     def leases(self, without: Collection[str] = ()) -> Sequence[Lease]:
         """The leases of all running jobs but those."""
-        query = sa.select(
-            jobs.c.id.label("job_id"),
-            *(jobs.c[name] for name in ("attempt", "workers", "epoch", "lease_until")),
-            (jobs.c.lease_until - self._time).label("remaining_s"),
-        ).where(jobs.c.state == JobState.RUNNING, jobs.c.id.not_in(without))
         with self._database.reading() as connection:
-            return [Lease(**row._mapping) for row in connection.execute(query.order_by(jobs.c.number))]
+            found = connection.execute(self._leases, {"without": [*without]})
+            return [Lease(**row._mapping) for row in found]
 
     def scheduling(self) -> AbstractContextManager[Callable[[], object]]:
         """Keeps the other control planes from giving out CPUs meanwhile, as `Database.scheduling` says."""

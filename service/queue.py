@@ -91,11 +91,8 @@ class Queue:
 
     def running(self) -> Sequence[Row[Any]]:
         """Those that run, at whichever control plane, with the CPUs that they hold and how far they are."""
-        # A service that is older than these columns, and shares the database while it is replaced, does not set them.
-        known = [sa.func.coalesce(jobs.c[name], jobs.c.workers).label(name) for name in CPUS]
-        query = sa.select(*(jobs.c[name] for name in RUNNING), *known).where(jobs.c.state == JobState.RUNNING)
         with self._database.reading() as connection:
-            return connection.execute(query).all()
+            return connection.execute(ALL_THAT_RUN).all()
 
     def preempt(self, job_id: str, by: str) -> None:
         """Asks a job that runs to pause for the sake of another, named in words; what a user asked for counts more."""
@@ -156,6 +153,11 @@ HEAD = (
     .order_by(jobs.c.priority.desc(), jobs.c.number)
     .limit(sa.bindparam("each", type_=sa.Integer))
 )
+ALL_THAT_RUN = sa.select(
+    *(jobs.c[name] for name in RUNNING),
+    # A service that is older than these columns, and shares the database while it is replaced, does not set them.
+    *(sa.func.coalesce(jobs.c[name], jobs.c.workers).label(name) for name in CPUS),
+).where(jobs.c.state == JobState.RUNNING)
 WIDEST = sa.select(sa.func.max(jobs.c.cpus_min)).where(WAITS)
 MOST = sa.func.json_each(sa.bindparam("most", type_=sa.JSON)).table_valued("key", "value", name="most")
 OTHERS = jobs.alias("others")
@@ -208,7 +210,15 @@ def _head_of_many() -> sa.Select[Any]:
     return found.join(next_in_turn, next_in_turn.c.tenant == placed.c.tenant)
 
 
-HEAD_OF_MANY = _head_of_many()
+def _tenants_that_wait() -> sa.Select[Any]:
+    """From one to the next along an index, as it may hold thousands of jobs of each."""
+    first = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).where(WAITS).cte("found", recursive=True)
+    following = sa.select(sa.func.min(jobs.c.tenant)).where(WAITS, jobs.c.tenant > first.c.tenant)
+    whole = first.union_all(sa.select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
+    return sa.select(whole.c.tenant).where(whole.c.tenant.is_not(None))
+
+
+HEAD_OF_MANY, TENANTS_THAT_WAIT = _head_of_many(), _tenants_that_wait()
 LAST_ENDED = (
     sa.select(jobs.c.started_at, jobs.c.finished_at)
     .where(jobs.c.state == JobState.SUCCEEDED, jobs.c.tenant == sa.bindparam("tenant"))
@@ -225,8 +235,5 @@ def _limits(connection: Connection, cpus: int, most: Mapping[str, int]) -> dict[
 
 
 def _tenants(connection: Connection) -> Sequence[str]:
-    """Those of jobs that wait. From one to the next along an index, as it may hold thousands of jobs of each."""
-    first = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).where(WAITS).cte("found", recursive=True)
-    following = sa.select(sa.func.min(jobs.c.tenant)).where(WAITS, jobs.c.tenant > first.c.tenant)
-    whole = first.union_all(sa.select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
-    return connection.scalars(sa.select(whole.c.tenant).where(whole.c.tenant.is_not(None))).all()
+    """Those of jobs that wait."""
+    return connection.scalars(TENANTS_THAT_WAIT).all()

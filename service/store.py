@@ -9,9 +9,11 @@ What users ask for names their tenant, and sees nothing of another one's. What r
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, exc
@@ -30,6 +32,7 @@ from shared.errors import Conflict, NotFound
 __all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
 
 IDS_AT_ONCE = 500  # in a statement, which may hold some thousands at most
+ESCAPE, SPECIAL = "/", re.compile("[/%_]")  # in a part of a name, where `%` and `_` would stand for others
 PAGE_BYTES = 4 << 20  # of plans, after which a list shows no further job
 
 log = logging.getLogger("chainrule")
@@ -46,6 +49,32 @@ class JobFilter:
     name: str | None = None  # a part of it, in any case
     parameters_sha256: str | None = None
     submitted_by: str | None = None  # the very name of a key
+
+    @property
+    def shape(self) -> "FilterShape":
+        """What the query for it depends on."""
+        names = ("name", "parameters_sha256", "submitted_by")
+        of_any = tuple(value is None for _, value in self.labels)
+        return FilterShape(
+            len(set(self.states)), of_any, tuple(name for name in names if getattr(self, name) is not None)
+        )
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """What the query for it is given."""
+        given: dict[str, Any] = {f"state_{place}": state for place, state in enumerate(sorted(set(self.states)))}
+        for place, (key, value) in enumerate(self.labels):
+            given |= {f"key_{place}": key, f"value_{place}": value}
+        name = None if self.name is None else SPECIAL.sub(rf"{ESCAPE}\g<0>", self.name)
+        return given | {"name": name, "sha256": self.parameters_sha256, "by": self.submitted_by}
+
+
+class FilterShape(NamedTuple):
+    """How many states a filter names, of which of its labels any value will do, and what else it has."""
+
+    states: int
+    of_any: tuple[bool, ...]
+    names: tuple[str, ...]
 
 
 class Store:
@@ -148,27 +177,10 @@ class Store:
     def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
         """Jobs with their plans, newest first, with a number below `before`: as many as `limit`, or until the plans are
         PAGE_BYTES."""
-        found = sa.select(jobs.c.number).where(jobs.c.tenant == tenant).order_by(jobs.c.number.desc()).limit(limit)
-        if before is not None:
-            found = found.where(jobs.c.number < before)
-        if which.name is not None:
-            found = found.where(jobs.c.name.icontains(which.name, autoescape=True))
-        if which.parameters_sha256 is not None:
-            found = found.where(jobs.c.parameters_sha256 == which.parameters_sha256)
-        if which.submitted_by is not None:
-            found = found.where(jobs.c.submitted_by == which.submitted_by)
-        for key, value in which.labels:
-            has = sa.exists().where(job_labels.c.job_number == jobs.c.number, job_labels.c.key == key)
-            found = found.where(has if value is None else has.where(job_labels.c.value == value))
-        # Each state by itself, along its index: several at once would be looked for among all jobs, or all be sorted.
-        by_state = [found.where(jobs.c.state == state) for state in set(which.states)] or [found]
-        numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
-        so_far = sa.func.sum(jobs.c.plan_bytes).over(order_by=jobs.c.number.desc()) - jobs.c.plan_bytes
-        page = sa.select(jobs.c.number, so_far.label("so_far")).where(jobs.c.number.in_(numbers)).subquery()
-        query = WHOLE.join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
-        query = query.order_by(jobs.c.number.desc()).limit(limit)
+        query = _page(which.shape, before is not None)
+        wanted = which.wanted | {"of_tenant": tenant, "before": before, "at_most": limit}
         with self._database.reading() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, wanted).all()
 
     def events_after(
         self, tenant: str, job_id: str, seq: int, limit: int, kind: str | None = None
@@ -269,8 +281,7 @@ class Store:
     def end_late(self, limit: int) -> Sequence[str]:
         """Fails jobs that have not started in time, as many as `limit`; returns their ids."""
         with self._database.reading() as connection:
-            have_it = jobs.c.wait_until.is_not(None)  # each move clears that of its job
-            first = connection.scalar(sa.select(sa.func.min(jobs.c.wait_until)).where(have_it))
+            first = connection.scalar(FIRST_TO_BE_LATE)
             if first is None:
                 self._patience.begin(connection)
                 return []
@@ -394,9 +405,41 @@ LOCKED, WHOLE_OF_TENANT = ONE.where(IS_OF_TENANT).with_for_update(), WHOLE_ONE.w
 KNOWN = sa.select(idempotency_keys.c.job_number).where(
     idempotency_keys.c.tenant == sa.bindparam("of_tenant"), idempotency_keys.c.key == sa.bindparam("sent")
 )
+AT_MOST = sa.bindparam("at_most", type_=sa.Integer)
 PLACE_OF: sa.Select[Any] = sa.select(jobs.c.number, jobs.c.state, jobs.c.epochs, jobs.c.steps_per_epoch).where(
     IS_IT, IS_OF_TENANT
 )
+
+
+FIRST_TO_BE_LATE = sa.select(sa.func.min(jobs.c.wait_until)).where(
+    jobs.c.wait_until.is_not(None)  # each move clears that of its job
+)
+
+
+@lru_cache(maxsize=64)
+def _page(shape: FilterShape, is_after_another: bool) -> sa.Select[Any]:
+    """Jobs with their plans, newest first, that a filter of that shape lets through."""
+    found = sa.select(jobs.c.number).where(IS_OF_TENANT).order_by(jobs.c.number.desc()).limit(AT_MOST)
+    if is_after_another:
+        found = found.where(jobs.c.number < sa.bindparam("before"))
+    if "name" in shape.names:
+        found = found.where(jobs.c.name.icontains(sa.bindparam("name"), escape=ESCAPE))
+    if "parameters_sha256" in shape.names:
+        found = found.where(jobs.c.parameters_sha256 == sa.bindparam("sha256"))
+    if "submitted_by" in shape.names:
+        found = found.where(jobs.c.submitted_by == sa.bindparam("by"))
+    for place, of_any in enumerate(shape.of_any):
+        of_key = job_labels.c.key == sa.bindparam(f"key_{place}")
+        has = sa.exists().where(job_labels.c.job_number == jobs.c.number, of_key)
+        found = found.where(has if of_any else has.where(job_labels.c.value == sa.bindparam(f"value_{place}")))
+    # Each state by itself, along its index: several at once would be looked for among all jobs, or all be sorted.
+    states: list[Any] = [sa.bindparam(f"state_{place}") for place in range(shape.states)]
+    by_state = [found.where(jobs.c.state == state) for state in states] or [found]
+    numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
+    so_far = sa.func.sum(jobs.c.plan_bytes).over(order_by=jobs.c.number.desc()) - jobs.c.plan_bytes
+    page = sa.select(jobs.c.number, so_far.label("so_far")).where(jobs.c.number.in_(numbers)).subquery()
+    query = WHOLE.join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
+    return query.order_by(jobs.c.number.desc()).limit(AT_MOST)
 
 
 def _at(connection: Connection, job_id: str, epoch: int, state: JobState) -> JobRow | None:
