@@ -30,6 +30,7 @@ STREAMS, SUBMITS_PER_S, READS_PER_S, METRICS_EVERY_S = 1_000, 5.0, 20.0, 5.0
 SLOWER_PERCENT = 10.0
 AT_ONCE = 50  # streams that are being opened
 ROWS, BATCH = 20_480, 2_048
+ROUNDS = 8  # alone, a job is now and then a fifth slower than the one before, so that few rounds tell little
 WITHOUT_LIMITS = ("--quota-queued-jobs", "1000000", "--quota-submits-per-minute", "1000000")
 
 
@@ -58,7 +59,7 @@ def measure(run: Run) -> Outcome:
         upload(client, Path(folder), rows)
         trained(client, job(rows, BATCH, 2))
         place, spec = Place(service.url, client.key or ""), job(rows, BATCH, epochs, priority=1)
-        for number in range(1, run.amount(4, quick=1) + 1):
+        for number in range(1, run.amount(ROUNDS, quick=1) + 1):
             run.say(f"round {number}: alone")
             job_id, step = paused(client, spec)
             client.resume(job_id)
