@@ -1,5 +1,6 @@
 """What is learned of the columns before training: classes, categories, means and scales."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -142,7 +143,7 @@ def _column(file: TableFile, name: str) -> Column:
 
 def elements(column: Column) -> int:
     """Numbers in one row's value."""
-    return int(np.prod(column.shape or [1], dtype=np.int64))
+    return math.prod(column.shape or [1])
 
 
 def _moments(
