@@ -35,11 +35,12 @@ WITHOUT_LIMITS = ("--quota-queued-jobs", "1000000", "--quota-submits-per-minute"
 
 
 class Used(NamedTuple):
-    """What the team did, and the CPU seconds that this took it."""
+    """What the team did while the job trained, and the CPU seconds that this took it and the service."""
 
     submits: int
     reads: int
     client_cpu_s: float
+    service_cpu_s: float
     lasted_s: float
 
 
@@ -66,10 +67,9 @@ def measure(run: Run) -> Outcome:
             alone.append(_pace(client, job_id, step))
             run.say(f"round {number}: with the whole load")
             job_id, step = paused(client, spec)
-            before = cpu_s(service.process_id)
-            [used] = together(1, partial(_team_apart, place, job_id, _waits(rows), streams))
+            [used] = together(1, partial(_team_apart, place, service.process_id, job_id, _waits(rows), streams))
             loaded.append(_pace(client, job_id, step))
-            notes.append(_note(number, used, cpu_s(service.process_id) - before))
+            notes.append(_note(number, used))
     slower = Spread.of([(1 - beside / by_itself) * 100 for beside, by_itself in zip(loaded, alone, strict=True)])
     figures = [
         Figure("alone", "training, samples/s", "", Spread.of(alone)),
@@ -95,22 +95,25 @@ def _pace(client: Client, job_id: str, after: int) -> float:
     return float((last["step"] - first["step"]) * BATCH / (last["elapsed_s"] - first["elapsed_s"]))
 
 
-def _note(number: int, used: Used, service_s: float) -> str:
+def _note(number: int, used: Used) -> str:
     did = f"{used.submits:,} submits and {used.reads:,} reads in {used.lasted_s:.0f} s"
-    cpus = f"the service took {service_s / used.lasted_s:.2f} CPUs, the team {used.client_cpu_s / used.lasted_s:.2f}"
-    return f"round {number}: {did}; {cpus}"
+    shares = (each / used.lasted_s for each in (used.service_cpu_s, used.client_cpu_s))
+    return f"round {number}: {did}; " + "the service took {:.2f} CPUs, the team {:.2f}".format(*shares)
 
 
 # ---------------------------------------------------------------- the team
-def _team_apart(place: Place, job_id: str, waits: dict[str, Any], streams: int, start: Start, _number: int) -> Used:
+def _team_apart(
+    place: Place, process_id: int, job_id: str, waits: dict[str, Any], streams: int, start: Start, _number: int
+) -> Used:
     start()
-    return asyncio.run(team(place, job_id, waits, streams))
+    return asyncio.run(team(place, process_id, job_id, waits, streams))
 
 
-async def team(place: Place, job_id: str, waits: dict[str, Any], streams: int) -> Used:
-    """Opens so many streams of a paused job, has it resume, and does all the rest until its end."""
+async def team(place: Place, process_id: int, job_id: str, waits: dict[str, Any], streams: int) -> Used:
+    """Opens so many streams of a paused job, has it resume, and does all the rest until its end. `process_id` is that
+    of the service."""
     listeners = await _listening(place, job_id, streams)
-    began, cpu = time.monotonic(), time.process_time()
+    began, cpu, service_cpu = time.monotonic(), time.process_time(), cpu_s(process_id)
     await ask_once(place, request(place, "POST", f"/v1/jobs/{job_id}/resume"))
     ended = asyncio.gather(*(listener.ended for listener in listeners))
     reads = [
@@ -124,7 +127,8 @@ async def team(place: Place, job_id: str, waits: dict[str, Any], streams: int) -
         _again(place, [request(place, "GET", path) for path in reads], 1 / READS_PER_S, ended),
         _again(place, [request(place, "GET", "/metrics")], METRICS_EVERY_S, ended),
     )
-    return Used(submits, looks, time.process_time() - cpu, time.monotonic() - began)
+    client_cpu_s, service_cpu_s = time.process_time() - cpu, cpu_s(process_id) - service_cpu
+    return Used(submits, looks, client_cpu_s, service_cpu_s, time.monotonic() - began)
 
 
 async def _listening(place: Place, job_id: str, count: int) -> list[Listener]:

@@ -15,11 +15,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.problems import MEDIA_TYPE, problem_document, title_of
 
-__all__ = ["Connection", "Patience"]
+__all__ = ["OUR_TURN", "Connection", "Patience"]
 
 MAX_TARGET_BYTES = 8 << 10
 MAX_HEADERS_BYTES = 16 << 10
 MUCH_BYTES = 64 << 10  # of an answer, that are not held back to be sent together
+OUR_TURN = 3  # times as long as otherwise until it is looked at again whose turn it is
 LINGERS_S = 1.0  # after a refusal, so that it arrives before the connection is reset for what was not read
 
 
@@ -113,7 +114,8 @@ class Joined:
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, watched over once a second: whose turn it is, since when, and what came."""
+    """uvicorn's connection, watched over once a second, more seldom while it is our turn: whose turn it is, since when,
+    and what came."""
 
     patience = Patience()
 
@@ -169,7 +171,9 @@ class Connection(H11Protocol):
             return
         elif waits_for is h11.SEND_BODY and now - self._since >= self.patience.body_window_s:
             self._since, self._received = now, 0
-        self._timer = self.loop.call_later(self.patience.looks_every_s, self._look)
+        # While it is our turn there is nothing to be seen but a stall, which takes a minute, and streams are many.
+        rests_s = self.patience.looks_every_s * (1 if self._is_clients_turn() else OUR_TURN)
+        self._timer = self.loop.call_later(rests_s, self._look)
 
     def _is_clients_turn(self) -> bool:
         """Whether it is for the client to send: else nothing comes because it waits for us."""

@@ -1,6 +1,7 @@
 """What is new of one job: read once for all streams of it, when its bell rings, and given to each."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,6 +17,7 @@ __all__ = ["BATCH", "TRY_AGAIN_S", "Check", "Event", "Feed", "Listener", "Part"]
 
 TRY_AGAIN_S = 0.5  # after a look at a database that was away
 BATCH = 500  # events that are read at once
+STILL_HERE = b": still here\n\n"  # which browsers and clients leave out
 BEHIND = 20  # parts that a stream may leave untaken, before it is to read for itself again
 
 Check = Callable[[], object]
@@ -75,23 +77,18 @@ class Listener:
         self._among.discard(self)
 
     def give(self, part: Part | None) -> None:
-        """Adds a part."""
+        """Adds a part; None: nothing will come any more."""
         self.is_behind = self.is_behind or len(self.parts) >= BEHIND
         if part is None or not self.is_behind:
             self.parts.append(part)
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    async def take(self, within_s: float) -> Part | None:
-        """The next part. Raises TimeoutError when there is none for so long."""
+    async def take(self) -> Part | None:
+        """The next part, as soon as there is one."""
         if not self.parts:
-            loop = asyncio.get_running_loop()
-            self._news = loop.create_future()
-            timer = loop.call_later(within_s, _give_up, self._news)
-            try:
-                await self._news
-            finally:
-                timer.cancel()
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
         return self.parts.popleft()
 
 
@@ -103,6 +100,7 @@ class Feed:
         self.last = after
         """The number of the last event that was given to those who listen."""
         self.listeners: set[Listener] = set()
+        self._told_at = time.monotonic()
 
     async def run(self, bell: Bell, job_id: str, rests_s: Callable[[], float]) -> None:
         """Gives news to those who listen, until there will be none any more, or nobody listens when the bell rings."""
@@ -128,13 +126,14 @@ class Feed:
         """Tells all to look for themselves."""
         self._give(None)
 
+    def say_still_here(self, silent_s: float) -> None:
+        """Gives a comment to those who listen, if nothing has been given for so long."""
+        if time.monotonic() >= self._told_at + silent_s:
+            self._give(Part(self.last, (), ends=False, whole=STILL_HERE))
+
     def _give(self, part: Part | None) -> None:
+        self._told_at = time.monotonic()
         if part is not None:
             self.last = part.last
         for listener in self.listeners:
             listener.give(part)
-
-
-def _give_up(news: "asyncio.Future[None]") -> None:
-    if not news.done():
-        news.set_exception(TimeoutError())

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,34 @@ def running(tmp_path: Path) -> Iterator[tuple[Counting, Bell, str]]:
 
 async def tell(store: Store, job_id: str, step: int) -> None:
     await asyncio.to_thread(store.record, job_id, 1, [Told("metrics", {"step": step}, step)])
+
+
+async def news(stream: AsyncIterator[bytes]) -> bytes:
+    """The next piece that is no comment."""
+    return await anext(piece async for piece in stream if not piece.startswith(b":"))
+
+
+def test_a_silent_stream_says_again_and_again_that_it_is_alive_and_one_with_news_does_not(
+    running: tuple[Counting, Bell, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.events.CHECK_S", 0.001)
+    monkeypatch.setattr("service.events.HEARTBEAT_S", 0.0)
+    store, bell, job_id = running
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell, math.inf)
+        streams = [feeds.stream(TENANT, job_id, 2) for _ in range(2)]
+        for _ in range(3):
+            heard = await asyncio.gather(*(anext(stream) for stream in streams))
+            assert heard == [b": still here\n\n"] * 2
+        monkeypatch.setattr("service.events.HEARTBEAT_S", math.inf)
+        await tell(store, job_id, 1)
+        heard = await asyncio.gather(*map(news, streams))
+        assert heard == [b'id: 3\nevent: metrics\ndata: {"step": 1}\n\n'] * 2
+        for stream in streams:
+            await stream.aclose()
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
 
 
 def test_what_is_new_is_read_once_for_all_streams_of_a_job(running: tuple[Counting, Bell, str]) -> None:
