@@ -145,6 +145,10 @@ class Connection(H11Protocol):
         if not self._is_refused:
             super().data_received(data)
 
+    def resume_writing(self) -> None:
+        self._moved = self.loop.time()  # something was taken, though there may be too much again before anybody looks
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         """uvicorn's way out of a request that cannot be read."""
         self._refuse(*self.conn.refusal)

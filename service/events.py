@@ -77,9 +77,11 @@ class Feeds:
             look = _lines if what == "log" else _events
             return Part.of(after, *look(self._store, tenant, job_id, after))
 
-        def read_if_allowed() -> Part:
+        def look() -> tuple[Part, int]:
+            """What there is, and where a feed begins: a stream may begin far beyond that, and another one need not."""
             check()
-            return read(after)
+            part = read(after)
+            return part, part.last if part.events else min(after, self._store.last_event(tenant, job_id))
 
         key = Followed(asyncio.get_running_loop(), tenant, job_id, what)
         self.streams += 1
@@ -88,7 +90,7 @@ class Feeds:
             while not self._bell.closed:
                 try:
                     async with self._turns.of((key.loop, tenant)):
-                        part = await run_in_threadpool(read_if_allowed)
+                        part, newest = await run_in_threadpool(look)
                 except (NotFound, Unauthorized):
                     return
                 except AWAY:
@@ -102,7 +104,7 @@ class Feeds:
                 feed = self._feeds.get(key)
                 if len(part.events) == BATCH or (feed is not None and after < feed.last):
                     continue  # there is more already
-                feed, listener = feed or Feed(read, after), Listener(check)
+                feed, listener = feed or Feed(read, newest), Listener(check)
                 self._join(key, feed, listener)
                 try:
                     while listener.parts or not listener.is_behind:
@@ -155,13 +157,10 @@ class Feeds:
         """Looks after the feeds of an event loop, as long as there are any."""
         seen: dict[str, int] = {}
         polled_at = time.monotonic()
+        beats = asyncio.create_task(self._beat(loop))
         try:
-            while feeds := {key: feed for key, feed in dict(self._feeds).items() if key.loop is loop}:
+            while feeds := self._feeds_of(loop):
                 await asyncio.sleep(CHECK_S)
-                for (
-                    feed
-                ) in feeds.values():  # one clock for all streams: a timer for each cost a sixth of what an event does
-                    feed.say_still_here(HEARTBEAT_S)
                 try:
                     await self._end_refused(feeds.values())
                     if time.monotonic() - polled_at >= self._polls_s:
@@ -172,7 +171,19 @@ class Feeds:
                 except Exception:
                     log.exception("event streams could not be looked after")
         finally:
+            beats.cancel()
             self._watched.discard(loop)
+
+    async def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has silent streams say that they are alive, whatever else is waited for. A timer for each stream would cost a
+        sixth of what an event does."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            for feed in self._feeds_of(loop).values():
+                feed.say_still_here(HEARTBEAT_S)
+
+    def _feeds_of(self, loop: asyncio.AbstractEventLoop) -> dict[Followed, Feed]:
+        return {key: feed for key, feed in dict(self._feeds).items() if key.loop is loop}
 
     async def _end_refused(self, feeds: Iterable[Feed]) -> None:
         """Ends the streams of those who may no longer listen, each of whom is asked for once. Raises one of AWAY."""

@@ -52,7 +52,9 @@ class Part(NamedTuple):
 
     def text(self, after: int) -> bytes:
         """What of it came after a number, which is not below its own."""
-        return self.whole if after == self.after else b"".join(event.text for event in self.events if event.seq > after)
+        if after == self.after or not self.events:
+            return self.whole
+        return b"".join(event.text for event in self.events if event.seq > after)
 
 
 class Listener:
@@ -95,12 +97,14 @@ class Listener:
 class Feed:
     """What is new of one job, for all streams of it on one event loop."""
 
-    def __init__(self, read: Callable[[int], Part], after: int) -> None:
-        self._read = read
+    def __init__(
+        self, read: Callable[[int], Part], after: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read, self._monotonic = read, monotonic
         self.last = after
         """The number of the last event that was given to those who listen."""
         self.listeners: set[Listener] = set()
-        self._told_at = time.monotonic()
+        self._told_at = self._monotonic()
 
     async def run(self, bell: Bell, job_id: str, rests_s: Callable[[], float]) -> None:
         """Gives news to those who listen, until there will be none any more, or nobody listens when the bell rings."""
@@ -128,11 +132,11 @@ class Feed:
 
     def say_still_here(self, silent_s: float) -> None:
         """Gives a comment to those who listen, if nothing has been given for so long."""
-        if time.monotonic() >= self._told_at + silent_s:
+        if self._monotonic() >= self._told_at + silent_s:
             self._give(Part(self.last, (), ends=False, whole=STILL_HERE))
 
     def _give(self, part: Part | None) -> None:
-        self._told_at = time.monotonic()
+        self._told_at = self._monotonic()
         if part is not None:
             self.last = part.last
         for listener in self.listeners:

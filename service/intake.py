@@ -1,10 +1,11 @@
 """Jobs as they come in: what a request asks for becomes a plan, and the plan a job that is queued.
 
 Many come at once, and to hand each to a thread and back takes longer than most of what is done there. So those that
-are planned in a moment are planned by the thread that queues them, many together; what may take long is planned
-beforehand, by a thread that keeps nobody else waiting.
+are planned in a moment are planned by the thread that queues them, many together; what may take longer is planned
+beforehand, by a thread of its own, and so are those for which that thread has no time left.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ulid import ULID
 
 from service.batches import Batches
 from service.catalog import Catalog
+from service.database import AWAY
 from service.field_errors import validated
 from service.keys import Principal
 from service.store import Store
@@ -28,7 +30,9 @@ __all__ = ["LONG_PLAN_BYTES", "Asked", "Intake"]
 MAX_BATCH = 100  # jobs that are committed together, fewer where their plans are …
 BATCH_BYTES = 4 << 20  # … as long as that together: others wait meanwhile
 LONG_PLAN_BYTES = BATCH_BYTES // MAX_BATCH
-QUICK_ROWS, QUICK_COLUMNS = 100_000, 200  # of a data set, whose rows may have to be split and whose categories counted
+PLANS_FOR_S = 0.05  # before a batch is written: who comes later in it is planned apart
+QUICK_COLUMNS = 200  # of a data set …
+QUICK_CELLS, QUICK_CATEGORIES = 1_000_000, 10_000  # … which may have to be split, and have its categories counted
 
 Tables = tuple[TableFile, TableFile | None]
 """The data set to train on, and the one to validate on, if there is one."""
@@ -71,7 +75,7 @@ class Intake:
         return await self._batches.add(asked)
 
     def _do(self, batch: Sequence[Asked | NewJob]) -> Sequence[Added | NewJob | Exception | None]:
-        outcomes = [self._planned_if_quick(item) if isinstance(item, Asked) else item for item in batch]
+        outcomes = self._planned_if_quick(batch)
         new = {
             place: made
             for place, made in enumerate(outcomes)
@@ -86,12 +90,24 @@ class Intake:
             outcomes[place] = outcome
         return outcomes
 
-    def _planned_if_quick(self, asked: Asked) -> Added | NewJob | Exception | None:
-        try:
-            asked.recheck()
-            return self._planned(asked, if_quick=True)
-        except Exception as error:  # noqa: BLE001  (raised by who waits)
-            return error
+    def _planned_if_quick(self, batch: Sequence[Asked | NewJob]) -> list[Added | NewJob | Exception | None]:
+        """What those that are not planned yet come to. Where the database does not answer one, the others need not ask:
+        each would wait for it as long."""
+        until, away = time.monotonic() + PLANS_FOR_S, None
+        outcomes: list[Added | NewJob | Exception | None] = []
+        for item in batch:
+            if isinstance(item, NewJob) or away is not None:
+                outcomes.append(item if isinstance(item, NewJob) else away)
+                continue
+            try:
+                item.recheck()
+                outcomes.append(self._planned(item, if_quick=True) if time.monotonic() < until else None)
+            except AWAY as error:
+                away = error
+                outcomes.append(error)
+            except Exception as error:  # noqa: BLE001  (raised by who waits)
+                outcomes.append(error)
+        return outcomes
 
     # ------------------------------------------------------------ planning
     def planned(self, asked: Asked) -> NewJob | Added:
@@ -115,9 +131,10 @@ class Intake:
             return known, False
         if refused is not None:
             raise refused
-        training, validation = tables = self._tables(tenant, spec)
-        if if_quick and not all(_is_quick(table) for table in tables if table is not None):
+        tables = self._tables(tenant, spec, if_quick=if_quick)
+        if tables is None:
             return None
+        training, validation = tables
         plan = self._plan(tenant, spec, tables)
         quota = self._tenants.check_submit(tenant)
         return NewJob(
@@ -136,18 +153,27 @@ class Intake:
     def dry_run(self, tenant: str, data: Any) -> Plan:
         """What a spec means for its data sets. Raises InvalidInput."""
         spec = validated(JobSpec, data)
-        return self._plan(tenant, spec, self._tables(tenant, spec))
+        tables = self._tables(tenant, spec)
+        assert tables is not None, "it may take long"
+        return self._plan(tenant, spec, tables)
 
-    def _tables(self, tenant: str, spec: JobSpec) -> Tables:
-        """The data sets that a spec names. Raises InvalidInput."""
+    def _tables(self, tenant: str, spec: JobSpec, *, if_quick: bool = False) -> Tables | None:
+        """The data sets that a spec names; None where to find them, or to plan for them, may take long. Raises
+        InvalidInput."""
         names = {"dataset": spec.dataset}
         if isinstance(spec.validation, ValidationDataset):
             names["validation.dataset"] = spec.validation.dataset
         tables: list[TableFile] = []
-        for (field, name), table in zip(names.items(), self._catalog.tables_of(tenant, *names.values()), strict=True):
+        look = self._catalog.remembered_tables_of if if_quick else self._catalog.tables_of
+        found = look(tenant, *names.values())
+        if found is None or (if_quick and spec.initial_parameters is not None):  # the latter bring numba
+            return None
+        for (field, name), table in zip(names.items(), found, strict=True):
             if table is None:
                 expected = "the id or the name of a data set; GET /v1/datasets lists them"
                 raise InvalidInput.of(field, name, expected)
+            if if_quick and not _is_quick(table):
+                return None
             tables.append(table)
         return tables[0], tables[1] if len(tables) > 1 else None
 
@@ -163,4 +189,5 @@ def _size(item: Asked | NewJob) -> int:
 
 
 def _is_quick(table: TableFile) -> bool:
-    return table.rows <= QUICK_ROWS and len(table.columns) <= QUICK_COLUMNS
+    columns, categories = len(table.columns), sum(map(len, table.categories.values()))
+    return columns <= QUICK_COLUMNS and table.rows * columns <= QUICK_CELLS and categories <= QUICK_CATEGORIES

@@ -47,6 +47,7 @@ def _reader(max_bytes: int) -> Callable[[Request], Awaitable[Any]]:
             body += chunk
             if len(body) > max_bytes:
                 raise TooLarge(f"got a body of more than {max_bytes:,} bytes, expected at most that many")
+        request.state.body_bytes = len(body)
         async with _turn(request, len(body)):
             if request.state.principal is not None:
                 await authenticate(request)  # a body may come for many minutes
@@ -71,9 +72,9 @@ RowsBody = Annotated[Any, Depends(_reader(MAX_ROWS_BYTES))]
 
 
 def is_short(request: Request) -> bool:
-    """Whether the body says that it is no longer than what is parsed in a moment."""
-    length = request.headers.get("content-length", "")
-    return len(length) <= 15 and length.isascii() and length.isdigit() and int(length) <= SMALL_BYTES
+    """Whether the body that was read is no longer than what is parsed in a moment."""
+    size_bytes: int = request.state.body_bytes
+    return size_bytes <= SMALL_BYTES
 
 
 def _turn(request: Request, size_bytes: int) -> AbstractAsyncContextManager[None]:

@@ -25,10 +25,7 @@ __all__ = ["LATE_AT_ONCE", "Scheduler"]
 
 LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
-SHARE, BURST_S = (
-    0.05,
-    0.2,
-)  # of the time, for its passes: thousands of submits wake it as often; and what it may save up
+SHARE, BURST_S = 0.1, 0.2  # of the time, for its passes: thousands of submits wake it as often; and what it may save up
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
 log = logging.getLogger("chainrule")

@@ -163,6 +163,11 @@ class Store:
         with self._database.reading() as connection:
             return JobState(_place_of(connection, tenant, job_id).state)
 
+    def last_event(self, tenant: str, job_id: str) -> int:
+        """The number of the last event of a job. Raises NotFound."""
+        with self._database.reading() as connection:
+            return int(_place_of(connection, tenant, job_id).last_event)
+
     def last_events(self, job_ids: Iterable[str]) -> dict[str, int]:
         """The numbers of the last events of jobs, whosever they are, of those that there are."""
         wanted, found = sorted(job_ids), dict[str, int]()
@@ -406,9 +411,9 @@ KNOWN = sa.select(idempotency_keys.c.job_number).where(
     idempotency_keys.c.tenant == sa.bindparam("of_tenant"), idempotency_keys.c.key == sa.bindparam("sent")
 )
 AT_MOST = sa.bindparam("at_most", type_=sa.Integer)
-PLACE_OF: sa.Select[Any] = sa.select(jobs.c.number, jobs.c.state, jobs.c.epochs, jobs.c.steps_per_epoch).where(
-    IS_IT, IS_OF_TENANT
-)
+PLACE_OF: sa.Select[Any] = sa.select(
+    *(jobs.c[name] for name in ("number", "state", "epochs", "steps_per_epoch", "last_event"))
+).where(IS_IT, IS_OF_TENANT)
 
 
 FIRST_TO_BE_LATE = sa.select(sa.func.min(jobs.c.wait_until)).where(

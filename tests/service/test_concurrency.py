@@ -13,6 +13,7 @@ from service import intake
 from service.app import create_app
 from service.concurrency import ConcurrencyLimit
 from service.credentials import NewKeyRow
+from service.json_body import SMALL_BYTES
 from service.keys import Scope
 from service.routes.parameters import turn_of
 from service.settings import Settings
@@ -109,9 +110,10 @@ def test_where_no_turn_is_left_no_plan_is_made_of_a_dry_run_but_jobs_are_taken(w
     assert statuses == {"true": 429, "false": 422}
 
 
-def without_length(spec: dict[str, Any]) -> dict[str, Any]:
-    """A request's body that does not say beforehand how long it is."""
-    return {"content": iter([json.dumps(spec).encode()]), "headers": {"Content-Type": "application/json"}}
+def long(spec: dict[str, Any]) -> dict[str, Any]:
+    """A request with a long body, which it says is short."""
+    headers = {"Content-Type": "application/json", "Content-Length": "10", "Transfer-Encoding": "chunked"}
+    return {"content": iter([json.dumps(spec).encode(), b" " * SMALL_BYTES]), "headers": headers}
 
 
 @pytest.mark.parametrize("turns", ["quick_planning", "planning"])
@@ -122,7 +124,7 @@ def test_a_tenants_jobs_take_turns_of_their_own_to_be_planned(unchanged: Service
     try:
         statuses = [
             unchanged.http.post("/v1/jobs", json=asked).status_code,
-            unchanged.http.post("/v1/jobs", **without_length(asked)).status_code,
+            unchanged.http.post("/v1/jobs", **long(asked)).status_code,
             unchanged.http.post("/v1/jobs?dry_run=true", json=asked).status_code,
         ]
     finally:
@@ -130,15 +132,16 @@ def test_a_tenants_jobs_take_turns_of_their_own_to_be_planned(unchanged: Service
     assert statuses == ([429, 422, 422] if turns == "quick_planning" else [422, 429, 422])
 
 
-@pytest.mark.parametrize("most", ["QUICK_ROWS", "QUICK_COLUMNS"])
+@pytest.mark.parametrize("most", ["QUICK_CELLS", "QUICK_COLUMNS", "QUICK_CATEGORIES", "PLANS_FOR_S"])
 def test_what_may_take_long_is_planned_apart(service: Service, monkeypatch: pytest.MonkeyPatch, most: str) -> None:
+    statuses = [service.http.post("/v1/jobs", json=SPEC).status_code]  # the table is remembered from now on
     service.control.planning = ConcurrencyLimit(at_once=0, may_wait=0)
-    statuses = [service.http.post("/v1/jobs", json=SPEC).status_code]
-    monkeypatch.setattr(intake, most, 3)  # it has 40 rows, and 4 columns
+    statuses.append(service.http.post("/v1/jobs", json=SPEC).status_code)
+    monkeypatch.setattr(intake, most, 0 if most == "PLANS_FOR_S" else 1)  # it has 40 rows, 4 columns, 2 categories
     statuses.append(service.http.post("/v1/jobs", json=SPEC).status_code)
     service.control.planning = ConcurrencyLimit()
     statuses.append(service.http.post("/v1/jobs", json=SPEC).status_code)
-    assert statuses == [202, 429, 202]
+    assert statuses == [202, 202, 429, 202]
 
 
 @pytest.mark.parametrize("turns", ["quick_planning", "planning"])
@@ -154,7 +157,7 @@ def test_a_key_that_is_revoked_while_its_job_waits_to_be_planned_submits_nothing
             yield
 
     setattr(service.control, turns, Long())
-    body = {"json": SPEC} if turns == "quick_planning" else without_length(SPEC)
+    body: dict[str, Any] = {"json": SPEC} if turns == "quick_planning" else long(SPEC)
     body["headers"] = body.get("headers", {}) | headers
     answer = service.http.post("/v1/jobs", **body)
     assert answer.status_code == 401

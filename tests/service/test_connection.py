@@ -185,6 +185,18 @@ def test_whoever_takes_nothing_of_an_answer_is_let_go(address: tuple[str, int]) 
     assert taken < 1_000 << 16
 
 
+def test_whoever_takes_an_answer_slowly_gets_all_of_it(address: tuple[str, int]) -> None:
+    taken = 0
+    with socket.create_connection(address, timeout=WITHIN_S) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.sendall(b"GET /much HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while got := client.recv(1 << 20):
+            taken += len(got)
+            if taken < 40 << 20:  # for far longer than the patience with who takes nothing
+                time.sleep(0.01)
+    assert taken > 1_000 << 16
+
+
 def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(unchanged: Service) -> None:
     """In real time, as all of them at once take no longer than one."""
     url = unchanged.http.base_url

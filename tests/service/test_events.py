@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from service.bell import Bell
 from service.concurrency import AT_ONCE
 from service.database import Database
 from service.events import HEARTBEAT_S, MOST_STREAMS, Feeds
-from service.feed import BEHIND
+from service.feed import BEHIND, Event, Feed, Listener, Part
 from service.jobs import JobState, Move
 from service.store import Store, Told
 from shared.errors import TooManyRequests, Unauthorized
@@ -183,12 +183,7 @@ async def tell(store: Store, job_id: str, step: int) -> None:
     await asyncio.to_thread(store.record, job_id, 1, [Told("metrics", {"step": step}, step)])
 
 
-async def news(stream: AsyncIterator[bytes]) -> bytes:
-    """The next piece that is no comment."""
-    return await anext(piece async for piece in stream if not piece.startswith(b":"))
-
-
-def test_a_silent_stream_says_again_and_again_that_it_is_alive_and_one_with_news_does_not(
+def test_a_silent_stream_says_again_and_again_that_it_is_alive(
     running: tuple[Counting, Bell, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.events.CHECK_S", 0.001)
@@ -197,16 +192,81 @@ def test_a_silent_stream_says_again_and_again_that_it_is_alive_and_one_with_news
 
     async def listen() -> None:
         feeds = Feeds(store, bell, math.inf)
-        streams = [feeds.stream(TENANT, job_id, 2) for _ in range(2)]
+        streams = [feeds.stream(TENANT, job_id, after) for after in (2, 2, 10**15)]  # also one that is ahead
         for _ in range(3):
             heard = await asyncio.gather(*(anext(stream) for stream in streams))
-            assert heard == [b": still here\n\n"] * 2
-        monkeypatch.setattr("service.events.HEARTBEAT_S", math.inf)
-        await tell(store, job_id, 1)
-        heard = await asyncio.gather(*map(news, streams))
-        assert heard == [b'id: 3\nevent: metrics\ndata: {"step": 1}\n\n'] * 2
+            assert heard == [b": still here\n\n"] * 3
         for stream in streams:
             await stream.aclose()
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_a_feed_says_that_it_is_alive_only_after_it_has_been_silent_for_so_long() -> None:
+    at_s = [0.0]
+    feed = Feed(lambda after: Part.of(after, [], JobState.RUNNING), 2, lambda: at_s[-1])
+    listener = Listener(lambda: None)
+    listener.join(feed.listeners)
+    said = []
+    for later_s in (9.9, 10.0, 19.9, 20.0):
+        at_s.append(later_s)
+        feed.say_still_here(10.0)
+        said.append(len(listener.parts))
+    feed._give(Part.of(2, [Event(3, b"news", is_last=False)], JobState.RUNNING))
+    at_s.append(29.9)
+    feed.say_still_here(10.0)
+    assert (said, [part.text(2) for part in listener.parts if part is not None]) == (
+        [0, 1, 1, 2],
+        [b": still here\n\n", b": still here\n\n", b"news"],
+    )
+
+
+def test_silent_streams_are_told_so_also_while_the_database_keeps_others_waiting(
+    running: tuple[Counting, Bell, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.events.CHECK_S", 0.001)
+    monkeypatch.setattr("service.events.HEARTBEAT_S", 0.0)
+    store, bell, job_id = running
+    hangs, may_go_on = threading.Event(), threading.Event()
+
+    def check() -> None:
+        if hangs.is_set():
+            assert may_go_on.wait(WITHIN_S)
+
+    async def listen() -> None:
+        stream = Feeds(store, bell, math.inf).stream(TENANT, job_id, 2, check)
+        assert await anext(stream) == b": still here\n\n"
+        hangs.set()
+        for _ in range(50):
+            await anext(stream)
+        may_go_on.set()
+        await stream.aclose()
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+def test_a_stream_that_begins_far_beyond_what_there_is_leaves_the_others_theirs(
+    running: tuple[Counting, Bell, str],
+) -> None:
+    store, bell, job_id = running
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell, math.inf)
+        ahead = feeds.stream(TENANT, job_id, 10**15)
+        waits = asyncio.ensure_future(anext(ahead))
+        while not feeds._feeds:
+            await asyncio.sleep(0.001)
+        other = feeds.stream(TENANT, job_id, 2)
+        heard = asyncio.ensure_future(anext(other))
+        while sum(len(feed.listeners) for feed in feeds._feeds.values()) < 2:
+            await asyncio.sleep(0.001)
+        looks = store.looks
+        await tell(store, job_id, 1)
+        assert await heard == b'id: 3\nevent: metrics\ndata: {"step": 1}\n\n'
+        assert store.looks <= looks + 2
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+        await other.aclose()
 
     asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
 

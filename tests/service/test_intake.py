@@ -51,6 +51,7 @@ def counted(service: Service) -> Counted:
 
 @pytest.fixture
 def counting(service: Service, counted: Counted) -> Intake:
+    service.control.catalog.tables_of(DEFAULT_TENANT, SPEC["dataset"])  # which is remembered from now on
     return Intake(counted, service.control.catalog, service.control.tenants)
 
 
@@ -115,6 +116,38 @@ def test_a_database_that_is_away_fails_only_those_that_were_to_be_written(counte
         return await asyncio.gather(*both, return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(come())] == [OperationalError, InvalidInput]
+
+
+def test_a_database_that_does_not_answer_one_is_not_asked_for_the_others(counted: Counted, counting: Intake) -> None:
+    asks = []
+
+    def away() -> Principal:
+        asks.append(1)
+        raise OperationalError("SELECT", None, OSError("the server does not answer"))
+
+    each = [asked(), *[Asked(WHO, SPEC, away)] * 3, asked()]
+    made, *failed = together(counted, *[partial(counting.submit_if_quick, one) for one in each])
+    assert made[1]
+    assert [type(error) for error in failed] == [OperationalError] * 4
+    assert len(asks) == 1
+
+
+def test_a_data_set_whose_table_is_not_remembered_is_planned_apart(service: Service) -> None:
+    control = service.control
+    catalog = Catalog(control.store._database, control.folder.datasets)  # of one of several control planes
+    fresh = Intake(control.store, catalog, control.tenants)
+    assert asyncio.run(fresh.submit_if_quick(asked())) is None
+    planned = fresh.planned(asked())
+    assert isinstance(planned, NewJob)
+    told = asyncio.run(fresh.submit_if_quick(asked()))
+    assert isinstance(told, tuple)
+    assert told[1]
+
+
+def test_initial_parameters_are_checked_apart(counted: Counted, counting: Intake) -> None:
+    counted.may_end.set()
+    spec = {"layers": [], "initial_parameters": {"weights": [[[0.0]]], "biases": [[0.0]]}}
+    assert asyncio.run(counting.submit_if_quick(asked(**spec))) is None
 
 
 def test_jobs_with_long_plans_that_come_together_are_not_all_committed_together(
