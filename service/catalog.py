@@ -150,13 +150,26 @@ class Catalog:
 
         What a data set holds never changes, so only which one is meant is asked for each time, if others may change it.
         """
-        meant = self._meant_before(tenant, ids_or_names)
-        if meant is not None:
+        found = self._tables_of(tenant, ids_or_names)
+        assert found is not None, "they may be read"
+        return found
+
+    def remembered_tables_of(self, tenant: str, *ids_or_names: str) -> Sequence[TableFile | None] | None:
+        """The same, if no table has to be read for it, which may be megabytes; else None."""
+        return self._tables_of(tenant, ids_or_names, if_remembered=True)
+
+    def _tables_of(
+        self, tenant: str, ids_or_names: Sequence[str], *, if_remembered: bool = False
+    ) -> Sequence[TableFile | None] | None:
+        meant = [self._tables.get(self._meant.get((tenant, id_or_name), "")) for id_or_name in ids_or_names]
+        if None not in meant:
             return meant
         changes, found = self._changes, []
         with self._database.reading() as connection:
             for id_or_name in ids_or_names:
                 row = _found(connection, tenant, id_or_name, ID_ONLY)
+                if if_remembered and row is not None and row.id not in self._tables:
+                    return None
                 found.append(None if row is None else self._table(connection, tenant, row.id))
         with self._lock:
             self._remember([table for table in found if table is not None])
@@ -167,27 +180,6 @@ class Catalog:
                 meant_now = zip(names, found, strict=True)
                 self._meant |= {name: table.dataset_id for name, table in meant_now if table is not None}
         return found
-
-    def remembered_tables_of(self, tenant: str, *ids_or_names: str) -> Sequence[TableFile | None] | None:
-        """The same, if no table has to be read for it, which may be megabytes; else None."""
-        meant = self._meant_before(tenant, ids_or_names)
-        if meant is not None or self._is_alone:
-            return meant
-        found = []
-        with self._database.reading() as connection:
-            for id_or_name in ids_or_names:
-                row = _found(connection, tenant, id_or_name, ID_ONLY)
-                table = None if row is None else self._tables.get(row.id)
-                if row is not None and table is None:
-                    return None
-                found.append(table)
-        return found
-
-    def _meant_before(self, tenant: str, ids_or_names: Sequence[str]) -> Sequence[TableFile] | None:
-        """What they are known to mean, without asking."""
-        meant = [self._tables.get(self._meant.get((tenant, id_or_name), "")) for id_or_name in ids_or_names]
-        known = [table for table in meant if table is not None]
-        return known if len(known) == len(meant) else None
 
     def _remember(self, tables: Sequence[TableFile]) -> None:
         """Forgets others for them, the oldest first; one alone may have more memory than all."""

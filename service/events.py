@@ -74,8 +74,8 @@ class Feeds:
         keep the connection alive."""
 
         def read(after: int) -> Part:
-            look = _lines if what == "log" else _events
-            return Part.of(after, *look(self._store, tenant, job_id, after))
+            found = _lines if what == "log" else _events
+            return Part.of(after, *found(self._store, tenant, job_id, after))
 
         def look() -> tuple[Part, int]:
             """What there is, and where a feed begins: a stream may begin far beyond that, and another one need not."""

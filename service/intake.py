@@ -93,21 +93,22 @@ class Intake:
     def _planned_if_quick(self, batch: Sequence[Asked | NewJob]) -> list[Added | NewJob | Exception | None]:
         """What those that are not planned yet come to. Where the database does not answer one, the others need not ask:
         each would wait for it as long."""
-        until, away = time.monotonic() + PLANS_FOR_S, None
+        until = time.monotonic() + PLANS_FOR_S
+        away: Exception | None = None
         outcomes: list[Added | NewJob | Exception | None] = []
         for item in batch:
-            if isinstance(item, NewJob) or away is not None:
-                outcomes.append(item if isinstance(item, NewJob) else away)
-                continue
-            try:
-                item.recheck()
-                outcomes.append(self._planned(item, if_quick=True) if time.monotonic() < until else None)
-            except AWAY as error:
-                away = error
-                outcomes.append(error)
-            except Exception as error:  # noqa: BLE001  (raised by who waits)
-                outcomes.append(error)
+            outcome = item if isinstance(item, NewJob) else away or self._tried(item, until)
+            if isinstance(outcome, AWAY):
+                away = outcome
+            outcomes.append(outcome)
         return outcomes
+
+    def _tried(self, asked: Asked, until: float) -> Added | NewJob | Exception | None:
+        try:
+            asked.recheck()
+            return self._planned(asked, if_quick=True) if time.monotonic() < until else None
+        except Exception as error:  # noqa: BLE001  (raised by who waits)
+            return error
 
     # ------------------------------------------------------------ planning
     def planned(self, asked: Asked) -> NewJob | Added:
@@ -131,8 +132,8 @@ class Intake:
             return known, False
         if refused is not None:
             raise refused
-        tables = self._tables(tenant, spec, if_quick=if_quick)
-        if tables is None:
+        tables = self._tables(tenant, spec, if_remembered=if_quick)
+        if tables is None or (if_quick and not _is_quick(spec, tables)):
             return None
         training, validation = tables
         plan = self._plan(tenant, spec, tables)
@@ -157,23 +158,20 @@ class Intake:
         assert tables is not None, "it may take long"
         return self._plan(tenant, spec, tables)
 
-    def _tables(self, tenant: str, spec: JobSpec, *, if_quick: bool = False) -> Tables | None:
-        """The data sets that a spec names; None where to find them, or to plan for them, may take long. Raises
-        InvalidInput."""
+    def _tables(self, tenant: str, spec: JobSpec, *, if_remembered: bool = False) -> Tables | None:
+        """The data sets that a spec names; None where one is not remembered, and has to be. Raises InvalidInput."""
         names = {"dataset": spec.dataset}
         if isinstance(spec.validation, ValidationDataset):
             names["validation.dataset"] = spec.validation.dataset
-        tables: list[TableFile] = []
-        look = self._catalog.remembered_tables_of if if_quick else self._catalog.tables_of
+        look = self._catalog.remembered_tables_of if if_remembered else self._catalog.tables_of
         found = look(tenant, *names.values())
-        if found is None or (if_quick and spec.initial_parameters is not None):  # the latter bring numba
+        if found is None:
             return None
+        tables: list[TableFile] = []
         for (field, name), table in zip(names.items(), found, strict=True):
             if table is None:
                 expected = "the id or the name of a data set; GET /v1/datasets lists them"
                 raise InvalidInput.of(field, name, expected)
-            if if_quick and not _is_quick(table):
-                return None
             tables.append(table)
         return tables[0], tables[1] if len(tables) > 1 else None
 
@@ -188,6 +186,11 @@ def _size(item: Asked | NewJob) -> int:
     return LONG_PLAN_BYTES if isinstance(item, Asked) else max(item.plan_bytes, LONG_PLAN_BYTES)
 
 
-def _is_quick(table: TableFile) -> bool:
+def _is_quick(spec: JobSpec, tables: Tables) -> bool:
+    """Whether a plan takes but a moment; to check parameters brings numba."""
+    return spec.initial_parameters is None and all(_is_small(table) for table in tables if table is not None)
+
+
+def _is_small(table: TableFile) -> bool:
     columns, categories = len(table.columns), sum(map(len, table.categories.values()))
     return columns <= QUICK_COLUMNS and table.rows * columns <= QUICK_CELLS and categories <= QUICK_CATEGORIES

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.catalog import Catalog
-from service.clock import now
 from service.database import DEFAULT_TENANT, Database
 from service.intake import Asked, Intake
 from service.keys import Principal, Scope
@@ -32,8 +31,8 @@ def asked(key: str | None = None, refused: TooManyRequests | None = None, **chan
 class Counted(Store):
     """A store that keeps how many jobs it was given at once, and waits until the first time is let go."""
 
-    def __init__(self, database: Database, clock: Callable[[], str] = now) -> None:
-        super().__init__(database, clock=clock)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self.batches: list[int] = []
         self.began, self.may_end = threading.Event(), threading.Event()
 
@@ -74,12 +73,10 @@ def test_those_that_come_together_are_committed_together_and_each_is_told_its_ow
 ) -> None:
     wrong, revoked = asked(target="nothing"), Asked(WHO, SPEC, refuse)
     each = [asked(name="first"), asked(name="a"), wrong, asked(name="b"), revoked, asked("key", name="c")]
-    first, a, mistake, b, refused, c = together(
-        counted, *[lambda one=one: counting.submit_if_quick(one) for one in each]
-    )
-    assert [(job.name, is_new) for job, is_new in (first, a, b, c)] == [
-        (name, True) for name in ("first", "a", "b", "c")
-    ]
+    submits = [partial(counting.submit_if_quick, one) for one in each]
+    first, a, mistake, b, refused, c = together(counted, *submits)
+    made = [(job.name, is_new) for job, is_new in (first, a, b, c)]
+    assert made == [("first", True), ("a", True), ("b", True), ("c", True)]
     assert isinstance(mistake, InvalidInput)
     assert mistake.errors[0].field == "target"
     assert isinstance(refused, Unauthorized)
