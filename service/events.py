@@ -20,12 +20,12 @@ from fastapi.concurrency import run_in_threadpool
 from service.bell import Bell
 from service.concurrency import ConcurrencyLimit
 from service.database import AWAY
-from service.feed import BATCH, TRY_AGAIN_S, Check, Event, Feed, Listener, Part
+from service.feed import BATCH, TRY_AGAIN_S, Check, Event, Feed, Listener, Part, Send, sends_nothing
 from service.jobs import JobState
 from service.store import Store
 from shared.errors import NotFound, TooManyRequests, Unauthorized
 
-__all__ = ["ALONE_POLL_S", "POLL_S", "Feeds"]
+__all__ = ["ALONE_POLL_S", "POLL_S", "Feeds", "What"]
 
 HEARTBEAT_S = 10.0
 CHECK_S = 0.5  # a stream goes on as long as that once its key was found to be revoked
@@ -68,10 +68,16 @@ class Feeds:
             raise TooManyRequests(f"{self._most:,} event streams of the tenant are open already; expected fewer")
 
     async def stream(
-        self, tenant: str, job_id: str, after: int, check: Check = lambda: None, what: What = "events"
+        self,
+        tenant: str,
+        job_id: str,
+        after: int,
+        check: Check = lambda: None,
+        what: What = "events",
+        send: Send = sends_nothing,
     ) -> AsyncIterator[bytes]:
         """The job's events, or the lines of its log, with a number above `after`, until the one of its end; comments
-        keep the connection alive."""
+        keep the connection alive. What `send` has sent meanwhile is not yielded any more."""
 
         def read(after: int) -> Part:
             found = _lines if what == "log" else _events
@@ -104,19 +110,20 @@ class Feeds:
                 feed = self._feeds.get(key)
                 if len(part.events) == BATCH or (feed is not None and after < feed.last):
                     continue  # there is more already
-                feed, listener = feed or Feed(read, newest), Listener(check)
+                feed, listener = feed or Feed(read, newest), Listener(check, after, send)
                 self._join(key, feed, listener)
                 try:
                     while listener.parts or not listener.is_behind:
                         told = await listener.take()
                         if told is None:
                             break
-                        text = told.text(after)
+                        text = told.text(listener.after)
                         if text:
                             yield text
                         if told.ends:
                             return
-                        after = max(after, told.last)
+                        listener.after = max(listener.after, told.last)
+                    after = listener.after
                 finally:
                     listener.leave()
                     if not feed.listeners:

@@ -13,7 +13,7 @@ from service.database import AWAY
 from service.jobs import JobState
 from shared.errors import NotFound
 
-__all__ = ["BATCH", "TRY_AGAIN_S", "Check", "Event", "Feed", "Listener", "Part"]
+__all__ = ["BATCH", "TRY_AGAIN_S", "Check", "Event", "Feed", "Listener", "Part", "Send", "sends_nothing"]
 
 TRY_AGAIN_S = 0.5  # after a look at a database that was away
 BATCH = 500  # events that are read at once
@@ -22,6 +22,14 @@ BEHIND = 20  # parts that a stream may leave untaken, before it is to read for i
 
 Check = Callable[[], object]
 """Asked again and again whether who listens still may; raises Unauthorized to end the stream. Equal ones ask once."""
+
+Send = Callable[[bytes], bool]
+"""Sends what comes next of a stream at once; False where it could not."""
+
+
+def sends_nothing(_text: bytes) -> bool:
+    """Of a stream that has no other way than its own turn."""
+    return False
 
 
 class Event(NamedTuple):
@@ -58,14 +66,19 @@ class Part(NamedTuple):
 
 
 class Listener:
-    """One stream that has joined a feed."""
+    """One stream that has joined a feed, and got all up to the event `after`.
 
-    def __init__(self, check: Check) -> None:
-        self.check = check
+    What is new is sent as it is given, where `send` can and nothing before it is still to be sent: to wake a stream for
+    it would take four times as long. Else it waits until the stream takes it.
+    """
+
+    def __init__(self, check: Check, after: int = 0, send: Send = sends_nothing) -> None:
+        self.check, self.after = check, after
         self.parts: deque[Part | None] = deque()
         """What has not been taken yet; None: look for yourself, as the feed ends or is not for you any more."""
         self.is_behind = False
         """Whether it has left so much that it is given nothing more."""
+        self._send = send
         self._among: set[Listener] = set()
         self._news: asyncio.Future[None] | None = None
 
@@ -79,15 +92,25 @@ class Listener:
         self._among.discard(self)
 
     def give(self, part: Part | None) -> None:
-        """Adds a part; None: nothing will come any more."""
+        """Sends a part, or adds it; None: nothing will come any more."""
+        waits = self._news is not None and not self._news.done()
+        if waits and part is not None and not part.ends and self._has_sent(part):
+            return
         self.is_behind = self.is_behind or len(self.parts) >= BEHIND
         if part is None or not self.is_behind:
             self.parts.append(part)
-        if self._news is not None and not self._news.done():
+        if self._news is not None and waits:
             self._news.set_result(None)
 
+    def _has_sent(self, part: Part) -> bool:
+        text = part.text(self.after)
+        if text and not self._send(text):
+            return False
+        self.after = max(self.after, part.last)
+        return True
+
     async def take(self) -> Part | None:
-        """The next part, as soon as there is one."""
+        """The next part, as soon as there is one that has not been sent."""
         if not self.parts:
             self._news = asyncio.get_running_loop().create_future()
             await self._news

@@ -12,7 +12,9 @@ from pydantic import Field
 
 from service.auth import Reader, Submitter, authenticate, recheck
 from service.control import ControlPlane
+from service.events import What
 from service.examples import SPEC
+from service.feed import sends_nothing
 from service.intake import LONG_PLAN_BYTES, Asked
 from service.jobs import JobState, Verb
 from service.json_body import is_short, read_json
@@ -275,11 +277,19 @@ async def watch_job(
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow a job: all its events so far, then those to come, until its end."""
-    after = max(after, event_number(last_event_id))
+    return await follow(request, job_id, who, control, max(after, event_number(last_event_id)), "events")
+
+
+async def follow(
+    request: Request, job_id: str, who: Principal, control: ControlPlane, after: int, what: What
+) -> StreamingResponse:
+    """A stream of what a job tells. Raises NotFound, or TooManyRequests."""
     await run_in_threadpool(control.store.state, who.tenant, job_id)
     control.feeds.check_room(who.tenant)
-    events = control.feeds.stream(who.tenant, job_id, after, recheck(request))
-    return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
+    connection = request.scope.get("state", {}).get("connection", lambda: None)()
+    send = sends_nothing if connection is None else connection.send_chunk
+    told = control.feeds.stream(who.tenant, job_id, after, recheck(request), what, send)
+    return StreamingResponse(told, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
 
 
 def event_number(text: str | None) -> int:

@@ -4,13 +4,12 @@ from operator import attrgetter
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from service.auth import Reader, recheck
+from service.auth import Reader
 from service.log_views import LogLine, LogPage
 from service.openapi import errors
-from service.routes.jobs import AFTER, EVENT_STREAM_HEADERS, MAX_STEP, event_number
+from service.routes.jobs import AFTER, MAX_STEP, event_number, follow
 from service.routes.parameters import TURN, Control, Cursor, JobId, LastEventId
 from service.views import number_of, page_of
 
@@ -57,8 +56,4 @@ async def watch_logs(
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Follow a job's log: all its lines so far, then those to come, until its end."""
-    after = max(after, event_number(last_event_id))
-    await run_in_threadpool(control.store.state, who.tenant, job_id)
-    control.feeds.check_room(who.tenant)
-    lines = control.feeds.stream(who.tenant, job_id, after, recheck(request), "log")
-    return StreamingResponse(lines, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
+    return await follow(request, job_id, who, control, max(after, event_number(last_event_id)), "log")

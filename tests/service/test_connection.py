@@ -21,6 +21,7 @@ from support.service_in_process import WITHIN_S, Service
 
 SOON = Patience(head_within_s=0.4, body_window_s=0.4, bytes_per_s=1_000, stalled_s=0.5, looks_every_s=0.05)
 EVENTS = 15  # over twice as long as any patience
+NUMBERS = 2_000  # 8 KiB of each, more than any buffers hold
 
 
 class HastyConnection(Connection):
@@ -28,7 +29,8 @@ class HastyConnection(Connection):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Counts the body's bytes, /later after a while; /events sends a little at a time, /much more than buffers hold."""
+    """Counts the body's bytes, /later after a while; /events sends a little at a time, /much more than buffers hold,
+    and so does /numbers, past the application where it can."""
     if scope["type"] != "http":
         return
     if scope["path"] == "/later":
@@ -45,6 +47,16 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/much":
         for _ in range(1_000):
             await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+    if scope["path"] == "/numbers":
+        connection, at_once = scope["state"]["connection"](), 0
+        for number in range(NUMBERS):
+            body = b"%08d" % number * (1 << 10)
+            if connection.send_chunk(body):
+                at_once += 1
+                await asyncio.sleep(0)
+            else:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        assert 0 < at_once < NUMBERS
     await send({"type": "http.response.body", "body": b"%d" % size})
 
 
@@ -195,6 +207,24 @@ def test_whoever_takes_an_answer_slowly_gets_all_of_it(address: tuple[str, int])
             if taken < 40 << 20:  # for far longer than the patience with who takes nothing
                 time.sleep(0.01)
     assert taken > 1_000 << 16
+
+
+def test_what_is_sent_past_the_application_stays_in_order_however_slowly_it_is_taken(address: tuple[str, int]) -> None:
+    answer = b""
+    with socket.create_connection(address, timeout=WITHIN_S) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.sendall(b"GET /numbers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while got := client.recv(1 << 20):
+            answer += got
+            time.sleep(0.001)
+    parsed = h11.Connection(h11.CLIENT)
+    parsed.send(h11.Request(method="GET", target="/numbers", headers=[("Host", "x")]))
+    parsed.send(h11.EndOfMessage())
+    parsed.receive_data(answer)
+    body = b""
+    while not isinstance(event := parsed.next_event(), h11.EndOfMessage):
+        body += event.data if isinstance(event, h11.Data) else b""
+    assert body == b"".join(b"%08d" % number * (1 << 10) for number in range(NUMBERS)) + b"0"
 
 
 def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(unchanged: Service) -> None:

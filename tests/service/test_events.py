@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import random
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from chainrule.sse import EventParser, ServerSentEvent
 from service.bell import Bell
 from service.concurrency import AT_ONCE
+from service.connection import Connection
 from service.database import Database
 from service.events import HEARTBEAT_S, MOST_STREAMS, Feeds
 from service.feed import BEHIND, Event, Feed, Listener, Part
@@ -417,6 +420,107 @@ def test_a_stream_that_takes_nothing_for_long_holds_up_nobody_and_loses_nothing(
         assert [event.id for event in parser.feed(heard)] == [str(seq) for seq in range(1, len(steps) + 4)]
 
     asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+
+
+@pytest.mark.parametrize("takes_of_8", [0, 4, 8])
+def test_what_is_sent_as_it_is_told_comes_once_and_in_order_however_slow_the_client_is(
+    running: tuple[Counting, Bell, str], takes_of_8: int
+) -> None:
+    store, bell, job_id = running
+    chance = random.Random(5)
+    heard: list[bytes] = []
+    sent = 0
+
+    def send(text: bytes) -> bool:
+        nonlocal sent
+        if chance.randrange(8) >= takes_of_8:
+            return False
+        sent += 1
+        heard.append(text)
+        return True
+
+    async def listen() -> None:
+        feeds = Feeds(store, bell)
+
+        async def watch() -> None:
+            async for text in feeds.stream(TENANT, job_id, 0, send=send):
+                heard.append(text)
+                await asyncio.sleep(chance.choice([0.0, 0.0, 0.01]))  # until the client has taken it
+
+        watching = asyncio.ensure_future(watch())
+        while not feeds._feeds:
+            await asyncio.sleep(0.001)
+        for step in range(40):
+            await tell(store, job_id, step)
+        await asyncio.to_thread(store.move, job_id, 1, JobState.RUNNING, lambda _: Move(JobState.CANCELLED, "enough"))
+        await watching
+
+    asyncio.run(asyncio.wait_for(listen(), WITHIN_S))
+    assert [event.id for event in EventParser().feed(b"".join(heard))] == [str(seq) for seq in range(1, 44)]
+    assert (sent > 0) == (takes_of_8 > 0)
+
+
+def test_a_part_that_a_stream_has_already_is_not_sent_to_it() -> None:
+    async def listen() -> list[bytes]:
+        heard: list[bytes] = []
+        listener = Listener(lambda: None, 5, lambda text: heard.append(text) is None)
+        waits = asyncio.ensure_future(listener.take())
+        await asyncio.sleep(0)
+        for after, seqs in ((2, (3, 4, 5)), (2, (5, 6)), (6, (7,))):
+            events = [Event(seq, f"{seq} ".encode(), is_last=False) for seq in seqs]
+            listener.give(Part.of(after, events, JobState.RUNNING))
+        listener.give(None)
+        assert await waits is None
+        assert listener.after == 7
+        return heard
+
+    assert asyncio.run(listen()) == [b"6 ", b"7 "]
+
+
+@pytest.mark.parametrize(("version", "past_the_layers"), [("1.0", False), ("1.1", True)])
+def test_streams_are_sent_what_is_new_past_all_layers_to_clients_that_know_chunks(
+    service: Service, monkeypatch: pytest.MonkeyPatch, version: str, past_the_layers: bool
+) -> None:
+    outcomes: list[bool] = []
+    by_itself = Connection.send_chunk
+
+    def send_chunk(connection: Connection, data: bytes) -> bool:
+        outcomes.append(by_itself(connection, data))
+        return outcomes[-1]
+
+    monkeypatch.setattr(Connection, "send_chunk", send_chunk)
+    job_id = service.submit()["id"]
+    attempt = service.cluster.next_job()
+    url = service.http.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=WITHIN_S) as client:
+        head = f"GET /v1/jobs/{job_id}/events HTTP/{version}\r\nHost: {url.host}\r\nAuthorization: Bearer {service.key}"
+        client.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+        answer = client.recv(1 << 16)
+        for step in (4, 8):
+            attempt.tell_metrics(step)
+            while f'"step": {step}'.encode() not in answer:
+                answer += client.recv(1 << 16)
+        attempt.end("cancelled")
+        while more := client.recv(1 << 16):
+            answer += more
+    body = answer.partition(b"\r\n\r\n")[2]
+    if version == "1.1":
+        body = b"".join(unchunked(body))
+    assert [event.id for event in EventParser().feed(body)] == ["1", "2", "3", "4", "5"]
+    assert any(outcomes) == past_the_layers
+
+
+def unchunked(body: bytes) -> Iterator[bytes]:
+    """The parts of a body that came in chunks, all of which are whole."""
+    while True:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        chunk, end, body = rest[:length], rest[length : length + 2], rest[length + 2 :]
+        assert (len(chunk), end) == (length, b"\r\n")
+        if not length:
+            assert body == b""
+            return
+        yield chunk
 
 
 def test_of_all_streams_of_a_job_only_those_end_whose_key_is_revoked(running: tuple[Counting, Bell, str]) -> None:
