@@ -243,6 +243,11 @@ class ControlPlane:
         if self._scheduler is not None:
             self._scheduler.wake()
 
+    def job_came(self, job: JobRow) -> None:
+        """A new job waits for CPUs."""
+        if self._scheduler is not None:
+            self._scheduler.job_came(job.tenant, job.priority)
+
     # ------------------------------------------------------------ starting
     def start(self) -> None:
         """Takes the data folder, and starts all else in the background. Raises Unavailable if the folder is in use."""

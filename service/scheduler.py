@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from service.allocation import Cpus, Decision, IdleCpus, Running, Waiting, decide
 from service.clock import now, seconds_between
@@ -21,11 +22,12 @@ from shared.errors import Unavailable
 from workers.failures import LONGEST_BACK_OFF_S
 from workers.job import Cluster
 
-__all__ = ["LATE_AT_ONCE", "Scheduler"]
+__all__ = ["LATE_AT_ONCE", "Outlook", "Scheduler"]
 
 LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
 SHARE, BURST_S = 0.1, 0.2  # of the time, for its passes: thousands of submits wake it as often; and what it may save up
+TOGETHER_S = 0.5  # so long jobs wait for each other that can have nothing now: each only to be told why takes a pass
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
 log = logging.getLogger("chainrule")
@@ -36,6 +38,21 @@ Decided = tuple[Decision, list[Running], int, Sharing]
 
 def _always(move: Move, _requested: Requested) -> Move:
     return move
+
+
+class Outlook(NamedTuple):
+    """What a job that comes may hope for, as a pass left things."""
+
+    free: int
+    """CPUs that nobody holds."""
+    lowest: float
+    """The lowest priority of those that run."""
+    at_limit: Collection[str]
+    """Tenants that can have nothing more."""
+
+    def has_nothing_for(self, tenant: str, priority: int) -> bool:
+        """Whether a job cannot start and makes nobody give way, before something else has changed."""
+        return tenant in self.at_limit or (self.free <= 0 and priority <= self.lowest)
 
 
 class Share:
@@ -74,7 +91,8 @@ class Scheduler:
         self._places = places or Places(store.queue)
         self._idle = IdleCpus(GROWS_AFTER_S)
         self._share = Share(SHARE, BURST_S)
-        self._changed = threading.Event()
+        self._outlook = Outlook(free=1, lowest=0, at_limit=())  # until something has been looked at
+        self._changed, self._came = threading.Event(), threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
@@ -82,8 +100,14 @@ class Scheduler:
         self._thread.start()
 
     def wake(self) -> None:
-        """Something has changed: a job came, ended or was resumed, or holds fewer CPUs."""
+        """Something has changed: a job ended or was resumed, or holds fewer CPUs."""
         self._changed.set()
+
+    def job_came(self, tenant: str, priority: int) -> None:
+        """A new job waits. It is looked at at once, or soon, with others, where that can but tell it why it waits."""
+        self._came.set()
+        if not self._outlook.has_nothing_for(tenant, priority):
+            self.wake()
 
     def stop(self) -> None:
         """Starts no further job; returns when the thread has ended."""
@@ -94,6 +118,7 @@ class Scheduler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
+            self._came.clear()
             wait_s, began = TICK_S, time.monotonic()
             try:
                 wait_s = min(wait_s, self.step())
@@ -104,7 +129,14 @@ class Scheduler:
             except Exception:
                 log.exception("the scheduler's pass failed; it is tried again in %g s", TICK_S)
                 self._stopping.wait(TICK_S)
-            self._changed.wait(wait_s)
+            self._wait(wait_s)
+
+    def _wait(self, seconds: float) -> None:
+        """Returns when something has changed, a little after a job came, or after so many seconds."""
+        until = time.monotonic() + seconds
+        while (left_s := until - time.monotonic()) > 0:
+            if self._changed.wait(min(left_s, TOGETHER_S)) or self._came.is_set():
+                return
 
     def step(self) -> float:
         """Takes over what is nobody's, ends what has waited too long, decides once, and has it done; tells after how
@@ -132,11 +164,15 @@ class Scheduler:
         sharing = Sharing(self._quotas())
         decision, rows, waiting, free = self._decided(total, sharing)
         self._act(decision, rows, keep_turn)
-        self._idle.after(self._clock(), free - sum(decision.starts.values()))
+        free -= sum(decision.starts.values())
+        running = self._runners.running()
+        lowest = min((job.priority for job in running if not job.stopping), default=float("inf"))
+        self._outlook = Outlook(free, lowest, sharing.at_limit(sharing.in_use(running)))
+        self._idle.after(self._clock(), free)
         wait_s = min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
         if len(decision.starts) >= FEWEST:
             wait_s = 0.0  # there may be more, beyond those that were looked at
-        return wait_s, (decision, self._runners.running(), total, sharing)
+        return wait_s, (decision, running, total, sharing)
 
     def _decided(self, total: int, sharing: Sharing) -> tuple[Decision, Sequence[JobRow], Sequence[Waiting], int]:
         """A decision, the jobs that it is on, and the CPUs that are free. Of very many tenants it looks at more, while

@@ -102,7 +102,8 @@ async def submit_job(
         request.state.job_id = job.id  # for the log: no other line says which request made which job
         if not is_new and refused is None:
             control.pace.give_back(who.tenant, who.key_id)
-        control.wake()
+        if is_new:
+            control.job_came(job)
         # To hand a short one to a thread takes longer than to answer it.
         return await run_in_threadpool(_taken, control, job, is_new) if is_long else _taken(control, job, is_new)
 

@@ -1,6 +1,10 @@
 """What the scheduler has done as time passes, with a clock that the test moves."""
 
-from collections.abc import Iterator
+import math
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +14,10 @@ from service.database import jobs
 from service.queue import AT_MOST_TENANTS, LOOK_AHEAD
 from service.quota import Quota
 from service.runner import RESIZES_WITHIN_S
-from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Share
+from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Outlook, Share
 from support.jobs import TENANT
-from support.world import SimulatedJob, World
+from support.service_in_process import WITHIN_S
+from support.world import TENANTS, SimulatedJob, World
 from workers.failures import LONGEST_BACK_OFF_S, PLACE_AGAIN_AFTER_S, loss_by
 from workers.job import AttemptLost
 
@@ -429,3 +434,80 @@ def test_passes_take_their_share_of_the_time_and_none_waits_after_a_quiet_while(
     assert worked == pytest.approx(0.1 * 10 + 0.2, abs=0.05)
     assert share.rest_s(now + 60.0, now + 60.03) == 0.0
     assert share.rest_s(now + 61.0, now + 91.0) == pytest.approx(2.0)
+
+
+# ---------------------------------------------------------------- jobs that come
+def test_a_job_that_is_told_to_wait_for_others_could_have_had_nothing_and_made_nobody_give_way(world: World) -> None:
+    chance, waited = random.Random(7), 0
+
+    def all_there_is() -> Sequence[Any]:
+        query = sa.select(jobs.c.id, jobs.c.state, jobs.c.preempted_by, jobs.c.cpus_wanted).order_by(jobs.c.number)
+        with world.connected_to.reading() as connection:
+            return connection.execute(query).all()
+
+    for _ in range(150):
+        world.quotas = {name: Quota(running_jobs=chance.choice([None, 0, 1, 2])) for name in TENANTS}
+        if chance.random() < 0.4 and (attempts := world.cluster.open()):
+            chance.choice(attempts).finish("succeeded")
+        if chance.random() < 0.7:  # else those that wait already would be before a new one
+            for job_id in [each.id for each in all_there_is() if each.state == "queued"]:
+                world.request(job_id, "cancel")
+        least = chance.randint(1, 2)
+        world.submit(least, least + chance.randint(0, 2), chance.randint(0, 2), chance.choice(TENANTS))
+        world.clock += chance.choice([0.0, 4.0])
+        world.settle()
+        tenant, priority = chance.choice(TENANTS), chance.randint(0, 2)
+        if not world.scheduler._outlook.has_nothing_for(tenant, priority):
+            continue
+        before = all_there_is()
+        new = world.submit(1, 1, priority, tenant)
+        world.scheduler.step()
+        *others, found = all_there_is()
+        assert (others, found.id, found.state) == (before, new, "queued")
+        waited += 1
+    assert waited > 30
+
+
+@pytest.mark.parametrize(
+    ("outlook", "expected"),
+    [
+        (Outlook(1, 0, ()), False),
+        (Outlook(0, 0, ()), True),
+        (Outlook(0, -1, ()), False),
+        (Outlook(0, math.inf, ()), True),
+        (Outlook(3, 0, {TENANT}), True),
+        (Outlook(3, 0, {"blue"}), False),
+    ],
+)
+def test_nothing_is_there_for_a_job_without_a_free_cpu_or_lower_ones_or_beyond_its_quota(
+    outlook: Outlook, expected: bool
+) -> None:
+    assert outlook.has_nothing_for(TENANT, 0) == expected
+
+
+def test_jobs_that_can_have_nothing_are_looked_at_together_and_others_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.scheduler.TOGETHER_S", 0.2)
+    monkeypatch.setattr("service.scheduler.TICK_S", 2 * WITHIN_S)  # so that nothing else makes it look
+    passes = threading.Semaphore(0)
+    scheduler = world.scheduler
+
+    def step() -> float:
+        passes.release()
+        return 2 * WITHIN_S
+
+    monkeypatch.setattr(scheduler, "step", step)
+    scheduler._outlook = Outlook(0, 0, ())
+    scheduler.start()
+    try:
+        assert passes.acquire(timeout=WITHIN_S)
+        began = time.monotonic()
+        for _ in range(1_000):
+            scheduler.job_came(TENANT, 0)
+        assert passes.acquire(timeout=WITHIN_S)
+        assert not passes.acquire(blocking=False) or time.monotonic() > began + 0.2, "one pass for all of them"
+        scheduler.job_came(TENANT, 1)
+        assert passes.acquire(timeout=WITHIN_S)
+    finally:
+        scheduler.stop()
