@@ -8,6 +8,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 __all__ = ["Batches"]
 
+RESTS_S = 5.0
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,8 +32,9 @@ class Batches(Generic[Item, Result]):
     itself is raised for all of them. `start` has a function called in a thread of its own.
 
     Nobody waits for others to come: a batch is what has gathered while the one before was done. One thread does them
-    all, and ends when there is nothing more to do: however many wait, they cost no thread. All of a batch are told at
-    once: each time that another thread is woken, two cores have to agree on whose turn it is to run Python.
+    all, and ends when nothing has come for `rests_s`: however many wait, they cost no thread, and those that come now
+    and then do not each wait for one to start. All of a batch are told at once: each time that another thread is woken,
+    two cores have to agree on whose turn it is to run Python.
     """
 
     def __init__(
@@ -40,11 +43,12 @@ class Batches(Generic[Item, Result]):
         most: int,
         start: Callable[[Callable[[], None]], None] = _in_a_thread,
         size: Callable[[Item], int] = lambda item: 1,
+        rests_s: float = RESTS_S,
     ) -> None:
-        self._do, self._most, self._start, self._size = do, most, start, size
-        self._lock = threading.Lock()
+        self._do, self._most, self._start, self._size, self._rests_s = do, most, start, size, rests_s
+        self._came = threading.Condition()
         self._pending: deque[_Waiting[Item, Result]] = deque()
-        self._is_at_work = False
+        self._has_thread = False
 
     def __len__(self) -> int:
         """How many wait."""
@@ -54,9 +58,10 @@ class Batches(Generic[Item, Result]):
         """Has an item done by another thread, and returns its result."""
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Item, Result] = _Waiting(item, loop, loop.create_future())
-        with self._lock:
+        with self._came:
             self._pending.append(waiting)
-            begins, self._is_at_work = not self._is_at_work, True
+            begins, self._has_thread = not self._has_thread, True
+            self._came.notify()
         if begins:
             try:
                 self._start(self._work)
@@ -74,21 +79,28 @@ class Batches(Generic[Item, Result]):
             _tell(batch, outcomes)
 
     def _fail(self, error: Exception) -> None:
-        with self._lock:
+        with self._came:
             pending, self._pending = self._pending, deque()
-            self._is_at_work = False
+            self._has_thread = False
         _tell(pending, [error] * len(pending))
 
     def _next(self) -> list[_Waiting[Item, Result]]:
+        """The next batch; none where nothing came for long."""
+        with self._came:
+            while not (batch := self._gathered()):
+                if not self._came.wait(self._rests_s) and not self._pending:
+                    self._has_thread = False
+                    return []
+        return batch
+
+    def _gathered(self) -> list[_Waiting[Item, Result]]:
         batch: list[_Waiting[Item, Result]] = []
         room = self._most
-        with self._lock:
-            while self._pending and (not batch or self._size(self._pending[0].item) <= room):
-                waiting = self._pending.popleft()
-                if not waiting.outcome.cancelled():  # else nobody waits for it any more
-                    batch.append(waiting)
-                    room -= self._size(waiting.item)
-            self._is_at_work = bool(batch)
+        while self._pending and (not batch or self._size(self._pending[0].item) <= room):
+            waiting = self._pending.popleft()
+            if not waiting.outcome.cancelled():  # else nobody waits for it any more
+                batch.append(waiting)
+                room -= self._size(waiting.item)
         return batch
 
 

@@ -165,9 +165,33 @@ def test_where_no_thread_can_be_started_all_that_wait_are_told_and_the_next_item
         starts.append(work)
         if len(starts) == 1:
             raise RuntimeError("can't start new thread")
-        work()
+        threading.Thread(target=work, daemon=True).start()
 
     batches: Batches[int, int] = Batches(lambda items: [2 * item for item in items], most=100, start=start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         asyncio.run(batches.add(1))
     assert asyncio.run(batches.add(2)) == 4
+
+
+@pytest.mark.parametrize(("rests_s", "expected"), [(WITHIN_S, 1), (0.0, 3)])
+def test_those_that_come_one_after_the_other_share_a_thread_that_ends_when_nothing_comes(
+    rests_s: float, expected: int
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def start(work: Callable[[], None]) -> None:
+        threads.append(threading.Thread(target=work, daemon=True))
+        threads[-1].start()
+
+    batches: Batches[int, int] = Batches(list, most=100, start=start, rests_s=rests_s)
+
+    async def come() -> list[int]:
+        came = []
+        for item in range(3):
+            came.append(await batches.add(item))
+            if not rests_s:
+                await asyncio.to_thread(threads[-1].join, WITHIN_S)
+        return came
+
+    assert asyncio.run(come()) == [0, 1, 2]
+    assert (len(threads), any(thread.is_alive() for thread in threads)) == (expected, rests_s > 0)
