@@ -125,7 +125,7 @@ class Feeds:
                         listener.after = max(listener.after, told.last)
                     after = listener.after
                 finally:
-                    listener.leave()
+                    feed.listeners.remove(listener)
                     if not feed.listeners:
                         self._bell.ring(job_id)  # so that the feed ends
         finally:
@@ -136,7 +136,7 @@ class Feeds:
 
     def _join(self, key: Followed, feed: Feed, listener: Listener) -> None:
         """Has it listen; starts a feed that is new, and the watch with the first."""
-        listener.join(feed.listeners)
+        feed.listeners.add(listener)
         if key in self._feeds:
             return
         self._feeds[key] = feed
@@ -194,12 +194,12 @@ class Feeds:
 
     async def _end_refused(self, feeds: Iterable[Feed]) -> None:
         """Ends the streams of those who may no longer listen, each of whom is asked for once. Raises one of AWAY."""
-        listeners = [listener for feed in feeds for listener in feed.listeners]
-        checks = {listener.check for listener in listeners}
-        refused = await run_in_threadpool(lambda: {check for check in checks if not _passes(check)})
-        for listener in listeners:
-            if listener.check in refused:
-                listener.give(None)
+        followed = [feed.listeners for feed in feeds]
+        checks = {check for listeners in followed for check in listeners.checks}
+        refused = await run_in_threadpool(lambda: [check for check in checks if not _passes(check)])
+        for listeners in followed:
+            for check in refused:
+                listeners.end(check)
 
     async def _ring_for_others(self, job_ids: Set[str], seen: Mapping[str, int]) -> dict[str, int]:
         """Rings for each job of which there is another event than was `seen`, or that is gone; tells what there is now.

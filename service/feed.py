@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from fastapi.concurrency import run_in_threadpool
@@ -79,17 +79,7 @@ class Listener:
         self.is_behind = False
         """Whether it has left so much that it is given nothing more."""
         self._send = send
-        self._among: set[Listener] = set()
         self._news: asyncio.Future[None] | None = None
-
-    def join(self, listeners: "set[Listener]") -> None:
-        """Is one of them from now on."""
-        self._among = listeners
-        listeners.add(self)
-
-    def leave(self) -> None:
-        """Is none of them any more."""
-        self._among.discard(self)
 
     def give(self, part: Part | None) -> None:
         """Sends a part, or adds it; None: nothing will come any more."""
@@ -117,6 +107,42 @@ class Listener:
         return self.parts.popleft()
 
 
+class Listeners:
+    """The streams that have joined a feed, by who listens: thousands may belong to one key, which is checked twice a
+    second."""
+
+    def __init__(self) -> None:
+        self._by_check: dict[Check, set[Listener]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(alike) for alike in self._by_check.values())
+
+    def __iter__(self) -> Iterator[Listener]:
+        for alike in self._by_check.values():
+            yield from alike
+
+    def add(self, listener: Listener) -> None:
+        """Has one join."""
+        self._by_check.setdefault(listener.check, set()).add(listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Has one that has joined leave."""
+        alike = self._by_check[listener.check]
+        alike.remove(listener)
+        if not alike:
+            del self._by_check[listener.check]
+
+    @property
+    def checks(self) -> Set[Check]:
+        """What is asked whether they still may."""
+        return self._by_check.keys()
+
+    def end(self, check: Check) -> None:
+        """Tells those that it refuses to look for themselves, which ends them."""
+        for listener in self._by_check.get(check, ()):
+            listener.give(None)
+
+
 class Feed:
     """What is new of one job, for all streams of it on one event loop."""
 
@@ -126,7 +152,7 @@ class Feed:
         self._read, self._monotonic = read, monotonic
         self.last = after
         """The number of the last event that was given to those who listen."""
-        self.listeners: set[Listener] = set()
+        self.listeners = Listeners()
         self._told_at = self._monotonic()
 
     async def run(self, bell: Bell, job_id: str, rests_s: Callable[[], float]) -> None:

@@ -160,19 +160,13 @@ class Job(View):
     @classmethod
     def of(cls, job: Row[Any], place: Place | None) -> "Job":
         """From the job's row in the database, and where it stands if it waits."""
-        spec = job.plan["spec"]
-        names = ("id", "name", "reason", "priority", "dataset_id", "dataset_sha256", "progress", "metrics", "workers")
-        later = ("attempt", "parameters_sha256", "environment", "created_at", "started_at", "finished_at", "error")
+        plan = job.plan
+        named_alike = dict(zip(job._fields, job, strict=True))  # by far the fastest way to a row's values
         return cls.model_validate(
-            {name: getattr(job, name) for name in (*names, *later)}
-            | {
-                "state": JobState(job.state),
-                "spec": spec,
-                "labels": spec["labels"],
-                "owner": job.submitted_by,
-                "queue": None if place is None else place._asdict(),
-            }
-            | {name: job.plan[name] for name in ("inputs", "outputs", "parameters", "notes")}
+            named_alike
+            | {"spec": plan["spec"], "labels": plan["spec"]["labels"], "owner": job.submitted_by}
+            | {"queue": None if place is None else place._asdict()}
+            | {name: plan[name] for name in ("inputs", "outputs", "parameters", "notes")}
         )
 
 

@@ -209,7 +209,7 @@ def test_a_feed_says_that_it_is_alive_only_after_it_has_been_silent_for_so_long(
     at_s = [0.0]
     feed = Feed(lambda after: Part.of(after, [], JobState.RUNNING), 2, lambda: at_s[-1])
     listener = Listener(lambda: None)
-    listener.join(feed.listeners)
+    feed.listeners.add(listener)
     said = []
     for later_s in (9.9, 10.0, 19.9, 20.0):
         at_s.append(later_s)
