@@ -76,7 +76,7 @@ def _names_key(scope: ASGIScope) -> bool:
 
 
 async def authorize(request: Request) -> None:
-    """A dependency of all routes, which comes before all others, also of the open ones. Raises Unauthorized,
+    """Finds out who asks, and whether they may, of every route, also of the open ones. Raises Unauthorized,
     Forbidden."""
     request.state.principal = None
     needed = scope_of(request.scope["route"])

@@ -51,8 +51,9 @@ def about(**fields: Any) -> Iterator[None]:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    known = {**_about.get(), **vars(record)}
-    return {name: known[name] for name in FIELDS if known.get(name) is not None}
+    about, by_call = _about.get(), vars(record)
+    known = ((name, by_call.get(name, about.get(name))) for name in FIELDS)
+    return {name: value for name, value in known if value is not None}
 
 
 class TextLines(logging.Formatter):

@@ -146,6 +146,8 @@ def document(app: FastAPI) -> Json:
                 {"name": "service", "description": "How the service itself is."},
             ],
         )
+        place = {tag["name"]: number for number, tag in enumerate(made["tags"])}
+        made["paths"] = dict(sorted(made["paths"].items(), key=lambda found: place[_tag_of(found[1])]))
         template = "#/components/schemas/{model}"
         _, ours = models_json_schema([(model, "validation") for model in MODELS], ref_template=template)
         schemas = made.setdefault("components", {}).setdefault("schemas", {}) | ours["$defs"]
@@ -166,6 +168,11 @@ def document(app: FastAPI) -> Json:
             made["components"]["schemas"].pop(unused, None)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _tag_of(verbs: Json) -> str:
+    tag: str = next(iter(verbs.values()))["tags"][0]
+    return tag
 
 
 def _say_scope(operation: Json, verb: str, scope: Scope | None) -> None:

@@ -51,6 +51,11 @@ class JobFilter:
     submitted_by: str | None = None  # the very name of a key
 
     @property
+    def is_searched_for(self) -> bool:
+        """Whether all of the tenant's jobs are looked through for it: there is no index that leads to them."""
+        return bool(self.labels or self.shape.names)
+
+    @property
     def shape(self) -> "FilterShape":
         """What the query for it depends on."""
         names = ("name", "parameters_sha256", "submitted_by")

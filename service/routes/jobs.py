@@ -21,7 +21,7 @@ from service.json_body import is_short, read_json
 from service.keys import Principal, Scope
 from service.openapi import errors, headers, json_body
 from service.routes.pacing import KEY, IdempotencyKey, IsDryRun, too_fast
-from service.routes.parameters import EVENT_ID, TURN, TURN_TO_SEARCH, Control, Cursor, JobId, LastEventId, Limit, like
+from service.routes.parameters import EVENT_ID, TURN, Control, Cursor, JobId, LastEventId, Limit, control_of, like
 from service.store import PAGE_BYTES, JobFilter, JobRow
 from service.submission import Added, NewJob
 from service.views import (
@@ -71,11 +71,11 @@ LongLimit = Annotated[int, Query(ge=1, le=LONG_PAGE, description="Items a page, 
 async def submit_job(
     request: Request,
     who: Reader,
-    control: Control,
     dry_run: IsDryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job; a dry run needs the scope `read` only."""
+    control = control_of(request)
     _check_key(idempotency_key)
     if dry_run:
         async with control.concurrency.of(who.tenant):
@@ -127,10 +127,10 @@ def _shown(control: ControlPlane, job: JobRow) -> Job:
     return Job.of(job, control.places.of(job))
 
 
-@router.get("", dependencies=[TURN_TO_SEARCH], response_model=JobPage, responses=errors(422, 429, 503))
-def list_jobs(
+@router.get("", response_model=JobPage, responses=errors(422, 429, 503))
+async def list_jobs(
+    request: Request,
     who: Reader,
-    control: Control,
     state: Annotated[list[JobState] | None, Query(description="Only jobs in these states; repeatable.")] = None,
     label: Annotated[
         list[Annotated[str, Field(json_schema_extra=like(LABEL.pattern))]] | None,
@@ -155,9 +155,15 @@ def list_jobs(
     cursor: Cursor = None,
 ) -> Response:
     """List jobs, newest first: fewer than `limit` where their specs are long."""
+    control = control_of(request)
     labels = [_label(text) for text in label or ()]
     which = JobFilter(state or (), labels, name, parameters_sha256, owner)
-    rows = control.store.list(who.tenant, which, number_of(cursor), limit + 1)
+    async with control.concurrency.of(who.tenant) if which.is_searched_for else nullcontext():
+        return await run_in_threadpool(_listed, control, who, which, number_of(cursor), limit)
+
+
+def _listed(control: ControlPlane, who: Principal, which: JobFilter, before: int | None, limit: int) -> Response:
+    rows = control.store.list(who.tenant, which, before, limit + 1)
     is_full = sum(row.plan_bytes for row in rows) >= PAGE_BYTES
     page, next_cursor = page_of(rows, limit, attrgetter("number"), is_full)
     return JobPage(items=[_shown(control, row) for row in page], next_cursor=next_cursor).answer()
@@ -172,8 +178,9 @@ def _label(text: str) -> tuple[str, str | None]:
 
 
 @router.get("/{job_id}", response_model=Job, responses=errors(404, 422, 503))
-def get_job(job_id: JobId, who: Reader, control: Control) -> Response:
+def get_job(request: Request, job_id: JobId, who: Reader) -> Response:
     """Show a job."""
+    control = control_of(request)
     return _shown(control, control.store.get(who.tenant, job_id)).answer()
 
 

@@ -6,13 +6,12 @@ to a thread and back takes longer than all of these together.
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
-from service.auth import Reader, Submitter
+from service.auth import Reader, Submitter, authorize
 from service.control import ControlPlane
 from shared.errors import FieldError, InvalidInput, NotFound
 
@@ -20,7 +19,6 @@ __all__ = [
     "EVENT_ID",
     "TENANT",
     "TURN",
-    "TURN_TO_SEARCH",
     "TURN_TO_UPLOAD",
     "ULID",
     "Control",
@@ -32,9 +30,10 @@ __all__ = [
     "LastEventId",
     "Limit",
     "TenantName",
+    "admit",
+    "control_of",
     "in_path",
     "known_as",
-    "known_query",
     "like",
     "turn_of",
 ]
@@ -44,8 +43,6 @@ TENANT = re.compile(r"[a-z0-9-]{1,63}")
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 JOB_ID, DATASET_ID = re.compile(f"job_{ULID}"), re.compile(f"ds_{ULID}")
 EVENT_ID = re.compile(r"[0-9]{0,18}")
-SEARCHED = frozenset({"name", "owner", "parameters_sha256", "label"})
-"""Of jobs: all of the tenant's are looked through for them."""
 
 
 def like(pattern: str) -> dict[str, Any]:
@@ -54,9 +51,14 @@ def like(pattern: str) -> dict[str, Any]:
     return {"pattern": f"^{pattern}$"}
 
 
-async def _control(request: Request) -> ControlPlane:
+def control_of(request: Request) -> ControlPlane:
+    """What answers a request: for routes that are asked all the time, as to be given it costs a fifteenth of them."""
     control: ControlPlane = request.app.state.control
     return control
+
+
+async def _control(request: Request) -> ControlPlane:
+    return control_of(request)
 
 
 def in_path(what: str, example: str, pattern: re.Pattern[str], called: str = "id") -> Any:
@@ -103,13 +105,6 @@ async def turn_of(who: Reader, control: Control) -> AsyncIterator[None]:
         yield
 
 
-async def turn_to_search(request: Request, who: Reader, control: Control) -> AsyncIterator[None]:
-    """The same for a list of what no index leads to; any other one waits for nothing."""
-    searches = not SEARCHED.isdisjoint(request.query_params)
-    async with control.concurrency.of(who.tenant) if searches else nullcontext():
-        yield
-
-
 async def turn_to_upload(who: Submitter, control: Control) -> AsyncIterator[None]:
     """Is one of the uploads of who asks, or is refused, until its data set is listed."""
     async with control.uploads.of(who.tenant):
@@ -119,8 +114,6 @@ async def turn_to_upload(who: Submitter, control: Control) -> AsyncIterator[None
 TURN = Depends(turn_of, scope="function")
 """Of a route that computes for long; it comes before the body is read, and is over before the answer is sent, which
 may be taken slowly."""
-TURN_TO_SEARCH = Depends(turn_to_search, scope="function")
-"""Of a list that may be searched."""
 TURN_TO_UPLOAD = Depends(turn_to_upload, scope="function")
 """Of an upload, before its body is read."""
 DatasetKey = Annotated[
@@ -137,8 +130,13 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Items a page, at most.")
 Cursor = Annotated[str | None, Query(max_length=100, description="The `next_cursor` of the page before.")]
 
 
-async def known_query(request: Request) -> None:
-    """Refuses parameters that the route does not know: a misspelt `dry_run` must not start a job."""
+async def admit(request: Request) -> None:
+    """A dependency of all routes, which comes before all others: finds out who asks, and whether they may. Parameters
+    that the route does not know are refused: a misspelt `dry_run` must not start a job.
+
+    Raises Unauthorized, Forbidden, InvalidInput.
+    """
+    await authorize(request)
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
