@@ -10,7 +10,7 @@ What users ask for names their tenant, and sees nothing of another one's. What r
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from service.clock import later, next_after, now
 from service.database import Database, events, idempotency_keys, job_labels, jobs, plans, tenants
 from service.job_log import Line, keep_short, lines_after
 from service.jobs import MOVES, Flag, JobState, Move, Requested, Verb, respond, state_event, waited_too_long
+from service.kept_plans import KeptPlans
 from service.owner import NOBODY, Owner
 from service.patience import Patience
 from service.queue import Queue
@@ -29,7 +30,7 @@ from service.submission import WHOLE, Added, NewJob, Refusal, add_all, by_idempo
 from service.webhooks.outbox import announce
 from shared.errors import Conflict, NotFound
 
-__all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Store", "Told"]
+__all__ = ["PAGE_BYTES", "JobFilter", "JobRow", "Listed", "Store", "Told"]
 
 IDS_AT_ONCE = 500  # in a statement, which may hold some thousands at most
 ESCAPE, SPECIAL = "/", re.compile("[/%_]")  # in a part of a name, where `%` and `_` would stand for others
@@ -82,6 +83,13 @@ class FilterShape(NamedTuple):
     names: tuple[str, ...]
 
 
+class Listed(NamedTuple):
+    """A job of a list, with its plan."""
+
+    job: JobRow
+    plan: Mapping[str, Any]
+
+
 class Store:
     """Jobs, kept in a database. `on_event(job_id)` is called after each commit that told something about a job, and
     `on_move` after each that moved one, with the job as it was before, if it was, and its new state."""
@@ -100,6 +108,7 @@ class Store:
         self.queue = Queue(database)
         """The jobs that wait."""
         self._database = database
+        self._plans = KeptPlans()
         self._on_event, self._on_move = on_event, on_move
         self._clock, self._patience = clock, patience or Patience()
 
@@ -184,13 +193,17 @@ class Store:
                 found |= {row.id: row.last_event for row in connection.execute(query)}
         return found
 
-    def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[JobRow]:
-        """Jobs with their plans, newest first, with a number below `before`: as many as `limit`, or until the plans are
-        PAGE_BYTES."""
+    def list(self, tenant: str, which: JobFilter, before: int | None, limit: int) -> Sequence[Listed]:
+        """Jobs, newest first, with a number below `before`: as many as `limit`, or until their plans are PAGE_BYTES."""
         query = _page(which.shape, before is not None)
         wanted = which.wanted | {"of_tenant": tenant, "before": before, "at_most": limit}
         with self._database.reading() as connection:
-            return connection.execute(query, wanted).all()
+            for _ in range(2):
+                rows = connection.execute(query, wanted).all()
+                plans = self._plans.of(connection, rows)
+                if len(plans) == len(rows):  # else one was deleted in between, and a page that is short is the last one
+                    break
+        return [Listed(row, plans[row.id]) for row in rows if row.id in plans]
 
     def events_after(
         self, tenant: str, job_id: str, seq: int, limit: int, kind: str | None = None
@@ -428,7 +441,7 @@ FIRST_TO_BE_LATE = sa.select(sa.func.min(jobs.c.wait_until)).where(
 
 @lru_cache(maxsize=64)
 def _page(shape: FilterShape, is_after_another: bool) -> sa.Select[Any]:
-    """Jobs with their plans, newest first, that a filter of that shape lets through."""
+    """Jobs, newest first, that a filter of that shape lets through, until their plans are PAGE_BYTES."""
     found = sa.select(jobs.c.number).where(IS_OF_TENANT).order_by(jobs.c.number.desc()).limit(AT_MOST)
     if is_after_another:
         found = found.where(jobs.c.number < sa.bindparam("before"))
@@ -448,7 +461,7 @@ def _page(shape: FilterShape, is_after_another: bool) -> sa.Select[Any]:
     numbers = sa.union_all(*(sa.select(each.subquery().c.number) for each in by_state))
     so_far = sa.func.sum(jobs.c.plan_bytes).over(order_by=jobs.c.number.desc()) - jobs.c.plan_bytes
     page = sa.select(jobs.c.number, so_far.label("so_far")).where(jobs.c.number.in_(numbers)).subquery()
-    query = WHOLE.join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
+    query = sa.select(jobs).join(page, page.c.number == jobs.c.number).where(page.c.so_far < PAGE_BYTES)
     return query.order_by(jobs.c.number.desc()).limit(AT_MOST)
 
 

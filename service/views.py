@@ -158,9 +158,8 @@ class Job(View):
     """Why it failed; null otherwise."""
 
     @classmethod
-    def of(cls, job: Row[Any], place: Place | None) -> "Job":
-        """From the job's row in the database, and where it stands if it waits."""
-        plan = job.plan
+    def of(cls, job: Row[Any], plan: Mapping[str, Any], place: Place | None) -> "Job":
+        """From the job's row in the database, its plan, and where it stands if it waits."""
         named_alike = dict(zip(job._fields, job, strict=True))  # by far the fastest way to a row's values
         return cls.model_validate(
             named_alike

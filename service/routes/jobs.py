@@ -1,6 +1,7 @@
 """Jobs: submitting, listing, steering, and watching them."""
 
 import re
+from collections.abc import Mapping
 from contextlib import nullcontext
 from operator import attrgetter
 from typing import Annotated, Any
@@ -123,8 +124,9 @@ def _dry_run(control: ControlPlane, who: Principal, data: Any) -> Response:
 
 
 # ---------------------------------------------------------------- one job, and all of them
-def _shown(control: ControlPlane, job: JobRow) -> Job:
-    return Job.of(job, control.places.of(job))
+def _shown(control: ControlPlane, job: JobRow, plan: Mapping[str, Any] | None = None) -> Job:
+    """With a plan that its row does not have."""
+    return Job.of(job, job.plan if plan is None else plan, control.places.of(job))
 
 
 @router.get("", response_model=JobPage, responses=errors(422, 429, 503))
@@ -164,9 +166,9 @@ async def list_jobs(
 
 def _listed(control: ControlPlane, who: Principal, which: JobFilter, before: int | None, limit: int) -> Response:
     rows = control.store.list(who.tenant, which, before, limit + 1)
-    is_full = sum(row.plan_bytes for row in rows) >= PAGE_BYTES
-    page, next_cursor = page_of(rows, limit, attrgetter("number"), is_full)
-    return JobPage(items=[_shown(control, row) for row in page], next_cursor=next_cursor).answer()
+    is_full = sum(row.job.plan_bytes for row in rows) >= PAGE_BYTES
+    page, next_cursor = page_of(rows, limit, attrgetter("job.number"), is_full)
+    return JobPage(items=[_shown(control, *row) for row in page], next_cursor=next_cursor).answer()
 
 
 def _label(text: str) -> tuple[str, str | None]:

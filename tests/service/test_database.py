@@ -84,7 +84,8 @@ def test_plans_payloads_and_sizes_are_as_they_were_when_tables_of_their_own_come
 
     def found() -> list[Any]:
         of_webhook = webhooks.deliveries(TENANT, webhook.id, None, None, 10)
-        listed = [*store.list(TENANT, JobFilter(), None, 10), *catalog.list(TENANT, None, 10)]
+        listed = [store.get(TENANT, each.job.id) for each in store.list(TENANT, JobFilter(), None, 10)]
+        listed += catalog.list(TENANT, None, 10)
         return [row._asdict() for row in (*listed, *of_webhook)]
 
     before = found()

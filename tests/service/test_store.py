@@ -1,7 +1,8 @@
 """Jobs in the database: one winner of every race, nothing told twice, nothing lost."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from service.catalog import Catalog
 from service.clock import now
 from service.database import Database, datasets, plans
 from service.jobs import JobState, Move, Verb, after_end, give_way
+from service.kept_plans import LARGEST_BYTES, KeptPlans
 from service.patience import Patience
 from service.quota import Quota, Usage
 from service.store import JobFilter, Store, Told
@@ -122,10 +124,10 @@ def test_of_jobs_that_come_together_each_is_taken_or_refused_by_itself(database:
     assert all("Idempotency-Key" in str(told[place]) for place in (3, 5))
     assert all("dataset" in str(told[place]) for place in (6, 7))
     rows = store.list(TENANT, JobFilter(), None, 10)
-    assert {row.id for row in rows} == {job.id for job, _ in (each for each in outcomes if isinstance(each, tuple))}
-    assert [row.id for row in store.list(TENANT, JobFilter(labels=[("team", "a")]), None, 10)] == [batch[0].id]
+    assert {row.job.id for row in rows} == {job.id for job, _ in (each for each in outcomes if isinstance(each, tuple))}
+    assert [row.job.id for row in store.list(TENANT, JobFilter(labels=[("team", "a")]), None, 10)] == [batch[0].id]
     for row in rows:
-        assert [event.data["to"] for event in store.events_after(TENANT, row.id, 0, 10)[0]] == ["queued"]
+        assert [event.data["to"] for event in store.events_after(TENANT, row.job.id, 0, 10)[0]] == ["queued"]
 
 
 def test_a_job_on_a_data_set_deleted_meanwhile_is_refused(store: Store, catalog: Catalog) -> None:
@@ -144,7 +146,7 @@ def test_each_tenant_has_its_own_names_keys_and_jobs(store: Store, catalog: Cata
     assert (is_new, theirs.version) == (True, 1)
     ours, _ = store.add(new_job("key"))
     job, is_new = store.add(new_job("key", "another", "ds_2", tenant="other"))
-    assert (is_new, [each.id for each in store.list("other", JobFilter(), None, 10)]) == (True, [job.id])
+    assert (is_new, [each.job.id for each in store.list("other", JobFilter(), None, 10)]) == (True, [job.id])
     with pytest.raises(InvalidInput, match="dataset"):
         store.add(new_job(dataset_id="ds_2"))
     for tenant, job_id in ((TENANT, job.id), ("other", ours.id)):
@@ -306,7 +308,7 @@ def test_jobs_are_listed_newest_first_and_filtered(store: Store) -> None:
     three, _ = store.add(new_job())
 
     def listed(before: int | None = None, limit: int = 10, **which: Any) -> list[str]:
-        return [job.id for job in store.list(TENANT, JobFilter(**which), before, limit)]
+        return [row.job.id for row in store.list(TENANT, JobFilter(**which), before, limit)]
 
     assert listed() == [three.id, two.id, one]
     assert listed(before=three.number, limit=1) == [two.id]
@@ -321,11 +323,81 @@ def test_a_page_of_jobs_with_long_plans_ends_before_its_limit(store: Store) -> N
     ids = [store.add(new_job(features=features))[0].id for _ in range(5)]
     pages, before = [], None
     while rows := store.list(TENANT, JobFilter(), before, 500):
-        pages.append([row.id for row in rows])
-        before = rows[-1].number
+        pages.append([row.job.id for row in rows])
+        before = rows[-1].job.number
     assert [len(page) for page in pages] == [3, 2]
     assert [job_id for page in pages for job_id in page] == ids[::-1]
-    assert all(row.plan_bytes == pytest.approx(2_000_000, rel=0.1) for row in store.list(TENANT, JobFilter(), None, 9))
+    listed = store.list(TENANT, JobFilter(), None, 9)
+    assert all(row.job.plan_bytes == pytest.approx(2_000_000, rel=0.1) for row in listed)
+
+
+def test_a_list_shows_each_jobs_plan_whether_it_was_kept_or_is_read(database: Database, store: Store) -> None:
+    ids = [store.add(new_job(epochs=number))[0].id for number in range(1, 9)]
+    for limit in (3, 8, 8):  # some, all, and again
+        listed = store.list(TENANT, JobFilter(), None, limit)
+        assert [(row.job.id, row.plan) for row in listed] == [
+            (job_id, store.any_job(job_id).plan) for job_id in ids[::-1][:limit]
+        ]
+    with counted(database, "FROM plans") as read:
+        store.list(TENANT, JobFilter(), None, 8)
+        assert read == []
+        store.add(new_job())
+        store.list(TENANT, JobFilter(), None, 9)
+    assert len(read) == 1
+
+
+@contextmanager
+def counted(database: Database, part: str) -> Iterator[list[str]]:
+    """The statements with that in them that are made meanwhile."""
+    seen: list[str] = []
+
+    def see(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if part in statement:
+            seen.append(statement)
+
+    sa.event.listen(database._engine, "before_cursor_execute", see)
+    yield seen
+    sa.event.remove(database._engine, "before_cursor_execute", see)
+
+
+@pytest.mark.parametrize(("most_bytes", "is_kept"), [(100 << 10, True), (10, False)])
+def test_plans_are_kept_up_to_so_many_bytes(database: Database, store: Store, most_bytes: int, is_kept: bool) -> None:
+    features = [[f"{number:0100}" for number in range(count)] for count in (1, 10, LARGEST_BYTES // 100)]
+    ids = [store.add(new_job(features=each))[0].id for each in features]
+    rows, kept = [row.job for row in store.list(TENANT, JobFilter(), None, 9)], KeptPlans(most_bytes)
+    for _ in range(2):
+        with database.reading() as connection:
+            found = kept.of(connection, rows)
+        assert [found[job_id]["spec"]["features"] for job_id in ids] == features
+        assert kept._bytes <= most_bytes
+        assert kept._bytes == sum(size for _, size in kept._plans.values())
+        assert set(kept._plans) == (set(ids[:2]) if is_kept else set())
+
+
+def test_those_plans_are_forgotten_first_that_were_listed_least_recently(database: Database, store: Store) -> None:
+    rows = [store.add(new_job())[0] for _ in range(3)]
+    kept = KeptPlans(2 * rows[0].plan_bytes)
+    with database.reading() as connection:
+        for listed in (rows[:2], rows[:1], rows[2:]):
+            kept.of(connection, listed)
+    assert set(kept._plans) == {rows[0].id, rows[2].id}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_job_that_is_deleted_while_it_is_listed_ends_no_page_early(store: Store) -> None:
+    """On SQLite a list sees what there was when it began."""
+    oldest, gone, *others = [running(store) for _ in range(5)]
+    store.move(gone, 1, S.RUNNING, to(S.CANCELLED))
+
+    class Late(KeptPlans):
+        def of(self, *asked: Any) -> Any:
+            with suppress(NotFound):
+                store.delete(TENANT, gone)
+            return super().of(*asked)
+
+    store._plans = Late()
+    listed = store.list(TENANT, JobFilter(), None, 4)
+    assert [row.job.id for row in listed] == [*others[::-1], oldest]
 
 
 def test_what_a_job_tells_and_what_is_asked_of_it_and_its_log_need_no_plan(database: Database, store: Store) -> None:
