@@ -27,7 +27,7 @@ __all__ = ["LATE_AT_ONCE", "Outlook", "Scheduler"]
 LATE_AT_ONCE = 200  # jobs that have waited too long, in one transaction
 TICK_S = 2.0  # looks at the cluster anew even when nothing woke it: nodes come and go
 SHARE, BURST_S = 0.1, 0.2  # of the time, for its passes: thousands of submits wake it as often; and what it may save up
-TOGETHER_S = 0.5  # so long jobs wait for each other that can have nothing now: each only to be told why takes a pass
+TOGETHER_S = 1.0  # so long jobs wait for each other that can have nothing now: each only to be told why takes a pass
 GROWS_AFTER_S = 3.0  # in which free CPUs were wanted by nobody
 
 log = logging.getLogger("chainrule")
