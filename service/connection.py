@@ -1,4 +1,5 @@
-"""One HTTP connection: uvicorn's, with an end to the patience with clients that send too much of a head, or too slowly.
+"""One HTTP connection: uvicorn's, with an end to the patience with clients that send too much of a head, or too slowly,
+and with a short way out for streams, of which there may be thousands.
 
 uvicorn waits for a request as long as it takes. No middleware can change that, for there is none before the head is
 whole. What is refused here is answered with a problem document where nothing has been answered yet.
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import h11
 from ulid import ULID
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from service.problems import MEDIA_TYPE, problem_document, title_of
 
@@ -158,14 +159,16 @@ class Connection(H11Protocol):
         if not self._is_refused:
             super().data_received(data)
 
-    def send_chunk(self, data: bytes) -> bool:
-        """Sends what comes next of an answer without a length that has begun: what uvicorn makes of it when it comes
-        through all layers of the application, for a quarter of the CPU. False, and nothing is sent, where it is to go
-        that way: the client takes no more now, is gone, or knows no chunks."""
-        is_open = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if self._joined is None or not is_open or self.cycle.disconnected or self.conn.their_http_version != b"1.1":
+    def send_chunk(self, cycle: RequestResponseCycle, data: bytes) -> bool:
+        """Sends what comes next of the answer to a request, one without a length: what uvicorn makes of it when it
+        comes through all layers of the application, for a quarter of the CPU. False, and nothing is sent, where it is
+        to go that way: the answer has not begun or is over, the client takes no more now, is gone, or knows no
+        chunks."""
+        is_open = cycle is self.cycle and cycle.response_started and not cycle.response_complete
+        if self._joined is None or not is_open or cycle.disconnected or self.conn.their_http_version != b"1.1":
             return False
-        return self._joined.write_at_once(b"%x\r\n%b\r\n" % (len(data), data))
+        # An empty chunk would end the answer.
+        return not data or self._joined.write_at_once(b"%x\r\n%b\r\n" % (len(data), data))
 
     def resume_writing(self) -> None:
         self._moved = self.loop.time()  # something was taken, though there may be too much again before anybody looks

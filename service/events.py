@@ -32,8 +32,8 @@ CHECK_S = 0.5  # a stream goes on as long as that once its key was found to be r
 POLL_S = 0.5  # what another control plane wrote is seen as late as that
 ALONE_POLL_S = 5.0  # where there is no other one, which is but to be sure
 MOST_STREAMS = 2_000  # of a tenant at once: each is a connection, and some kB
-TAKES_S = 0.0006  # to send one stream what is new, about; so long all wait together before the next is read …
-RESTS_S = 0.6  # … or this at most
+REST_A_STREAM_S = 0.0006  # before the next is read: some twenty times what it takes to send a stream what is new …
+MOST_REST_S = 0.6  # … and this at most
 
 log = logging.getLogger("chainrule")
 
@@ -152,7 +152,7 @@ class Feeds:
 
     async def _run(self, key: Followed, feed: Feed) -> None:
         try:
-            await feed.run(self._bell, key.job_id, lambda: min(RESTS_S, self.streams * TAKES_S))
+            await feed.run(self._bell, key.job_id, lambda: min(MOST_REST_S, self.streams * REST_A_STREAM_S))
         except Exception:
             log.exception("the event streams of %s broke off", key.job_id)
         finally:

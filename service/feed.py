@@ -18,6 +18,7 @@ __all__ = ["BATCH", "TRY_AGAIN_S", "Check", "Event", "Feed", "Listener", "Part",
 TRY_AGAIN_S = 0.5  # after a look at a database that was away
 BATCH = 500  # events that are read at once
 STILL_HERE = b": still here\n\n"  # which browsers and clients leave out
+AT_ONCE = 100  # streams that are given a part before others have the event loop: some milliseconds
 BEHIND = 20  # parts that a stream may leave untaken, before it is to read for itself again
 
 Check = Callable[[], object]
@@ -117,6 +118,9 @@ class Listeners:
     def __len__(self) -> int:
         return sum(len(alike) for alike in self._by_check.values())
 
+    def __contains__(self, listener: object) -> bool:
+        return isinstance(listener, Listener) and listener in self._by_check.get(listener.check, ())
+
     def __iter__(self) -> Iterator[Listener]:
         for alike in self._by_check.values():
             yield from alike
@@ -168,7 +172,7 @@ class Feed:
                     await asyncio.sleep(TRY_AGAIN_S)
                     continue
                 if part is None or part.events or part.ends:
-                    self._give(part)
+                    await self._give_in_turns(part)
                     if part is None or part.ends:
                         return
                     await asyncio.sleep(rests_s())
@@ -177,16 +181,24 @@ class Feed:
 
     def end(self) -> None:
         """Tells all to look for themselves."""
-        self._give(None)
+        for listener in self.listeners:
+            listener.give(None)
 
     def say_still_here(self, silent_s: float) -> None:
         """Gives a comment to those who listen, if nothing has been given for so long."""
         if self._monotonic() >= self._told_at + silent_s:
-            self._give(Part(self.last, (), ends=False, whole=STILL_HERE))
+            self._told_at = self._monotonic()
+            for listener in self.listeners:
+                listener.give(Part(0, (), ends=False, whole=STILL_HERE))
 
-    def _give(self, part: Part | None) -> None:
+    async def _give_in_turns(self, part: Part | None) -> None:
+        """Gives a part to all who listen now; between some and others whatever else waits for the event loop goes on,
+        and some may leave."""
         self._told_at = self._monotonic()
         if part is not None:
             self.last = part.last
-        for listener in self.listeners:
-            listener.give(part)
+        for number, listener in enumerate(tuple(self.listeners), start=1):
+            if listener in self.listeners:
+                listener.give(part)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)

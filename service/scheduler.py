@@ -92,7 +92,8 @@ class Scheduler:
         self._idle = IdleCpus(GROWS_AFTER_S)
         self._share = Share(SHARE, BURST_S)
         self._outlook = Outlook(free=1, lowest=0, at_limit=())  # until something has been looked at
-        self._changed, self._came = threading.Event(), threading.Event()
+        self._changed = threading.Event()
+        self._came: set[tuple[str, int]] = set()  # tenants and priorities of jobs that came since the last pass began
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
@@ -105,7 +106,7 @@ class Scheduler:
 
     def job_came(self, tenant: str, priority: int) -> None:
         """A new job waits. It is looked at at once, or soon, with others, where that can but tell it why it waits."""
-        self._came.set()
+        self._came.add((tenant, priority))  # before the outlook is looked at, which a pass may just be changing
         if not self._outlook.has_nothing_for(tenant, priority):
             self.wake()
 
@@ -118,7 +119,7 @@ class Scheduler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
-            self._came.clear()
+            self._came = set()
             wait_s, began = TICK_S, time.monotonic()
             try:
                 wait_s = min(wait_s, self.step())
@@ -134,8 +135,10 @@ class Scheduler:
     def _wait(self, seconds: float) -> None:
         """Returns when something has changed, a little after a job came, or after so many seconds."""
         until = time.monotonic() + seconds
+        if any(not self._outlook.has_nothing_for(*came) for came in tuple(self._came)):
+            return  # it came during the pass, which may have found CPUs that were not free before
         while (left_s := until - time.monotonic()) > 0:
-            if self._changed.wait(min(left_s, TOGETHER_S)) or self._came.is_set():
+            if self._changed.wait(min(left_s, TOGETHER_S)) or self._came:
                 return
 
     def step(self) -> float:
@@ -164,11 +167,11 @@ class Scheduler:
         sharing = Sharing(self._quotas())
         decision, rows, waiting, free = self._decided(total, sharing)
         self._act(decision, rows, keep_turn)
-        free -= sum(decision.starts.values())
+        self._idle.after(self._clock(), free - sum(decision.starts.values()))
         running = self._runners.running()
         lowest = min((job.priority for job in running if not job.stopping), default=float("inf"))
-        self._outlook = Outlook(free, lowest, sharing.at_limit(sharing.in_use(running)))
-        self._idle.after(self._clock(), free)
+        left = total - sum(attempt.cpus for attempt in running)
+        self._outlook = Outlook(left, lowest, sharing.at_limit(sharing.in_use(running)))
         wait_s = min((job.due_in_s for job in waiting if job.due_in_s > 0), default=TICK_S)
         if len(decision.starts) >= FEWEST:
             wait_s = 0.0  # there may be more, beyond those that were looked at

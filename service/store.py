@@ -84,10 +84,10 @@ class FilterShape(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A job of a list, with its plan."""
+    """A job of a list, with its plan; None where the job has just been deleted."""
 
     job: JobRow
-    plan: Mapping[str, Any]
+    plan: Mapping[str, Any] | None
 
 
 class Store:
@@ -198,12 +198,9 @@ class Store:
         query = _page(which.shape, before is not None)
         wanted = which.wanted | {"of_tenant": tenant, "before": before, "at_most": limit}
         with self._database.reading() as connection:
-            for _ in range(2):
-                rows = connection.execute(query, wanted).all()
-                plans = self._plans.of(connection, rows)
-                if len(plans) == len(rows):  # else one was deleted in between, and a page that is short is the last one
-                    break
-        return [Listed(row, plans[row.id]) for row in rows if row.id in plans]
+            rows = connection.execute(query, wanted).all()
+            found = self._plans.of(connection, rows)
+        return [Listed(row, found.get(row.id)) for row in rows]
 
     def events_after(
         self, tenant: str, job_id: str, seq: int, limit: int, kind: str | None = None

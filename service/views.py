@@ -162,7 +162,7 @@ class Job(View):
         """From the job's row in the database, its plan, and where it stands if it waits."""
         named_alike = dict(zip(job._fields, job, strict=True))  # by far the fastest way to a row's values
         return cls.model_validate(
-            named_alike
+            named_alike  # but for `owner`, which there is the control plane that runs the job
             | {"spec": plan["spec"], "labels": plan["spec"]["labels"], "owner": job.submitted_by}
             | {"queue": None if place is None else place._asdict()}
             | {name: plan[name] for name in ("inputs", "outputs", "parameters", "notes")}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -110,7 +111,7 @@ async def submit_job(
 
 
 def _taken(control: ControlPlane, job: JobRow, is_new: bool) -> Response:
-    return _shown(control, job).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
+    return _shown(control, job, job.plan).answer(202 if is_new else 200, {"Location": f"/v1/jobs/{job.id}"})
 
 
 def _check_key(idempotency_key: str | None) -> None:
@@ -124,9 +125,8 @@ def _dry_run(control: ControlPlane, who: Principal, data: Any) -> Response:
 
 
 # ---------------------------------------------------------------- one job, and all of them
-def _shown(control: ControlPlane, job: JobRow, plan: Mapping[str, Any] | None = None) -> Job:
-    """With a plan that its row does not have."""
-    return Job.of(job, job.plan if plan is None else plan, control.places.of(job))
+def _shown(control: ControlPlane, job: JobRow, plan: Mapping[str, Any]) -> Job:
+    return Job.of(job, plan, control.places.of(job))
 
 
 @router.get("", response_model=JobPage, responses=errors(422, 429, 503))
@@ -168,7 +168,8 @@ def _listed(control: ControlPlane, who: Principal, which: JobFilter, before: int
     rows = control.store.list(who.tenant, which, before, limit + 1)
     is_full = sum(row.job.plan_bytes for row in rows) >= PAGE_BYTES
     page, next_cursor = page_of(rows, limit, attrgetter("job.number"), is_full)
-    return JobPage(items=[_shown(control, *row) for row in page], next_cursor=next_cursor).answer()
+    items = [_shown(control, row.job, row.plan) for row in page if row.plan is not None]
+    return JobPage(items=items, next_cursor=next_cursor).answer()
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -183,7 +184,8 @@ def _label(text: str) -> tuple[str, str | None]:
 def get_job(request: Request, job_id: JobId, who: Reader) -> Response:
     """Show a job."""
     control = control_of(request)
-    return _shown(control, control.store.get(who.tenant, job_id)).answer()
+    job = control.store.get(who.tenant, job_id)
+    return _shown(control, job, job.plan).answer()
 
 
 @router.delete("/{job_id}", status_code=204, responses=errors(404, 409, 422, 503))
@@ -215,7 +217,8 @@ def resume_job(job_id: JobId, who: Submitter, control: Control) -> Job:
 
 def _requested(control: ControlPlane, tenant: str, job_id: str, verb: Verb) -> Job:
     control.request(tenant, job_id, verb)
-    return _shown(control, control.store.get(tenant, job_id))
+    job = control.store.get(tenant, job_id)
+    return _shown(control, job, job.plan)
 
 
 # ---------------------------------------------------------------- watching
@@ -297,7 +300,7 @@ async def follow(
     await run_in_threadpool(control.store.state, who.tenant, job_id)
     control.feeds.check_room(who.tenant)
     connection = request.scope.get("state", {}).get("connection", lambda: None)()
-    send = sends_nothing if connection is None else connection.send_chunk
+    send = sends_nothing if connection is None else partial(connection.send_chunk, connection.cycle)
     told = control.feeds.stream(who.tenant, job_id, after, recheck(request), what, send)
     return StreamingResponse(told, media_type="text/event-stream", headers=EVENT_STREAM_HEADERS)
 

@@ -15,13 +15,23 @@ import httpx
 import pytest
 import uvicorn
 
-from service.connection import MAX_HEADERS_BYTES, MAX_TARGET_BYTES, MUCH_BYTES, OUR_TURN, Connection, Joined, Patience
+from service.connection import (
+    MAX_HEADERS_BYTES,
+    MAX_TARGET_BYTES,
+    MUCH_BYTES,
+    OUR_TURN,
+    Connection,
+    Joined,
+    Patience,
+    Requests,
+)
 from support.problems import errors_of
 from support.service_in_process import WITHIN_S, Service
 
 SOON = Patience(head_within_s=0.4, body_window_s=0.4, bytes_per_s=1_000, stalled_s=0.5, looks_every_s=0.05)
 EVENTS = 15  # over twice as long as any patience
 NUMBERS = 2_000  # 8 KiB of each, more than any buffers hold
+FULL = threading.Event()  # set as soon as they do
 
 
 class HastyConnection(Connection):
@@ -48,15 +58,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(1_000):
             await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
     if scope["path"] == "/numbers":
-        connection, at_once = scope["state"]["connection"](), 0
+        connection, sent_at_once = scope["state"]["connection"](), []
         for number in range(NUMBERS):
             body = b"%08d" % number * (1 << 10)
-            if connection.send_chunk(body):
-                at_once += 1
-                await asyncio.sleep(0)
-            else:
+            sent_at_once.append(connection.send_chunk(connection.cycle, body))
+            if not sent_at_once[-1]:
+                FULL.set()  # the client takes nothing before
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-        assert 0 < at_once < NUMBERS
+        assert sent_at_once[0]
     await send({"type": "http.response.body", "body": b"%d" % size})
 
 
@@ -214,17 +223,59 @@ def test_what_is_sent_past_the_application_stays_in_order_however_slowly_it_is_t
     with socket.create_connection(address, timeout=WITHIN_S) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         client.sendall(b"GET /numbers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert FULL.wait(WITHIN_S)
         while got := client.recv(1 << 20):
             answer += got
-            time.sleep(0.001)
     parsed = h11.Connection(h11.CLIENT)
     parsed.send(h11.Request(method="GET", target="/numbers", headers=[("Host", "x")]))
     parsed.send(h11.EndOfMessage())
     parsed.receive_data(answer)
+    parsed.receive_data(b"")  # there is no more of it
     body = b""
     while not isinstance(event := parsed.next_event(), h11.EndOfMessage):
         body += event.data if isinstance(event, h11.Data) else b""
     assert body == b"".join(b"%08d" % number * (1 << 10) for number in range(NUMBERS)) + b"0"
+
+
+def test_nothing_is_sent_past_the_application_but_of_the_answer_that_is_under_way() -> None:
+    written: list[bytes] = []
+
+    class Open:
+        """A transport that takes all."""
+
+        def __init__(self) -> None:
+            self.write = written.append
+
+        def is_closing(self) -> bool:
+            return False
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+    class Answer:
+        """uvicorn's side of a request."""
+
+        response_started = response_complete = disconnected = False
+
+    async def tell() -> None:
+        connection: Any = object.__new__(Connection)
+        connection.conn, connection.cycle = Requests(), Answer()
+        connection.conn.receive_data(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.conn.next_event()
+        connection._joined = Joined(Open(), asyncio.get_running_loop())  # type: ignore[arg-type]
+        ours, other = connection.cycle, Answer()
+        assert not connection.send_chunk(ours, b"has not begun")
+        ours.response_started = other.response_started = True
+        assert not connection.send_chunk(other, b"of another request")
+        assert connection.send_chunk(ours, b"news")
+        assert connection.send_chunk(ours, b""), "which would end it"
+        ours.disconnected = True
+        assert not connection.send_chunk(ours, b"nobody is there")
+        ours.disconnected, ours.response_complete = False, True
+        assert not connection.send_chunk(ours, b"is over")
+
+    asyncio.run(tell())
+    assert written == [b"4\r\nnews\r\n"]
 
 
 def test_a_byte_every_two_seconds_does_not_keep_a_connection_open_for_20_s(unchanged: Service) -> None:

@@ -18,6 +18,7 @@ from service.concurrency import AT_ONCE
 from service.connection import Connection
 from service.database import Database
 from service.events import HEARTBEAT_S, MOST_STREAMS, Feeds
+from service.feed import AT_ONCE as TOLD_AT_ONCE
 from service.feed import BEHIND, Event, Feed, Listener, Part
 from service.jobs import JobState, Move
 from service.store import Store, Told
@@ -215,7 +216,7 @@ def test_a_feed_says_that_it_is_alive_only_after_it_has_been_silent_for_so_long(
         at_s.append(later_s)
         feed.say_still_here(10.0)
         said.append(len(listener.parts))
-    feed._give(Part.of(2, [Event(3, b"news", is_last=False)], JobState.RUNNING))
+    asyncio.run(feed._give_in_turns(Part.of(2, [Event(3, b"news", is_last=False)], JobState.RUNNING)))
     at_s.append(29.9)
     feed.say_still_here(10.0)
     assert (said, [part.text(2) for part in listener.parts if part is not None]) == (
@@ -460,6 +461,39 @@ def test_what_is_sent_as_it_is_told_comes_once_and_in_order_however_slow_the_cli
     assert (sent > 0) == (takes_of_8 > 0)
 
 
+def test_thousands_are_told_in_turns_between_which_others_go_on_and_some_leave() -> None:
+    told: list[Listener] = []
+
+    async def listen() -> None:
+        feed = Feed(lambda after: Part.of(after, [], JobState.RUNNING), 2)
+
+        def listener() -> Listener:
+            made = Listener(lambda: None, 2, lambda text: text != b"news" or told.append(made) is None)
+            feed.listeners.add(made)
+            return made
+
+        listeners = [listener() for _ in range(1_000)]
+        waits = [asyncio.ensure_future(each.take()) for each in listeners]
+        await asyncio.sleep(0)
+        news = Part.of(2, [Event(3, b"news", is_last=False)], JobState.RUNNING)
+        giving = asyncio.ensure_future(feed._give_in_turns(news))
+        seen: list[int] = []
+        while not giving.done():
+            await asyncio.sleep(0)
+            seen.append(len(told))
+            feed.say_still_here(0.0)  # of which nobody takes that it has the news
+            if len(seen) == 3:
+                leaves = next(each for each in listeners if each not in told)
+                feed.listeners.remove(leaves)
+        for each in waits:
+            each.cancel()
+        assert len(set(seen)) >= 1_000 // TOLD_AT_ONCE
+        assert {each for each in listeners if each not in told} == {leaves}
+        assert {each.after for each in told} == {3}
+
+    asyncio.run(listen())
+
+
 def test_a_part_that_a_stream_has_already_is_not_sent_to_it() -> None:
     async def listen() -> list[bytes]:
         heard: list[bytes] = []
@@ -484,8 +518,8 @@ def test_streams_are_sent_what_is_new_past_all_layers_to_clients_that_know_chunk
     outcomes: list[bool] = []
     by_itself = Connection.send_chunk
 
-    def send_chunk(connection: Connection, data: bytes) -> bool:
-        outcomes.append(by_itself(connection, data))
+    def send_chunk(connection: Connection, cycle: Any, data: bytes) -> bool:
+        outcomes.append(by_itself(connection, cycle, data))
         return outcomes[-1]
 
     monkeypatch.setattr(Connection, "send_chunk", send_chunk)
@@ -499,7 +533,8 @@ def test_streams_are_sent_what_is_new_past_all_layers_to_clients_that_know_chunk
         for step in (4, 8):
             attempt.tell_metrics(step)
             while f'"step": {step}'.encode() not in answer:
-                answer += client.recv(1 << 16)
+                answer += (more := client.recv(1 << 16))
+                assert more, answer
         attempt.end("cancelled")
         while more := client.recv(1 << 16):
             answer += more

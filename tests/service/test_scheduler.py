@@ -507,7 +507,35 @@ def test_jobs_that_can_have_nothing_are_looked_at_together_and_others_at_once(
             scheduler.job_came(TENANT, 0)
         assert passes.acquire(timeout=WITHIN_S)
         assert not passes.acquire(blocking=False) or time.monotonic() > began + 0.2, "one pass for all of them"
-        scheduler.job_came(TENANT, 1)
+    finally:
+        scheduler.stop()
+
+
+@pytest.mark.parametrize("when", ["it waits", "it looks"])
+def test_a_job_that_may_have_something_is_looked_at_at_once_also_if_it_came_during_a_pass_that_found_cpus(
+    world: World, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr("service.scheduler.TOGETHER_S", 2 * WITHIN_S)
+    monkeypatch.setattr("service.scheduler.TICK_S", 2 * WITHIN_S)
+    passes = threading.Semaphore(0)
+    scheduler = world.scheduler
+    came: list[str] = []
+
+    def step() -> float:
+        if when == "it looks" and not came:
+            came.append("during the pass")
+            scheduler.job_came(TENANT, 0)
+            scheduler._outlook = Outlook(1, 0, ())
+        passes.release()
+        return 2 * WITHIN_S
+
+    monkeypatch.setattr(scheduler, "step", step)
+    scheduler._outlook = Outlook(0, 0, ())
+    scheduler.start()
+    try:
+        assert passes.acquire(timeout=WITHIN_S)
+        if when == "it waits":
+            scheduler.job_came(TENANT, 1)
         assert passes.acquire(timeout=WITHIN_S)
     finally:
         scheduler.stop()

@@ -384,9 +384,9 @@ def test_those_plans_are_forgotten_first_that_were_listed_least_recently(databas
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_job_that_is_deleted_while_it_is_listed_ends_no_page_early(store: Store) -> None:
+def test_a_job_that_is_deleted_while_it_is_listed_has_no_plan_and_ends_no_page_early(store: Store) -> None:
     """On SQLite a list sees what there was when it began."""
-    oldest, gone, *others = [running(store) for _ in range(5)]
+    _, gone, *others = [running(store) for _ in range(5)]
     store.move(gone, 1, S.RUNNING, to(S.CANCELLED))
 
     class Late(KeptPlans):
@@ -397,7 +397,8 @@ def test_a_job_that_is_deleted_while_it_is_listed_ends_no_page_early(store: Stor
 
     store._plans = Late()
     listed = store.list(TENANT, JobFilter(), None, 4)
-    assert [row.job.id for row in listed] == [*others[::-1], oldest]
+    assert [row.job.id for row in listed] == [*others[::-1], gone]
+    assert [row.plan is None for row in listed] == [False] * 3 + [True]
 
 
 def test_what_a_job_tells_and_what_is_asked_of_it_and_its_log_need_no_plan(database: Database, store: Store) -> None:
