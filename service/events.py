@@ -32,8 +32,8 @@ CHECK_S = 0.5  # a stream goes on as long as that once its key was found to be r
 POLL_S = 0.5  # what another control plane wrote is seen as late as that
 ALONE_POLL_S = 5.0  # where there is no other one, which is but to be sure
 MOST_STREAMS = 2_000  # of a tenant at once: each is a connection, and some kB
-REST_A_STREAM_S = 0.0006  # before the next is read: some twenty times what it takes to send a stream what is new …
-MOST_REST_S = 0.6  # … and this at most
+REST_A_STREAM_S = 0.0005  # before the next is read: some twenty times what it takes to send a stream what is new …
+MOST_REST_S = 0.5  # … and this at most
 
 log = logging.getLogger("chainrule")
 
