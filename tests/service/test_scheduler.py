@@ -1,10 +1,12 @@
 """What the scheduler has done as time passes, with a clock that the test moves."""
 
+import itertools
 import math
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from service.database import jobs
 from service.queue import AT_MOST_TENANTS, LOOK_AHEAD
 from service.quota import Quota
 from service.runner import RESIZES_WITHIN_S
-from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Outlook, Share
+from service.scheduler import GROWS_AFTER_S, LATE_AT_ONCE, TICK_S, Outlook, Scheduler, Share
 from support.jobs import TENANT
 from support.service_in_process import WITHIN_S
 from support.world import TENANTS, SimulatedJob, World
@@ -485,15 +487,18 @@ def test_nothing_is_there_for_a_job_without_a_free_cpu_or_lower_ones_or_beyond_i
     assert outlook.has_nothing_for(TENANT, 0) == expected
 
 
-def test_jobs_that_can_have_nothing_are_looked_at_together_and_others_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.scheduler.TOGETHER_S", 0.2)
-    monkeypatch.setattr("service.scheduler.TICK_S", 2 * WITHIN_S)  # so that nothing else makes it look
-    passes = threading.Semaphore(0)
-    scheduler = world.scheduler
+@contextmanager
+def started_with_nothing_free(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, together_s: float, during: Callable[[int], object]
+) -> Iterator[threading.Semaphore]:
+    """Its thread, which tells of each pass and does nothing in it but `during`, given its number from 1. Nothing else
+    makes it look within the test's time."""
+    monkeypatch.setattr("service.scheduler.TOGETHER_S", together_s)
+    monkeypatch.setattr("service.scheduler.TICK_S", 2 * WITHIN_S)
+    passes, numbers = threading.Semaphore(0), itertools.count(1)
 
     def step() -> float:
+        during(next(numbers))
         passes.release()
         return 2 * WITHIN_S
 
@@ -502,40 +507,31 @@ def test_jobs_that_can_have_nothing_are_looked_at_together_and_others_at_once(
     scheduler.start()
     try:
         assert passes.acquire(timeout=WITHIN_S)
+        yield passes
+    finally:
+        scheduler.stop()
+
+
+def test_jobs_that_can_have_nothing_are_looked_at_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with started_with_nothing_free(world.scheduler, monkeypatch, 0.2, lambda _: None) as passes:
         began = time.monotonic()
         for _ in range(1_000):
-            scheduler.job_came(TENANT, 0)
+            world.scheduler.job_came(TENANT, 0)
         assert passes.acquire(timeout=WITHIN_S)
         assert not passes.acquire(blocking=False) or time.monotonic() > began + 0.2, "one pass for all of them"
-    finally:
-        scheduler.stop()
 
 
-@pytest.mark.parametrize("when", ["it waits", "it looks"])
-def test_a_job_that_may_have_something_is_looked_at_at_once_also_if_it_came_during_a_pass_that_found_cpus(
-    world: World, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    monkeypatch.setattr("service.scheduler.TOGETHER_S", 2 * WITHIN_S)
-    monkeypatch.setattr("service.scheduler.TICK_S", 2 * WITHIN_S)
-    passes = threading.Semaphore(0)
-    scheduler = world.scheduler
-    came: list[str] = []
-
-    def step() -> float:
-        if when == "it looks" and not came:
-            came.append("during the pass")
-            scheduler.job_came(TENANT, 0)
-            scheduler._outlook = Outlook(1, 0, ())
-        passes.release()
-        return 2 * WITHIN_S
-
-    monkeypatch.setattr(scheduler, "step", step)
-    scheduler._outlook = Outlook(0, 0, ())
-    scheduler.start()
-    try:
+def test_a_job_that_may_have_something_is_looked_at_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with started_with_nothing_free(world.scheduler, monkeypatch, 2 * WITHIN_S, lambda _: None) as passes:
+        world.scheduler.job_came(TENANT, 1)
         assert passes.acquire(timeout=WITHIN_S)
-        if when == "it waits":
-            scheduler.job_came(TENANT, 1)
+
+
+def test_so_is_one_that_came_during_a_pass_that_found_cpus(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def during(number: int) -> None:
+        if number == 1:
+            world.scheduler.job_came(TENANT, 0)
+            world.scheduler._outlook = Outlook(1, 0, ())
+
+    with started_with_nothing_free(world.scheduler, monkeypatch, 2 * WITHIN_S, during) as passes:
         assert passes.acquire(timeout=WITHIN_S)
-    finally:
-        scheduler.stop()
