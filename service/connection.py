@@ -137,13 +137,11 @@ class Connection(H11Protocol):
         self._received = 0
         self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._joined: Joined | None = None
         # For the application, as `scope["state"]`. It is not to keep alive what is closed.
         self.app_state = {**self.app_state, "connection": weakref.ref(self)}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._joined = Joined(transport, self.loop)
-        super().connection_made(self._joined)  # type: ignore[arg-type]
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         # asyncio does so only for a socket that was made with the protocol's number. Without, an answer's body waits
         # until the client has acknowledged its head, which clients delay by 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -165,10 +163,11 @@ class Connection(H11Protocol):
         to go that way: the answer has not begun or is over, the client takes no more now, is gone, or knows no
         chunks."""
         is_open = cycle is self.cycle and cycle.response_started and not cycle.response_complete
-        if self._joined is None or not is_open or cycle.disconnected or self.conn.their_http_version != b"1.1":
+        if not is_open or cycle.disconnected or self.conn.their_http_version != b"1.1":
             return False
+        joined: Any = self.transport  # as `connection_made` has it
         # An empty chunk would end the answer.
-        return not data or self._joined.write_at_once(b"%x\r\n%b\r\n" % (len(data), data))
+        return not data or bool(joined.write_at_once(b"%x\r\n%b\r\n" % (len(data), data)))
 
     def resume_writing(self) -> None:
         self._moved = self.loop.time()  # something was taken, though there may be too much again before anybody looks

@@ -262,7 +262,7 @@ def test_nothing_is_sent_past_the_application_but_of_the_answer_that_is_under_wa
         connection.conn, connection.cycle = Requests(), Answer()
         connection.conn.receive_data(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         connection.conn.next_event()
-        connection._joined = Joined(Open(), asyncio.get_running_loop())  # type: ignore[arg-type]
+        connection.transport = Joined(Open(), asyncio.get_running_loop())  # type: ignore[arg-type]
         ours, other = connection.cycle, Answer()
         assert not connection.send_chunk(ours, b"has not begun")
         ours.response_started = other.response_started = True
